@@ -1,0 +1,85 @@
+"""Checkpoints as safetensors: weights for use, and the full state of a training run for resuming. No pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fercore.errors import CheckpointError
+from fercore.files import atomic_path
+
+
+def save(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and a JSON-able description to ``path``, atomically."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(whole, temporary, metadata={"about": json.dumps(about)})
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what :func:`save` wrote.
+
+    Raises:
+        CheckpointError: If the file is damaged or not one of ours; names it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  not a dict
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint of this project ({error}). Delete it and train again."
+        ) from error
+
+
+def save_training(
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]
+) -> None:
+    """Write weights and optimiser state in one file, so that both are always of the same epoch."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    save(path, tensors, about)
+
+
+def load_training(
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, key: str
+) -> dict[str, Any]:
+    """Restore weights and optimiser state in place and return the description they were saved with.
+
+    Raises:
+        CheckpointError: If the file is damaged or belongs to another training run.
+    """
+    tensors, about = read(path)
+    if about.get("key") != key:
+        raise CheckpointError(
+            f"{path} belongs to a training run with other settings, data or code. Delete it or choose another folder."
+        )
+    restore(path, model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, field = name.split(".", 2)
+            state.setdefault(int(index), {})[field] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return about
+
+
+def restore(path: str | Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy weights of any floating type into ``model``.
+
+    Raises:
+        CheckpointError: If they are not the weights of this network.
+    """
+    own = model.state_dict()
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors.items()}:
+        raise CheckpointError(
+            f"{path} holds the weights of another network (other layers, width, size or fusion)."
+        )
+    model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})

@@ -1,0 +1,61 @@
+"""The datasets, each in its official layout, behind one call: ``load("fer2013")``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.errors import UnknownNameError
+
+__all__ = ["DATASETS", "FaceDataset", "content_checksum", "data_root", "load", "title"]
+
+# name -> (title, module that has `load`); imported on demand, so that a loader's own needs stay its own.
+DATASETS: dict[str, tuple[str, str]] = {
+    "faces": ("Embedded faces", "fercore.faces"),
+    "fer2013": ("FER2013", "fercore.datasets.fer2013"),
+}
+
+
+def data_root() -> Path:
+    """Return the folder that holds the datasets: ``FERCORE_DATA`` if set, else ``data`` in the project or here."""
+    if chosen := os.environ.get("FERCORE_DATA"):
+        return Path(chosen).expanduser()
+    project = Path(__file__).resolve().parents[2]
+    return project / "data" if (project / "pyproject.toml").is_file() else Path("data")
+
+
+def title(name: str) -> str:
+    """Return a dataset's name for people.
+
+    Raises:
+        UnknownNameError: If there is no such dataset; lists those that there are.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError(f"There is no dataset {name!r}; choose one of {', '.join(sorted(DATASETS))}.")
+    return DATASETS[name][0]
+
+
+def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDataset:
+    """Load a dataset by name.
+
+    Args:
+        name: ``"faces"`` (rendered here, nothing to download) or ``"fer2013"``.
+        root: The data folder; :func:`data_root` by default. Ignored by ``"faces"``.
+        **options: Passed on to the loader, e.g. ``verify=False`` or ``size=96``.
+
+    Returns:
+        The whole dataset; see :mod:`fercore.datasets.splits` for its parts.
+
+    Raises:
+        UnknownNameError: If there is no such dataset.
+        DatasetNotFoundError: If its files are absent; says where to get them and where to put them.
+        DatasetError: If its files are damaged; names file and line.
+    """
+    title(name)
+    module = importlib.import_module(DATASETS[name][1])
+    if name == "faces":
+        return module.load(**options)
+    return module.load(root=data_root() if root is None else Path(root), **options)

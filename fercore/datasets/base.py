@@ -1,0 +1,108 @@
+"""What every loader returns: images, labels and the facts that protocols need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from fercore.emotions import EMOTIONS, Emotion
+from fercore.errors import DatasetError
+
+
+def content_checksum(images: np.ndarray, labels: np.ndarray) -> str:
+    """Return ``"sha256:<hex>"`` of shape, pixels and labels, independent of the files they came from.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        labels: (N,) integers.
+    """
+    content = hashlib.sha256(repr(images.shape).encode())
+    content.update(np.ascontiguousarray(images))
+    content.update(np.ascontiguousarray(labels, dtype="<i8"))
+    return f"sha256:{content.hexdigest()}"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDataset:
+    """Labelled face images in the canonical label order.
+
+    Attributes:
+        name: Key for the loader, e.g. ``"fer2013"``.
+        title: Name for people, e.g. ``"FER2013"``.
+        images: (N, H, W, C) uint8 in 0..255; C is 1 (grey) or 3 (RGB).
+        labels: (N,) int64, values of :class:`fercore.emotions.Emotion`.
+        checksum: :func:`content_checksum` of images and labels: the same for every layout with the same pixels.
+        source: What was read, for people: file name and its own checksum, say.
+        subjects: (N,) str, who is shown; None where the dataset does not say.
+        groups: (N,) str, images that must stay on one side of a split (a sequence, say); None where unknown.
+        usage: (N,) str, the dataset's own split (``"Training"``, ``"PublicTest"``, …); None where it has none.
+        extras: Further arrays with one row per image (landmarks, masks), by name.
+
+    Raises:
+        DatasetError: If shapes, types or labels do not fit together.
+    """
+
+    name: str
+    title: str
+    images: np.ndarray
+    labels: np.ndarray
+    checksum: str
+    source: str = ""
+    subjects: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    usage: np.ndarray | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the shapes once, so that nothing downstream has to."""
+        if self.images.ndim != 4 or self.images.shape[-1] not in (1, 3) or self.images.dtype != np.uint8:
+            raise DatasetError(
+                f"{self.title}: images must be uint8 of shape (N, H, W, 1 or 3), "
+                f"not {self.images.dtype} of shape {self.images.shape}."
+            )
+        columns = {
+            "labels": self.labels,
+            "subjects": self.subjects,
+            "groups": self.groups,
+            "usage": self.usage,
+        }
+        for name, column in {**columns, **self.extras}.items():
+            if column is not None and len(column) != len(self.images):
+                raise DatasetError(f"{self.title}: {len(column)} {name} for {len(self.images)} images.")
+        outside = np.setdiff1d(self.labels, [int(emotion) for emotion in EMOTIONS])
+        if outside.size:
+            raise DatasetError(f"{self.title}: labels outside 0..6: {outside.tolist()}.")
+        object.__setattr__(self, "extras", MappingProxyType(dict(self.extras)))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    @property
+    def emotions(self) -> tuple[Emotion, ...]:
+        """The emotions that occur, in canonical order."""
+        return tuple(Emotion(label) for label in np.unique(self.labels))
+
+    def counts(self) -> np.ndarray:
+        """Images per emotion: (7,) int64 in canonical order."""
+        return np.bincount(self.labels, minlength=len(EMOTIONS))
+
+    def subset(self, index: np.ndarray) -> FaceDataset:
+        """Return the images chosen by an integer or boolean index of shape (M,) or (N,)."""
+
+        def pick(column: np.ndarray | None) -> np.ndarray | None:
+            return None if column is None else column[index]
+
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            subjects=pick(self.subjects),
+            groups=pick(self.groups),
+            usage=pick(self.usage),
+            extras={name: column[index] for name, column in self.extras.items()},
+        )

@@ -1,0 +1,207 @@
+"""FER2013 (Goodfellow et al. 2013): 35,887 grey faces of 48 x 48 pixels with a fixed three-way split.
+
+Three layouts are read, the first that is found: ``fer2013.csv`` (the official file), ``icml_face_data.csv`` (the same
+rows; two column names carry a leading space) and folders ``train/<emotion>/Training_<n>.jpg``,
+``test/<emotion>/{PublicTest,PrivateTest}_<n>.jpg``.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.emotions import EMOTIONS, NAMES
+from fercore.errors import DatasetError, DatasetNotFoundError
+from fercore.files import digest
+
+TITLE = "FER2013"
+SIZE = 48
+PIXELS = SIZE * SIZE
+USAGES = ("Training", "PublicTest", "PrivateTest")
+OFFICIAL_MD5 = "f8428a1edbd21e88f42c73edd2a14f95"  # of fer2013.csv, as torchvision.datasets.FER2013 checks it
+# Images per split and emotion in canonical order, counted on the official file.
+OFFICIAL_COUNTS = {
+    "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
+HOW_TO_GET = (
+    "Get fer2013.csv or icml_face_data.csv from Kaggle's 'Challenges in Representation Learning: Facial Expression "
+    "Recognition Challenge' (research use, under the competition's rules; the project does not redistribute it)"
+)
+_FILE_NAME = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d+)\.(?:jpe?g|png)$", re.IGNORECASE)
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDataset:
+    """Read FER2013 from ``<root>/fer2013``.
+
+    Args:
+        root: The data folder (see :func:`fercore.datasets.data_root`).
+        verify: Check the number of images per split and emotion against the official ones.
+        progress: Show a progress bar.
+
+    Returns:
+        Images (35887, 48, 48, 1) uint8 in file order, labels, and ``usage`` (``"Training"``, ``"PublicTest"`` or
+        ``"PrivateTest"``). FER2013 names no subjects.
+
+    Raises:
+        DatasetNotFoundError: If none of the three layouts is there.
+        DatasetError: If a file is damaged; names the file, the line and the remedy.
+    """
+    folder = Path(root) / "fer2013"
+    table = next((folder / n for n in ("fer2013.csv", "icml_face_data.csv") if (folder / n).is_file()), None)
+    if table is not None:
+        images, labels, usage = _read_table(table, progress)
+        source = _describe_table(table)
+    elif (folder / "train").is_dir() and (folder / "test").is_dir():
+        images, labels, usage = _read_folders(folder, progress)
+        source = "image folders train/ and test/"
+    else:
+        raise DatasetNotFoundError(
+            f"FER2013 was not found: neither fer2013.csv, icml_face_data.csv nor the folders train/ and test/ lie in "
+            f"{folder.absolute()}. {HOW_TO_GET} and put it there, or set FERCORE_DATA to the folder that holds "
+            f"fer2013/."
+        )
+    if verify:
+        _verify_counts(table or folder, labels, usage)
+    return FaceDataset(
+        name="fer2013",
+        title=TITLE,
+        images=images,
+        labels=labels,
+        checksum=content_checksum(images, labels),
+        source=source,
+        usage=usage,
+    )
+
+
+def _describe_table(path: Path) -> str:
+    md5 = digest(path, "md5")
+    return f"{path.name}, md5 {md5}" + (" (the official file)" if md5 == OFFICIAL_MD5 else "")
+
+
+def _read_table(path: Path, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parse a CSV with the columns emotion, pixels and Usage in any order, with or without leading spaces."""
+    images, labels, usage = [], [], []
+    total = sum(map(sum, OFFICIAL_COUNTS.values()))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            columns = _columns(path, next(rows, []))
+            for row in tqdm(rows, total=total, desc=f"Reading {path.name}", unit="row", disable=not progress):
+                where = f"{path}, line {rows.line_num}"
+                emotion, pixels, split = _fields(where, row, columns)
+                labels.append(emotion)
+                images.append(pixels)
+                usage.append(split)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} is not a readable CSV file ({error}). {HOW_TO_GET} again.") from error
+    if not images:
+        raise DatasetError(f"{path} holds no rows. {HOW_TO_GET} again.")
+    return np.stack(images).reshape(-1, SIZE, SIZE, 1), np.array(labels, dtype=np.int64), np.array(usage)
+
+
+def _columns(path: Path, header: list[str]) -> tuple[int, int, int]:
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in ("emotion", "pixels", "usage") if name not in names]
+    if missing:
+        raise DatasetError(
+            f"{path}, line 1: no column {', '.join(missing)}; the header is {','.join(header)[:80]!r}. "
+            f"Kaggle's train.csv and test.csv lack the split or the labels: use fer2013.csv or icml_face_data.csv."
+        )
+    return names.index("emotion"), names.index("pixels"), names.index("usage")
+
+
+def _fields(where: str, row: list[str], columns: tuple[int, int, int]) -> tuple[int, np.ndarray, str]:
+    """Return label, (2304,) uint8 pixels and split of one row, or say what is wrong with it."""
+    remedy = "The file is damaged or cut short: copy or download it again."
+    if len(row) <= max(columns):
+        raise DatasetError(f"{where}: {len(row)} fields instead of {max(columns) + 1}. {remedy}")
+    emotion, text, split = (row[column].strip() for column in columns)
+    if emotion not in {str(int(label)) for label in EMOTIONS}:
+        raise DatasetError(f"{where}: the label is {emotion[:20]!r}, not a number from 0 to 6. {remedy}")
+    if split not in USAGES:
+        raise DatasetError(f"{where}: Usage is {split[:20]!r}, not one of {', '.join(USAGES)}. {remedy}")
+    try:
+        pixels = np.array(text.split(), dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise DatasetError(f"{where}: a pixel is not a whole number. {remedy}") from None
+    if pixels.size != PIXELS:
+        raise DatasetError(f"{where}: {pixels.size} pixels instead of {PIXELS}. {remedy}")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise DatasetError(f"{where}: a pixel is outside 0..255. {remedy}")
+    return int(emotion), pixels.astype(np.uint8), split
+
+
+def _read_folders(folder: Path, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the image-folder layout, sorted by split and the number in the file name."""
+    found = sorted(_image_files(folder))
+    if not found:
+        raise DatasetError(f"{folder}: train/ and test/ hold no images of FER2013. {HOW_TO_GET}.")
+    images = [_read_image(path) for *_, path in tqdm(found, desc="Reading images", disable=not progress)]
+    labels = np.array([label for _, _, label, _ in found], dtype=np.int64)
+    usage = np.array([USAGES[split] for split, *_ in found])
+    return np.stack(images)[..., None], labels, usage
+
+
+def _image_files(folder: Path) -> Iterator[tuple[int, int, int, Path]]:
+    """Yield (split, number, label, path) of every image; hidden and foreign files are passed over."""
+    classes = {name.lower(): label for label, name in enumerate(NAMES)}
+    for part in ("train", "test"):
+        for directory in sorted(path for path in (folder / part).iterdir() if path.is_dir()):
+            if directory.name.startswith("."):
+                continue
+            if directory.name.lower() not in classes:
+                raise DatasetError(f"{directory}: not an emotion; expected {', '.join(classes)}.")
+            for path in directory.iterdir():
+                if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
+                    continue
+                match = _FILE_NAME.match(path.name)
+                if match is None:
+                    raise DatasetError(
+                        f"{path}: the name does not carry the split; expected Training_<n>.jpg, PublicTest_<n>.jpg or "
+                        f"PrivateTest_<n>.jpg. Put back the original names or move the file away."
+                    )
+                split = [usage.lower() for usage in USAGES].index(match[1].lower())
+                if (split == 0) != (part == "train"):
+                    raise DatasetError(f"{path}: an image of {USAGES[split]} lies in {part}/. Put it back.")
+                yield split, int(match[2]), classes[directory.name.lower()], path
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is not a readable image ({error}). Copy it again from the archive."
+        ) from error
+    if pixels.shape != (SIZE, SIZE):
+        raise DatasetError(
+            f"{path} has {pixels.shape[1]} x {pixels.shape[0]} pixels instead of {SIZE} x {SIZE}."
+        )
+    return pixels
+
+
+def _verify_counts(where: Path, labels: np.ndarray, usage: np.ndarray) -> None:
+    """Compare the images per split and emotion with the official ones."""
+    for split, official in OFFICIAL_COUNTS.items():
+        counts = np.bincount(labels[usage == split], minlength=len(EMOTIONS))
+        if tuple(counts) != official:
+            wrong = [
+                f"{name} {count} instead of {true}"
+                for name, count, true in zip(NAMES, counts, official, strict=True)
+                if count != true
+            ]
+            raise DatasetError(
+                f"{where}: {split} has {counts.sum()} images instead of {sum(official)} ({'; '.join(wrong)}). "
+                f"The copy is incomplete or changed: copy it again, or pass verify=False to use it as it is."
+            )

@@ -1,0 +1,114 @@
+"""Where a result came from: code, data, settings, machine. And whether it would still come out the same."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import io
+import os
+import platform
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import torch
+
+PACKAGES = (
+    "fercore",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "seaborn",
+    "shap",
+    "opencv-python-headless",
+)
+
+
+@functools.cache
+def project_root() -> Path:
+    """Return the checkout that holds this package, or the current folder where the package is installed alone."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+def code_text(source: str) -> str:
+    """Strip comments, docstrings, blank lines and trailing blanks from Python source: what is left is what runs.
+
+    Works on source positions rather than on the syntax tree's printed form, so that every Python version agrees.
+    """
+    lines = source.splitlines()
+    drop: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                drop |= set(range(first.lineno - 1, first.end_lineno))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for row, line in enumerate(lines) if row not in drop and line.strip())
+
+
+def code_digest(*paths: Path) -> str:
+    """Return the SHA-256 of the code in files, blind to comments, docstrings and blank lines."""
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(code_text(path.read_text(encoding="utf-8")).encode() + b"\0")
+    return content.hexdigest()
+
+
+def used_files() -> dict[str, str]:
+    """Return {path in the project: code digest} of every module of this package imported so far."""
+    package = Path(__file__).resolve().parent
+    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "fercore"]
+    paths = {Path(m.__file__).resolve() for m in modules if getattr(m, "__file__", None)}
+    return {f"fercore/{p.relative_to(package).as_posix()}": code_digest(p) for p in sorted(paths)}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: torch.device | str = "cpu") -> str:
+    """Describe the machine that computes, e.g. ``"Intel(R) Xeon(R) Processor @ 2.80GHz, 2 threads"``."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = named[0].split(":", 1)[1].strip() if named else name
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def commit() -> str:
+    """Return the short commit of the checkout, with ``+`` where files differ from it; ``""`` outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
