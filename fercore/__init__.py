@@ -1,5 +1,55 @@
-"""Companion code to "Towards Interpretable Facial Emotion Recognition" (Malik, Kumar & Raman, ICVGIP 2021)."""
+"""Companion code to "Towards Interpretable Facial Emotion Recognition" (Malik, Kumar & Raman, ICVGIP 2021).
+
+``from fercore import DnCShap`` explains any PyTorch image model; ``fercore.load("fer2013")`` loads a dataset. The parts
+are imported when first used, so ``import fercore`` itself needs torch, torchvision, NumPy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from fercore import _torchvision  # noqa: F401  must run before anything imports torchvision
 
+if TYPE_CHECKING:
+    from fercore.datasets import FaceDataset, load
+    from fercore.emotions import EMOTIONS, Emotion
+    from fercore.models import ProposedNet
+    from fercore.shapley import DnCResult, DnCShap, PaperDnCShap, ReleasedDnCShap
+
 __version__ = "0.1.0"
+__all__ = [
+    "EMOTIONS",
+    "DnCResult",
+    "DnCShap",
+    "Emotion",
+    "FaceDataset",
+    "PaperDnCShap",
+    "ProposedNet",
+    "ReleasedDnCShap",
+    "load",
+]
+
+_HOMES = {
+    "EMOTIONS": "fercore.emotions",
+    "DnCResult": "fercore.shapley",
+    "DnCShap": "fercore.shapley",
+    "Emotion": "fercore.emotions",
+    "FaceDataset": "fercore.datasets",
+    "PaperDnCShap": "fercore.shapley",
+    "ProposedNet": "fercore.models",
+    "ReleasedDnCShap": "fercore.shapley",
+    "load": "fercore.datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fercore' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names too."""
+    return sorted({*globals(), *__all__})

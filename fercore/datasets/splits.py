@@ -113,7 +113,18 @@ def _at_random(dataset: FaceDataset, fold: int, seed: int) -> Split:
         )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(dataset.labels, dataset.labels)
     rest, test = list(folds)[fold]
+    tenth = max(len(dataset.emotions), round(0.1 * len(rest)))  # at least one image of each emotion
     train, validation = train_test_split(
-        rest, test_size=0.1, random_state=seed, stratify=dataset.labels[rest]
+        rest, test_size=tenth, random_state=seed, stratify=dataset.labels[rest]
     )
     return Split("paper", np.sort(train), np.sort(validation), test)
+
+
+def duplicates(dataset: FaceDataset, parts: Split) -> np.ndarray:
+    """Find test images whose exact pixels are also among the training images.
+
+    Returns:
+        (k,) bool, one per image of ``parts.test``.
+    """
+    seen = {dataset.images[index].tobytes() for index in parts.train}
+    return np.array([dataset.images[index].tobytes() in seen for index in parts.test], dtype=bool)

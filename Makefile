@@ -1,0 +1,49 @@
+# Two commands: `make book` and `make test`. Each sets up .venv first if need be; both are quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATASET ?= faces
+EXPERIMENTS := accuracy emotion_maps
+
+.PHONY: help book test runs lint figures status clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book     set up, run the notebooks on the embedded faces, build the book"
+	@echo "make test     set up, run the tests"
+	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
+	@echo "make lint     check style;  make status  list runs and whether they are fresh"
+	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fercore needs Python 3.11 or newer; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test]"
+	@touch $@
+
+runs: $(INSTALLED)
+	@set -e; for experiment in $(EXPERIMENTS); do \
+		$(BIN)/python -m fercore run $$experiment --dataset $(DATASET); done
+
+# A failed strict build must not leave its pages behind as if they had passed.
+book: $(INSTALLED)
+	@$(MAKE) --no-print-directory runs DATASET=faces
+	@$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+figures: $(INSTALLED)
+	@$(BIN)/python book/figures.py
+
+status: $(INSTALLED)
+	@$(BIN)/python -m fercore status
+
+clean:
+	rm -rf _build book/runs/faces results/faces

@@ -1,0 +1,119 @@
+"""Say under every page where it came from.
+
+An executed notebook carries a dictionary ``fercore`` in its metadata, written by the runner: what was run,
+on what data, from which commit, when, how long and where. Other pages name only the commit of the build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# Metadata key -> what the reader sees, in the order shown. Keys not listed here are not shown.
+FIELDS = {
+    "experiment": "Experiment",
+    "dataset": "Dataset",
+    "parameters": "Parameters",
+    "seed": "Seed",
+    "commit": "Commit",
+    "started": "Started",
+    "seconds": "Duration",
+    "hardware": "Hardware",
+    "versions": "Versions",
+    "data_checksum": "Data checksum",
+    "notebook_sha256": "Notebook SHA-256",
+    "record": "Record",
+}
+
+
+def built_from(folder: str | Path) -> str:
+    """Return the commit of a working tree, marked ``+`` if files differ from it, or ``""`` outside one."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as a person would: ``"2 h 05 min"``, ``"3 min 20 s"``, ``"4.2 s"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def show(key: str, value: Any) -> str:
+    """Return one value as safe HTML."""
+    if key == "seconds" and isinstance(value, int | float) and not isinstance(value, bool):
+        return escape(duration(value))
+    if isinstance(value, Mapping):
+        parts = (f"<code>{escape(str(name))} = {escape(str(item))}</code>" for name, item in value.items())
+        return " ".join(parts) or "none"
+    if key == "started":
+        zone = " UTC" if str(value).endswith(("Z", "+00:00")) else ""
+        value = str(value)[:19].replace("T", " ") + zone
+    text = escape(str(value))
+    return f"<code>{text}</code>" if key in {"commit", "data_checksum", "notebook_sha256", "record"} else text
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the ``fercore`` metadata of a notebook; empty for any other page."""
+    if path.suffix != ".ipynb":
+        return {}
+    run = json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("fercore", {})
+    if not isinstance(run, dict):
+        logger.warning("provenance: metadata.fercore is not a dictionary in %s", path, type="fercore")
+        return {}
+    return run
+
+
+def render(run: Mapping[str, Any], commit: str, record_url: str | None = None) -> str:
+    """Return the block under a page: a list of facts for a run, one line for a page of prose."""
+    if not run:
+        source = f"commit <code>{escape(commit)}</code>" if commit else "a copy without version control"
+        return f'<p class="provenance provenance-page">Built from {source}.</p>'
+    rows = []
+    for key, title in FIELDS.items():
+        if run.get(key) in (None, "", {}):
+            continue
+        value = show(key, run[key])
+        if key == "record" and record_url:
+            value = f'<a href="{escape(record_url)}" download>{value}</a>'
+        rows.append(f"<div><dt>{title}</dt><dd>{value}</dd></div>")
+    return (
+        '<aside class="provenance" aria-label="Provenance of this run">'
+        f'<p class="provenance-title">Where this page comes from</p><dl>{"".join(rows)}</dl></aside>'
+    )
+
+
+def add_provenance(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Append the block to a page; generated pages such as the search page are left alone."""
+    if doctree is None or not pagename or "body" not in context:
+        return
+    run = read_metadata(Path(app.env.doc2path(pagename)))
+    # The status page offers the record for download: link to that copy.
+    download = app.env.dlfiles.get(str(run.get("record", "")))
+    url = context["pathto"](f"_downloads/{download[1]}", True) if download else None
+    if not hasattr(app, "fercore_commit"):
+        app.fercore_commit = built_from(app.srcdir)  # type: ignore[attr-defined]
+    context["body"] += render(run, app.fercore_commit, url)  # type: ignore[attr-defined]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("html-page-context", add_provenance)
+    return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

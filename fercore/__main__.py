@@ -1,0 +1,85 @@
+"""Command line: ``python -m fercore run EXPERIMENT --dataset NAME``, ``status`` and ``pair``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from fercore import provenance, results, runner
+from fercore.errors import FercoreError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 well, 1 failed, 2 misused."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (FercoreError, ValueError) as error:
+        print(f"fercore: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fercore", description="Rerun the book's experiments.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run", help="run one experiment notebook on one dataset and put its page into the book"
+    )
+    run.add_argument("experiment", help=f"one of: {', '.join(runner.experiments())}")
+    run.add_argument("--dataset", default="faces", help="faces (default) or fer2013")
+    run.add_argument(
+        "-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the notebook"
+    )
+    run.add_argument("--force", action="store_true", help="run even if the page is fresh")
+    run.set_defaults(command=_run)
+    status = commands.add_parser("status", help="list the records of all runs and whether they are fresh")
+    status.set_defaults(command=_status)
+    pair = commands.add_parser("pair", help="write notebooks/*.ipynb anew from the reviewed notebooks/*.py")
+    pair.set_defaults(command=_pair)
+    return parser
+
+
+def _value(text: str) -> Any:
+    """Read a parameter's value as JSON (numbers, true, false, null), else as plain text; nothing is evaluated."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _run(options: argparse.Namespace) -> int:
+    if wrong := [pair for pair in options.p if "=" not in pair]:
+        raise ValueError(f"-p {wrong[0]}: write NAME=VALUE, e.g. -p width=0.25.")
+    if any(pair.startswith("dataset=") for pair in options.p):
+        raise ValueError("-p dataset=…: use --dataset.")
+    parameters = {name: _value(value) for name, value in (pair.split("=", 1) for pair in options.p)}
+    page, ran = runner.run(options.experiment, options.dataset, parameters, options.force)
+    place = page.relative_to(provenance.project_root())
+    print(f"{options.experiment} on {options.dataset}: {'wrote' if ran else 'fresh, not run again:'} {place}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    paths = sorted((provenance.project_root() / "results").glob("*/*.json"))
+    worst = 0
+    for path in paths:
+        reasons = results.stale(results.read(path))
+        worst = max(worst, int(bool(reasons)))
+        place = path.relative_to(provenance.project_root())
+        print(f"{place}: {'fresh' if not reasons else 'STALE: ' + '; '.join(reasons)}")
+    if not paths:
+        print("No records yet: run `make book`.")
+    return worst
+
+
+def _pair(options: argparse.Namespace) -> int:
+    changed = runner.pair()
+    print(f"wrote {', '.join(changed)}" if changed else "all notebooks are in step")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Every figure of the book. Each function returns a closed matplotlib figure, which a notebook shows once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
+from fercore.emotions import COLORS, EMOTIONS, NAMES, Emotion
+
+MAP_COLORS = "RdBu_r"  # red supports the class, as in the paper; blue speaks against it
+
+
+def _new(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):
+        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _done(figure: Figure) -> Figure:
+    plt.close(figure)
+    return figure
+
+
+def class_counts(dataset: FaceDataset, split: Split) -> Figure:
+    """Draw the number of images per emotion in each part of a split."""
+    figure, axes = _new()
+    parts = zip(split.names, (split.train, split.validation, split.test), strict=True)
+    for shift, (name, index) in enumerate(parts):
+        counts = np.bincount(dataset.labels[index], minlength=len(EMOTIONS))
+        bars = axes.bar(np.arange(len(EMOTIONS)) + 0.27 * (shift - 1), counts, 0.25, label=name)
+        axes.bar_label(bars, fontsize=6, padding=1)
+    axes.set(xticks=range(len(EMOTIONS)), xticklabels=NAMES, ylabel="images")
+    axes.grid(axis="x", visible=False)
+    axes.legend(frameon=False)
+    return _done(figure)
+
+
+def learning_curves(history: Sequence[dict[str, float]], best: int) -> Figure:
+    """Draw loss and accuracy by epoch for training and validation, with the chosen epoch marked."""
+    figure, (left, right) = _new(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for axes, quantity, unit in ((left, "loss", "cross-entropy (nats)"), (right, "accuracy", "accuracy")):
+        for part, line in (("train", "--"), ("validation", "-")):
+            values = [row[f"{part}_{quantity}"] for row in history]
+            axes.plot(epochs, values, line, color="#0072B2" if part == "train" else "#D55E00", label=part)
+        axes.axvline(best, color="grey", linewidth=1, linestyle=":", label=f"chosen: epoch {best}")
+        axes.set(xlabel="epoch", ylabel=unit)
+    left.legend(frameon=False)
+    return _done(figure)
+
+
+def confusion(matrix: Sequence[Sequence[int]]) -> Figure:
+    """Draw a 7 x 7 confusion matrix: counts in the cells, colour by the share of the row."""
+    counts = np.asarray(matrix)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = _new(width=5.4, height=4.4)
+    sns.heatmap(
+        share,
+        annot=counts,
+        fmt="d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        xticklabels=NAMES,
+        yticklabels=NAMES,
+        cbar_kws={"label": "share of the true class"},
+        ax=axes,
+    )
+    axes.set(xlabel="predicted", ylabel="true")
+    return _done(figure)
+
+
+def color_limit(maps: np.ndarray) -> float:
+    """Return the half-width of a symmetric colour scale: the 99.5th percentile of |map|, or 1 for a map of zeros."""
+    return float(np.percentile(np.abs(maps), 99.5)) or 1.0
+
+
+def show_map(axes: Axes, image: np.ndarray, values: np.ndarray, limit: float | None = None) -> Any:
+    """Lay a signed map over a greyed face.
+
+    Args:
+        axes: Where to draw.
+        image: (H, W, 1 or 3) uint8.
+        values: (H, W) float; sums over channels, in units of the explained output per pixel.
+        limit: Half-width of the colour scale; :func:`color_limit` of the map by default.
+    """
+    limit = color_limit(values) if limit is None else limit
+    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    return axes.imshow(values, cmap=MAP_COLORS, vmin=-limit, vmax=limit, alpha=0.6)
+
+
+def show_face(axes: Axes, image: np.ndarray) -> None:
+    """Draw an (H, W, 1 or 3) uint8 face."""
+    axes.imshow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
+
+
+def emotion_rows(
+    images: np.ndarray, maps: np.ndarray, labels: np.ndarray, captions: Sequence[str], columns: int
+) -> Figure:
+    """Draw one row per emotion: pairs of a face and its map.
+
+    Args:
+        images: (N, H, W, 1 or 3) uint8, grouped by label.
+        maps: (N, H, W) float, each drawn on its own symmetric scale.
+        labels: (N,) integers, canonical.
+        captions: N short texts that stand above the maps.
+        columns: Pairs per row; rows with fewer faces end in empty cells.
+    """
+    emotions = [Emotion(label) for label in np.unique(labels)]
+    figure, grid = _new(len(emotions), 2 * columns, width=1.35 * 2 * columns, height=1.6 * len(emotions))
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, emotion in zip(grid, emotions, strict=True):
+        for place, index in enumerate(np.flatnonzero(labels == emotion)[:columns]):
+            face, overlay = row[2 * place], row[2 * place + 1]
+            show_face(face, images[index])
+            show_map(overlay, images[index], maps[index])
+            overlay.set_title(captions[index], fontsize=8)
+        row[0].set_title(emotion.title, fontsize=10, fontweight="bold", color=COLORS[emotion])
+    return _done(figure)
+
+
+def mean_maps(
+    faces: np.ndarray, maps: np.ndarray, emotions: Sequence[Emotion], counts: Sequence[int]
+) -> Figure:
+    """Draw the mean map of each emotion over the mean of its faces, all on one colour scale.
+
+    Args:
+        faces: (E, H, W, 1 or 3) float or uint8 in 0..255, mean faces.
+        maps: (E, H, W) float, mean maps.
+        emotions: The E emotions.
+        counts: Images behind each mean.
+    """
+    figure, row = _new(1, len(emotions), width=1.45 * len(emotions), height=2.1)
+    limit = color_limit(maps)
+    for axes, face, values, emotion, count in zip(row, faces, maps, emotions, counts, strict=True):
+        drawn = show_map(axes, face, values, limit)
+        axes.set_title(f"{emotion.title}\n{count} images", fontsize=8)
+        axes.set_axis_off()
+    bar = figure.colorbar(drawn, ax=row, shrink=0.7, label="mean score per pixel")
+    bar.ax.ticklabel_format(style="sci", scilimits=(0, 0))
+    return _done(figure)
+
+
+def labelled_maps(image: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
+    """Draw a face and several maps of it side by side, each on its own symmetric scale, under their names."""
+    figure, row = _new(1, 1 + len(maps), width=1.9 * (1 + len(maps)), height=2.4)
+    show_face(row[0], image)
+    row[0].set_title("face", fontsize=8)
+    for axes, (name, values) in zip(row[1:], maps.items(), strict=True):
+        show_map(axes, image, values)
+        axes.set_title(name, fontsize=8)
+    for axes in row:
+        axes.set_axis_off()
+    return _done(figure)

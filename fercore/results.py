@@ -1,0 +1,147 @@
+"""Run records: one small JSON per run, with its metrics and where they came from, and whether it is still fresh."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fercore import provenance
+from fercore.datasets.base import FaceDataset
+from fercore.errors import FercoreError
+from fercore.files import write_json
+
+SCHEMA = 1
+
+
+class Run:
+    """A run of one experiment notebook: made at its top, finished with its metrics at its end.
+
+    Args:
+        experiment: Name of the notebook, e.g. ``"accuracy"``.
+        dataset: Name of the dataset.
+        **parameters: The notebook's parameters, JSON-able.
+    """
+
+    def __init__(self, experiment: str, dataset: str, **parameters: Any) -> None:
+        self.experiment, self.dataset, self.parameters = experiment, dataset, parameters
+        self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._clock = time.perf_counter()
+
+    def finish(
+        self,
+        name: str,
+        data: FaceDataset,
+        metrics: dict[str, Any],
+        device: torch.device | str = "cpu",
+        protocol: str = "",
+        folder: str | Path | None = None,
+        **training: Any,
+    ) -> Path:
+        """Write the record to ``results/<dataset>/<experiment>-<name>.json``.
+
+        Args:
+            name: What tells this run from others of the experiment.
+            data: The dataset that was read.
+            metrics: JSON-able numbers.
+            device: Where it was computed.
+            protocol: Name of the protocol.
+            folder: The results folder; the project's by default.
+            **training: Facts about the training of the network (``seconds``, ``hardware``, ``key``, …).
+
+        Returns:
+            The path of the record.
+        """
+        root = provenance.project_root()
+        folder = root / "results" if folder is None else Path(folder)
+        path = folder / self.dataset / f"{self.experiment}-{name}.json"
+        record = {
+            "schema": SCHEMA,
+            "experiment": self.experiment,
+            "dataset": self.dataset,
+            "model": self.parameters.get("model", ""),
+            "protocol": protocol,
+            "fold": self.parameters.get("fold", 0),
+            "parameters": {"dataset": self.dataset, **self.parameters},
+            "metrics": metrics,
+            "training": training,
+            "provenance": {
+                "commit": provenance.commit(),
+                "started": self.started,
+                "seconds": round(time.perf_counter() - self._clock, 1),
+                "hardware": provenance.hardware(device),
+                "seed": self.parameters.get("seed"),
+                "data": data.source or data.title,
+                "data_checksum": data.checksum,
+                "versions": provenance.versions(),
+                "notebook": f"notebooks/{self.experiment}.py",
+                "notebook_sha256": notebook_digest(self.experiment),
+                "files": provenance.used_files(),
+            },
+        }
+        write_json(path, record)
+        return path
+
+
+def notebook_digest(experiment: str) -> str:
+    """Return the SHA-256 of an experiment's text notebook, ``""`` where it does not lie in the project."""
+    path = provenance.project_root() / "notebooks" / f"{experiment}.py"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a record.
+
+    Raises:
+        FercoreError: If the file is damaged or not a record of this version; names it.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            raise ValueError(f"schema {record['schema']!r}")
+        record["provenance"]["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FercoreError(f"{path} is not a run record ({error}). Run the experiment again.") from error
+    return record
+
+
+@functools.cache
+def _pins() -> dict[str, str]:
+    path = provenance.project_root() / "constraints.txt"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.MULTILINE))
+
+
+def stale(record: dict[str, Any]) -> list[str]:
+    """Say why a record might no longer come out the same; an empty list means that it is fresh.
+
+    Compared are the text notebook, the code (blind to comments and docstrings) of every module the run imported, and
+    the versions of the pinned packages. The data's checksum is compared when the data are next loaded.
+    """
+    facts, reasons = record["provenance"], []
+    if facts["notebook_sha256"] != notebook_digest(record["experiment"]):
+        reasons.append(f"{facts['notebook']} has changed")
+    for name, recorded in facts["files"].items():
+        path = provenance.project_root() / name
+        if not path.is_file():
+            reasons.append(f"{name} is gone")
+        elif provenance.code_digest(path) != recorded:
+            reasons.append(f"{name} has changed")
+    for package, version in facts["versions"].items():
+        pinned = _pins().get(package)
+        if pinned is not None and pinned != version.split("+")[0]:
+            reasons.append(f"{package} was {version}, constraints.txt pins {pinned}")
+    return reasons
+
+
+def place(path: Path) -> str:
+    """Return a record's path as people write it: relative to the project where it lies in it."""
+    root = provenance.project_root()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,0 +1,209 @@
+"""One run = one papermill execution of one experiment notebook: executed page, record and log, or nothing at all."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fercore import provenance, results
+from fercore.datasets import title
+from fercore.errors import FercoreError, UnknownNameError
+from fercore.files import atomic_path, digest
+
+_TIMINGS = ("execution", "papermill", "collapsed", "jupyter")
+
+
+def experiments() -> list[str]:
+    """Return the names of the experiment notebooks."""
+    return sorted(path.stem for path in (provenance.project_root() / "notebooks").glob("*.ipynb"))
+
+
+def page_path(experiment: str, dataset: str) -> Path:
+    """Return where the executed page of a run lies."""
+    return provenance.project_root() / "book" / "runs" / dataset / f"{experiment}.ipynb"
+
+
+def run(
+    experiment: str, dataset: str = "faces", parameters: dict[str, Any] | None = None, force: bool = False
+) -> tuple[Path, bool]:
+    """Execute an experiment notebook on a dataset and put the page into the book.
+
+    Args:
+        experiment: Name of the notebook.
+        dataset: Name of the dataset.
+        parameters: Values for the notebook's parameters cell, by name.
+        force: Run even if the page is fresh.
+
+    Returns:
+        The page, and whether it was run now (False: it was fresh).
+
+    Raises:
+        UnknownNameError: If there is no such experiment, dataset or parameter.
+        FercoreError: If the notebook raised an error; the page and the record are then left as they were.
+    """
+    title(dataset)
+    if experiment not in experiments():
+        raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
+    page = page_path(experiment, dataset)
+    source = provenance.project_root() / "notebooks" / f"{experiment}.ipynb"
+    asked = {**(parameters or {}), "dataset": dataset}
+    if not force and _is_fresh(page, asked):
+        return page, False
+    _publish(_execute(source, asked), experiment, asked, page)
+    return page, True
+
+
+def _is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
+    """Whether the page was run with these parameters by code that has not changed since."""
+    if not page.is_file():
+        return False
+    about = json.loads(page.read_text(encoding="utf-8"))["metadata"].get("fercore", {})
+    record = provenance.project_root() / about.get("record", "no record")
+    if about.get("asked") != parameters or not record.is_file() or digest(record) != about["record_sha256"]:
+        return False
+    return not results.stale(results.read(record))
+
+
+def _execute(source: Path, asked: dict[str, Any]) -> Any:
+    """Run the notebook in a kernel of its own and return the executed notebook."""
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillException
+
+    known = papermill.inspect_notebook(str(source))
+    if unknown := sorted(set(asked) - set(known)):
+        raise UnknownNameError(
+            f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )
+    root, dataset = provenance.project_root(), asked["dataset"]
+    notebook = _name_figures(nbformat.read(source, as_version=4), dataset)
+    failed = root / "runs" / dataset / f"{source.stem}.failed.ipynb"
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        ready, output = Path(folder, source.name), Path(folder, f"executed-{source.name}")
+        nbformat.write(notebook, ready)
+        try:
+            return papermill.execute_notebook(
+                str(ready),
+                str(output),
+                parameters=asked,
+                kernel_name="python3",
+                cwd=str(root),
+                stderr_file=sys.stderr,
+            )
+        except PapermillException as error:
+            shutil.copyfile(output, failed)
+            raise FercoreError(
+                f"{source.name} stopped on {dataset}: {_last_line(error)}\n"
+                f"The notebook as far as it came: {failed.relative_to(root)}"
+            ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """Return the notebook's own error, without colours, from papermill's report of it."""
+    name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+    return re.sub(r"\x1b\[[0-9;]*m", "", f"{name}: {value}")
+
+
+def _name_figures(notebook: Any, dataset: str) -> Any:
+    """Give every figure the dataset's name, so that two pages of one notebook do not share labels."""
+    notebook = copy.deepcopy(notebook)
+    names = [c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in notebook.cells]
+    for cell in notebook.cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "name" in figure:
+            figure["name"] = f"{figure['name']}-{dataset}"
+        for name in filter(None, names):
+            if cell.cell_type == "markdown":
+                cell.source = cell.source.replace(f"`{name}`", f"`{name}-{dataset}`")
+    return notebook
+
+
+def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) -> None:
+    """Tidy an executed notebook for the book and write it, whole or not at all."""
+    import nbformat
+
+    record = _record_of(notebook)
+    content = results.read(record)
+    for number, cell in enumerate(notebook.cells):
+        _tidy(cell, number)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
+    first.source = re.sub(r"\A# (.*)", rf"# \1: {title(asked['dataset'])}", first.source)
+    shown = (
+        "commit",
+        "started",
+        "seconds",
+        "seed",
+        "hardware",
+        "versions",
+        "data_checksum",
+        "notebook_sha256",
+    )
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata["fercore"] = {
+        "experiment": experiment,
+        "dataset": asked["dataset"],
+        "asked": asked,
+        "parameters": content["parameters"],
+        "record": record.relative_to(provenance.project_root()).as_posix(),
+        "record_sha256": digest(record),
+        **{name: content["provenance"][name] for name in shown},
+    }
+    with atomic_path(page) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def _record_of(notebook: Any) -> Path:
+    """Find the record that the notebook says it has written (its last line ``Record: <path>``)."""
+    texts = [o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "text" in o]
+    found = re.findall(r"^Record: (\S+)$", "".join(texts), flags=re.MULTILINE)
+    if not found:
+        raise FercoreError("The notebook printed no 'Record: <path>' line: it must end with Run.finish(...).")
+    return provenance.project_root() / found[-1]
+
+
+def _tidy(cell: Any, number: int) -> None:
+    """Drop what differs between two equal runs, and hide the two parameter cells from readers."""
+    cell.id = f"cell-{number}"
+    tags = set(cell.metadata.get("tags", []))
+    if "parameters" in tags:
+        tags.add("remove-cell")
+    if "injected-parameters" in tags:
+        tags.add("hide-input")
+    for key in _TIMINGS:
+        cell.metadata.pop(key, None)
+    cell.metadata["tags"] = sorted(tags)
+    if cell.cell_type == "code":
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]  # progress bars
+
+
+def pair(write: bool = True) -> list[str]:
+    """Bring every ``notebooks/<name>.ipynb`` in step with its reviewed text ``notebooks/<name>.py``.
+
+    Args:
+        write: Write what differs; False only says what would be written.
+
+    Returns:
+        The names of the notebooks that differed.
+    """
+    import jupytext
+    import nbformat
+
+    changed = []
+    for text in sorted((provenance.project_root() / "notebooks").glob("*.py")):
+        notebook = jupytext.read(text)
+        for number, cell in enumerate(notebook.cells):
+            cell.id = f"cell-{number}"  # random identifiers would differ on every machine
+        wanted, path = nbformat.writes(notebook) + "\n", text.with_suffix(".ipynb")
+        if not path.is_file() or path.read_text(encoding="utf-8") != wanted:
+            changed.append(text.stem)
+            if write:
+                with atomic_path(path) as temporary:
+                    temporary.write_text(wanted, encoding="utf-8")
+    return changed

@@ -1,0 +1,243 @@
+"""What every explainer of image regions does: check the inputs, play the game in groups of images, collect scores."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from fercore.shapley.game import ImageGame, Model, Output, check_settings
+from fercore.shapley.inputs import (
+    Baseline,
+    Channels,
+    ImageBatch,
+    Images,
+    Targets,
+    as_baseline,
+    as_image_batch,
+    as_targets,
+    explained_classes,
+)
+from fercore.shapley.result import DnCResult, join
+from fercore.shapley.tree import PartitionTree, Rule, build_tree, check_rule
+
+if TYPE_CHECKING:
+    import shap
+
+# Images explained together: as many as keep the values of one group, all coalitions together, near a million rows.
+_GROUP_ROWS = 2**20
+_GROUP_IMAGES = 256
+
+
+class TargetGame:
+    """The game of a group of images, reduced to the classes that are to be explained.
+
+    Attributes:
+        tree: The partition tree whose leaves are the players.
+        classes: Explained class numbers, int64 array (N, K).
+        empty: v(∅) = f(b), float64 array (N, K).
+        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
+        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
+    """
+
+    def __init__(
+        self, game: ImageGame, tree: PartitionTree, targets: np.ndarray | Literal["all"] | None
+    ) -> None:
+        """Evaluate the two ends, which every method needs, and choose the classes."""
+        self.tree, self._game = tree, game
+        self.everyone = tree.coalitions(0)
+        ends = game.values(np.concatenate([np.zeros_like(self.everyone), self.everyone]))
+        self.n_classes = ends.shape[2]
+        self.classes = explained_classes(targets, ends[:, 1])
+        self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
+
+    @property
+    def evaluations(self) -> int:
+        """Rows that the model has seen per image."""
+        return self._game.evaluations
+
+    def values(self, packed: np.ndarray) -> np.ndarray:
+        """Return v(S) of packed coalitions (M, ceil(n / 8)): float64 array (N, M, K)."""
+        return self._select(self._game.values(packed))
+
+    def _select(self, values: np.ndarray) -> np.ndarray:
+        """Pick the explained classes of each image from (N, M, classes)."""
+        return np.take_along_axis(values, self.classes[:, None, :], axis=2)
+
+
+class RegionExplainer(ABC):
+    """Base of the explainers: a model, a baseline and a tree; how scores come about is left to the subclasses."""
+
+    _map_kind: Literal["density", "score"] = "density"
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        baseline: Baseline,
+        output: Output,
+        depth: int,
+        rule: Rule,
+        batch_size: int | Literal["auto"],
+        device: torch.device | str | None,
+        class_names: Sequence[str] | None,
+        progress: bool,
+    ) -> None:
+        """Keep the settings; see the subclasses for their meaning and the errors."""
+        check_settings(model, output, batch_size)
+        check_rule(depth, rule)
+        self.model, self.baseline, self.output = model, baseline, output
+        self.depth, self.rule, self.batch_size, self.device = depth, rule, batch_size, device
+        self.class_names, self.progress = class_names, progress
+
+    def __call__(
+        self, images: Images, targets: Targets = None, channels: Channels | None = None
+    ) -> shap.Explanation:
+        """Explain images: :meth:`attribute`, returned as a ``shap.Explanation``.
+
+        Its ``values`` are a float64 array (N, H, W, C, K). See :meth:`attribute` for the arguments and errors, and
+        :meth:`DnCResult.explanation` for what the Explanation carries besides.
+
+        Raises:
+            ImportError: If shap is not installed.
+        """
+        return self.attribute(images, targets, channels).explanation()
+
+    def attribute(
+        self, images: Images, targets: Targets = None, channels: Channels | None = None
+    ) -> DnCResult:
+        """Explain images, without shap.
+
+        Args:
+            images: One image (3-D) or a batch (4-D), grey or colour, of any size; torch tensors are read as
+                (N, C, H, W) and numpy arrays as (N, H, W, C), in the value range that the model expects.
+            targets: The classes to explain: None for the predicted class of each image, a class number for all images,
+                a class number per image, or ``"all"``. All classes cost no more evaluations than one.
+            channels: ``"first"`` or ``"last"`` where the images are laid out otherwise.
+
+        Returns:
+            The scores of the regions at every level of the tree, for N images and K classes.
+
+        Raises:
+            TypeError: If images or targets are of the wrong type.
+            ValueError: If images are empty, badly laid out or too small for the depth, if the baseline does not fit, or
+                if targets are too many, too few or out of range.
+            ModelOutputError: If the model returns NaN, infinity or a wrong shape.
+        """
+        start = time.perf_counter()
+        batch, wanted, tree, baseline = self._prepare(images, targets, channels)
+        size = max(1, min(_GROUP_ROWS // self._expected_evaluations(tree), _GROUP_IMAGES))
+        groups = [slice(i, i + size) for i in range(0, len(batch.tensor), size)]
+        with self._progress_bar(len(batch.tensor) * self._expected_evaluations(tree)) as on_rows:
+            parts = [self._explain(batch, wanted, tree, baseline, group, on_rows) for group in groups]
+        return join(parts, time.perf_counter() - start)
+
+    def levels(
+        self, images: Images, targets: Targets = None, channels: Channels | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the region maps level by level, each as soon as its level is evaluated: coarse first, finer later.
+
+        Args:
+            images: As for :meth:`attribute`.
+            targets: As for :meth:`attribute`.
+            channels: As for :meth:`attribute`.
+
+        Yields:
+            Float64 array (N, H, W, K) per level 0 ... L: each region's score over its pixels.
+        """
+        batch, wanted, tree, baseline = self._prepare(images, targets, channels)
+        game = TargetGame(self._game(batch.tensor, baseline, tree, None), tree, wanted)
+        for level, scores in enumerate(self._level_scores(game)):
+            yield scores[:, tree.labels(level)]
+
+    @abstractmethod
+    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
+        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
+
+    @abstractmethod
+    def _expected_evaluations(self, tree: PartitionTree) -> int:
+        """Return the number of distinct coalitions that :meth:`_level_scores` evaluates."""
+
+    def _calls(self) -> int | None:
+        """Return the model calls of the procedure where they are more than its distinct evaluations."""
+        return None
+
+    def _prepare(
+        self, images: Images, targets: Targets, channels: Channels | None
+    ) -> tuple[ImageBatch, np.ndarray | Literal["all"] | None, PartitionTree, torch.Tensor]:
+        """Check everything that can be checked before the model runs."""
+        batch = as_image_batch(images, channels)
+        wanted = as_targets(targets, len(batch.tensor))
+        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.rule)
+        return batch, wanted, tree, as_baseline(self.baseline, batch.tensor)
+
+    def _game(
+        self,
+        images: torch.Tensor,
+        baseline: torch.Tensor,
+        tree: PartitionTree,
+        on_rows: Callable[[int], object] | None,
+    ) -> ImageGame:
+        """Set up the game of some images."""
+        return ImageGame(
+            self.model,
+            images,
+            baseline,
+            tree.labels(),
+            output=self.output,
+            batch_size=self.batch_size,
+            device=self.device,
+            on_rows=on_rows,
+        )
+
+    def _explain(
+        self,
+        batch: ImageBatch,
+        wanted: np.ndarray | Literal["all"] | None,
+        tree: PartitionTree,
+        baseline: torch.Tensor,
+        group: slice,
+        on_rows: Callable[[int], object] | None,
+    ) -> DnCResult:
+        """Explain one group of images together."""
+        b = baseline if len(baseline) == 1 else baseline[group]
+        targets = wanted[group] if isinstance(wanted, np.ndarray) else wanted
+        game = TargetGame(self._game(batch.tensor[group], b, tree, on_rows), tree, targets)
+        self._check_class_names(game.n_classes)
+        levels = list(self._level_scores(game))
+        return DnCResult(
+            levels=levels,
+            tree=tree,
+            base_values=game.empty,
+            predictions=game.full,
+            classes=game.classes,
+            data=batch.data[group],
+            class_names=self.class_names,
+            evaluations=np.full(len(game.classes), game.evaluations),
+            compute_time=0.0,
+            map_kind=self._map_kind,
+            calls=self._calls(),
+        )
+
+    def _check_class_names(self, n_classes: int) -> None:
+        """Refuse names that are not one per class of the model."""
+        if self.class_names is not None and len(self.class_names) != n_classes:
+            raise ValueError(
+                f"class_names has {len(self.class_names)} names; the model has {n_classes} classes."
+            )
+
+    @contextmanager
+    def _progress_bar(self, total: int) -> Iterator[Callable[[int], object] | None]:
+        """Open a plain bar over evaluations if ``progress`` is set, and give what advances it."""
+        if not self.progress:
+            yield None
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit="evaluation", desc=type(self).__name__) as bar:
+            yield bar.update

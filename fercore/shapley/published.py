@@ -1,0 +1,162 @@
+"""DnCShap as it was published, in two variants, so that what they compute can be shown beside :class:`DnCShap`.
+
+Both cut the image ``times`` times, rows first, and evaluate two *strips* of the whole image per cut: everything before
+the middle of the current block along the axis of the cut, and everything after it, over the full extent of the other
+axis (``get_parts(data, wd, ht, z)`` of Algorithm 1 knows no block). A strip depends on one axis only, so with
+D = f(x) - f(0) and Δ = f(strip 1) - f(strip 2) of each cut on the way to the cell in row r and column c,
+
+    S(r, c) = ¼ [D + Σ_{row cuts} ±Δ + Σ_{column cuts} ±Δ]   for times ≥ 2 (paper; ½ [D ± Δ] for times = 1):
+
+a row profile plus a column profile, a matrix of rank 2 at most, which cannot localise an eye. As 1/4 is right for two
+levels only, the scores sum to 2^(times - 2) D instead of D. The procedure calls the model 2^(times + 1) times, 1,024 at
+times = 9, but has only 94 distinct inputs there; only these are evaluated here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fercore.shapley.base import RegionExplainer, TargetGame
+from fercore.shapley.game import Model
+from fercore.shapley.tree import PartitionTree, pack
+
+
+class _PublishedDnCShap(RegionExplainer):
+    """What the two variants have in common; they differ in the score of the second part."""
+
+    _map_kind = "score"
+
+    def __init__(
+        self,
+        model: Model,
+        times: int = 9,
+        batch_size: int | Literal["auto"] = "auto",
+        device: torch.device | str | None = None,
+        class_names: Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> None:
+        """Keep the settings; baseline (black) and output (probability) are those of the paper.
+
+        Args:
+            model: ``torch.nn.Module`` or function from a tensor (rows, C, H, W) to logits (rows, classes).
+            times: Number of cuts from the whole image to a cell; there are 2^times cells. The released scripts use 9
+                and 3.
+            batch_size: As for :class:`DnCShap`.
+            device: As for :class:`DnCShap`.
+            class_names: As for :class:`DnCShap`.
+            progress: As for :class:`DnCShap`.
+
+        Raises:
+            TypeError: If the model cannot be called.
+            ValueError: If ``times`` is less than one.
+        """
+        if times < 1:
+            raise ValueError(f"times is the number of cuts, at least 1; it is {times}.")
+        super().__init__(
+            model,
+            baseline="zero",
+            output="probability",
+            depth=times,
+            rule="alternate",
+            batch_size=batch_size,
+            device=device,
+            class_names=class_names,
+            progress=progress,
+        )
+        self.times = times
+
+    @staticmethod
+    @abstractmethod
+    def _second_score(
+        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
+    ) -> np.ndarray:
+        """Return score_2 below the root."""
+
+    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
+        """Yield the scores (N, 2^l, K) on the way down; only those of the last level reach the published map."""
+        pred_b, pred_f = game.empty[:, None], game.full[:, None]
+        yield pred_f - pred_b
+        for level in range(self.times):
+            pred_1, pred_2 = strip_values(game, level)
+            score_1 = ((pred_1 - pred_b) + (pred_f - pred_2)) / 2 / 2
+            score_2 = self._second_score(pred_b, pred_f, pred_1, pred_2)
+            if level == 0:  # Algorithm 2 halves once, and has both scores right in either variant
+                score_1 = ((pred_1 - pred_b) + (pred_f - pred_2)) / 2
+                score_2 = ((pred_2 - pred_b) + (pred_f - pred_1)) / 2
+            yield _interleave(score_1, score_2)
+            # The next "predictions" are sums of two, not means: the scale grows with the depth.
+            pred_b, pred_f = (
+                _interleave(pred_b + pred_2, pred_b + pred_1),
+                _interleave(pred_1 + pred_f, pred_2 + pred_f),
+            )
+
+    def _expected_evaluations(self, tree: PartitionTree) -> int:
+        """Return the number of distinct inputs: two ends, and two strips per distinct row or column cut."""
+        rows, columns = (self.times + 1) // 2, self.times // 2
+        return 2 + 2 * (2**rows - 1) + 2 * (2**columns - 1)
+
+    def _calls(self) -> int:
+        """Return the model calls of the published procedure: 4 at the root, 2 per cut below it."""
+        return 2 ** (self.times + 1)
+
+
+class PaperDnCShap(_PublishedDnCShap):
+    """Algorithms 1 and 2 of the paper, as far as they can be computed.
+
+    The scores and the ``pred_b``, ``pred_f`` handed down are those printed. Three gaps of Algorithm 1 are filled as
+    Algorithm 2 and the text do: part 1 is given score_1 (Algorithm 1 prints score_2 in the call that carries part 1's
+    ``pred_b + pred_2``; Algorithm 2 pairs them), x_s ... y_e become the box of the part (Algorithm 1 never updates
+    them), and ``get_parts`` cuts at the middle of the current block but keeps whole-image strips, for it is given no
+    block. The first cut is along axis 0 (top / bottom) as in the released code. The map holds each cell's score
+    ("value[x_s : x_e, y_s : y_e] = score"): it is **not** a density, and from ``times = 3`` on its cells sum to
+    2^(times - 2) times f(x) - f(0).
+
+    The result's ``calls`` are the 2^(times + 1) model calls of the procedure, its ``evaluations`` the distinct inputs.
+    """
+
+    @staticmethod
+    def _second_score(
+        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
+    ) -> np.ndarray:
+        """Return score_2 as Algorithm 1 prints it."""
+        return ((pred_2 - pred_b) + (pred_f - pred_1)) / 2 / 2
+
+
+class ReleasedDnCShap(_PublishedDnCShap):
+    """What the authors' released implementation computes, rewritten from a description of its behaviour.
+
+    As :class:`PaperDnCShap`, but below the root score_2 subtracts pred_2 where pred_1 belongs, so that pred_2 cancels:
+    the second part of every last cut scores (pred_f - pred_b) / 4 whatever it shows, and the scores of a map no longer
+    sum to a fixed multiple of f(x) - f(0) from ``times = 2`` on.
+    """
+
+    @staticmethod
+    def _second_score(
+        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
+    ) -> np.ndarray:
+        """Return score_2 with the wrong term."""
+        return ((pred_2 - pred_b) + (pred_f - pred_2)) / 2 / 2
+
+
+def strip_values(game: TargetGame, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pred_1 and pred_2 of the cut of each node of a level, float64 arrays (N, 2^level, K).
+
+    Part 1 shows the whole image before the cut of the node along the axis of the level, part 2 the whole image after
+    it; the rest is black. Under the alternate rule every cut runs along borders of leaves, so strips are coalitions.
+    """
+    tree = game.tree
+    end = 2 if level % 2 == 0 else 3  # rows: bottom; columns: right
+    cuts = tree.boxes[tree.children[tree.nodes(level), 0], end]  # where the first child ends
+    before = tree.boxes[tree.nodes(tree.depth), end] <= cuts[:, None]
+    values = game.values(np.concatenate([pack(before), pack(~before)]))
+    return values[:, : len(cuts)], values[:, len(cuts) :]
+
+
+def _interleave(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Put what belongs to part 1 and part 2 of each node, (N, m, K) each, side by side: (N, 2m, K)."""
+    return np.stack([first, second], axis=2).reshape(first.shape[0], -1, first.shape[2])

@@ -1,0 +1,69 @@
+"""Shared fixtures: a tiny FER2013 in the official layout, the real one where it can be had, and a tiny network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fercore import datasets, provenance
+from fercore.datasets import FaceDataset, content_checksum
+from fercore.datasets.fer2013 import USAGES
+
+ROOT = provenance.project_root()
+SKETCH = ROOT.parent / "shared" / "data" / "fer2013" / "unpack.py"  # for developers: writes the official file
+
+
+def fer2013_rows(per_class: int = 2, seed: int = 0) -> list[tuple[int, str, str]]:
+    """Return (label, pixels, Usage) rows of random images, all classes in all parts."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for usage in USAGES:
+        for label in range(7):
+            for _ in range(per_class):
+                rows.append((label, " ".join(map(str, rng.integers(0, 256, 2304))), usage))
+    return rows
+
+
+def write_fer2013(root: Path, rows: list[tuple[int, str, str]]) -> Path:
+    """Write rows as the official fer2013.csv under ``root``."""
+    path = root / "fer2013" / "fer2013.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{label},{pixels},{usage}" for label, pixels, usage in rows]
+    path.write_text("\n".join(["emotion,pixels,Usage", *lines]) + "\n")
+    return path
+
+
+def brightness_faces(count: int = 70, size: int = 32, subjects: int = 10) -> FaceDataset:
+    """Images whose class is their brightness: a task that a tiny network learns in seconds."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 7
+    images = rng.integers(0, 16, (count, size, size, 1)) + (labels * 34)[:, None, None, None]
+    images = images.astype(np.uint8)
+    return FaceDataset(
+        name="toy",
+        title="Toy",
+        images=images,
+        labels=labels.astype(np.int64),
+        checksum=content_checksum(images, labels),
+        subjects=np.array([f"s{index // 7 % subjects}" for index in range(count)]),
+    )
+
+
+@pytest.fixture(scope="session")
+def real_fer2013(tmp_path_factory: pytest.TempPathFactory) -> FaceDataset:
+    """The official FER2013, or a skip that says how to bring it."""
+    root = datasets.data_root()
+    if not (root / "fer2013" / "fer2013.csv").is_file():
+        if not SKETCH.is_file():
+            pytest.skip(
+                "the real FER2013 is not here: put fer2013.csv under data/fer2013 or set FERCORE_DATA"
+            )
+        root = tmp_path_factory.mktemp("data")
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run([sys.executable, str(SKETCH), str(root)], check=True, env=environment)
+    return datasets.load("fer2013", root=root, progress=False)

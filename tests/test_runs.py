@@ -1,0 +1,213 @@
+"""Records, freshness, the papermill runner and the notebooks themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import jupytext
+import nbformat
+import pytest
+from conftest import ROOT, brightness_faces
+
+from fercore import __main__ as cli
+from fercore import experiments, files, provenance, results, runner
+from fercore.errors import FercoreError, UnknownNameError
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+COMMITTED = [p for p in sorted((ROOT / "results").glob("*/*.json")) if p.parent.name != "faces"]
+
+
+def test_importing_the_package_needs_no_more_than_torch_numpy_and_pillow():
+    code = (
+        "import sys; before = set(sys.modules); import fercore; from fercore import DnCShap\n"
+        "heavy = {'shap', 'sklearn', 'seaborn', 'matplotlib', 'cv2', 'papermill', 'jupytext', 'pandas', 'captum'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_code_digest_is_blind_to_comments_and_docstrings_only():
+    one = 'def f(x):\n    """Old."""\n    # why\n    return x + "#1"  # note\n'
+    same = 'def f(x):\n    """New,\n    longer."""\n\n    return x + "#1"\n'
+    other = 'def f(x):\n    return x + "#2"\n'
+    assert provenance.code_text(one) == provenance.code_text(same)
+    assert provenance.code_text(one) != provenance.code_text(other)
+    assert "#1" in provenance.code_text(one)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "record.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    with pytest.raises(KeyboardInterrupt), files.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def make_record(tmp_path):
+    run = results.Run("accuracy", "toy", model="proposed", seed=0)
+    return run.finish("name", brightness_faces(14), {"test": {"accuracy": 0.5}}, folder=tmp_path)
+
+
+def test_a_new_record_is_fresh_and_reads_back(tmp_path):
+    record = results.read(make_record(tmp_path))
+    assert results.stale(record) == []
+    assert record["metrics"]["test"]["accuracy"] == 0.5
+    assert record["provenance"]["data_checksum"].startswith("sha256:")
+    assert "fercore/results.py" in record["provenance"]["files"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda p: p.update(notebook_sha256="0"), "notebooks/accuracy.py has changed"),
+        (lambda p: p["files"].update({"fercore/models.py": "0"}), "fercore/models.py has changed"),
+        (lambda p: p["files"].update({"fercore/gone.py": "0"}), "fercore/gone.py is gone"),
+        (lambda p: p["versions"].update(torch="1.0.0"), "torch was 1.0.0, constraints.txt pins"),
+    ],
+)
+def test_every_change_makes_a_record_stale_by_name(tmp_path, change, reason):
+    record = results.read(make_record(tmp_path))
+    change(record["provenance"])
+    assert any(reason in said for said in results.stale(record))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"schema": 0}', '{"schema": 1, "provenance": {"files": 3}}']
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(FercoreError, match=r"broken.json is not a run record"):
+        results.read(path)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_committed_runs_are_fresh_and_pages_belong_to_them(path):
+    record = results.read(path)
+    again = f"python -m fercore run {record['experiment']} --dataset {record['dataset']}"
+    assert results.stale(record) == [], f"run again: {again}"
+    page = runner.page_path(record["experiment"], record["dataset"])
+    notebook = nbformat.read(page, as_version=4)
+    assert notebook.metadata["fercore"]["record"] == path.relative_to(ROOT).as_posix()
+    assert notebook.metadata["fercore"]["record_sha256"] == files.digest(path), f"run again: {again}"
+
+
+def test_there_is_a_real_run_in_the_book():
+    assert {p.parent.name for p in COMMITTED} >= {"fer2013"}
+
+
+def test_text_and_ipynb_notebooks_are_in_step():
+    assert runner.pair(write=False) == [], "run: python -m fercore pair"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_keep_the_house_rules(path):
+    cells = jupytext.read(path).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    words = len(re.findall(r"\w+", "".join(c.source for c in cells if c.cell_type == "markdown")))
+    assert len(code) <= 20
+    assert 600 <= words <= 2500
+    for cell in code:
+        if "parameters" not in cell.metadata.get("tags", []):
+            assert len(cell.source.splitlines()) <= 15, cell.source
+        figure = cell.metadata.get("mystnb", {}).get("figure")
+        if figure:
+            assert figure["caption"]
+            assert cell.metadata["mystnb"]["image"]["alt"]
+    assert "tqdm.notebook" not in path.read_text()
+
+
+TINY = '# %% [markdown]\n# # Tiny\n#\n# See `fig-a`.\n\n# %% tags=["parameters"]\ndataset = "faces"\nlevel = 1\n\n'
+CODE = """# %% mystnb={"figure": {"name": "fig-a", "caption": "c"}, "image": {"alt": "a"}}
+import sys
+from fercore import results
+from conftest import brightness_faces
+print("progress", file=sys.stderr)
+run = results.Run("tiny", dataset, level=level)
+record = run.finish("x", brightness_faces(14), {"level": 1 // level})
+print("Record:", results.place(record))
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project folder with one tiny notebook, which the runner takes for its own."""
+    for name in ("notebooks", "results"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "constraints.txt").write_text("")
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    code = (
+        "from pathlib import Path\nfrom fercore import provenance\n"
+        f"provenance.project_root = lambda: Path({str(tmp_path)!r})\n"
+    )
+    (tmp_path / "notebooks" / "tiny.py").write_text(
+        TINY + CODE.replace("import sys\n", "import sys\n" + code)
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    runner.pair()
+    return tmp_path
+
+
+def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
+    page, ran = runner.run("tiny", "faces", {"level": 1})
+    assert ran
+    assert page == project / "book" / "runs" / "faces" / "tiny.ipynb"
+    notebook = nbformat.read(page, as_version=4)
+    about = notebook.metadata["fercore"]
+    assert about["parameters"] == {"dataset": "faces", "level": 1}
+    assert about["record"] == "results/faces/tiny-x.json"
+    assert notebook.cells[0].source.startswith("# Tiny: Embedded faces")
+    assert "`fig-a-faces`" in notebook.cells[0].source
+    parameters, injected, last = notebook.cells[1:]
+    assert "remove-cell" in parameters.metadata["tags"]
+    assert "hide-input" in injected.metadata["tags"]
+    assert last.metadata["mystnb"]["figure"]["name"] == "fig-a-faces"
+    assert [output["name"] for output in last.outputs] == ["stdout"]  # progress bars are not part of a page
+    assert "papermill" not in json.dumps(notebook.metadata)
+    before = page.stat().st_mtime_ns
+    assert runner.run("tiny", "faces", {"level": 1}) == (page, False)
+    assert page.stat().st_mtime_ns == before
+    assert runner.run("tiny", "faces", {"level": 1}, force=True) == (page, True)
+
+
+def test_a_failing_notebook_publishes_nothing(project, capfd):
+    with pytest.raises(FercoreError, match=r"tiny.ipynb stopped on faces: ZeroDivisionError") as error:
+        runner.run("tiny", "faces", {"level": 0})
+    assert "runs/faces/tiny.failed.ipynb" in str(error.value)
+    assert (project / "runs" / "faces" / "tiny.failed.ipynb").is_file()
+    assert not (project / "book").exists()
+    assert not list((project / "results").rglob("*.json"))
+
+
+def test_unknown_names_are_refused_before_anything_runs(project):
+    with pytest.raises(UnknownNameError, match="no experiment 'tony'; choose tiny"):
+        runner.run("tony", "faces")
+    with pytest.raises(UnknownNameError, match="no dataset 'face'"):
+        runner.run("tiny", "face")
+    with pytest.raises(UnknownNameError, match="no parameter levle; it has dataset, level"):
+        runner.run("tiny", "faces", {"levle": 2})
+
+
+def test_command_line_values_are_never_evaluated(capsys):
+    assert [cli._value(text) for text in ("0.25", "20", "add", "true", "__import__('os')")] == [
+        0.25, 20, "add", True, "__import__('os')",
+    ]  # fmt: skip
+    assert cli.main(["run", "accuracy", "-p", "width"]) == 1
+    assert "write NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["run", "acuracy"]) == 1
+    assert "no experiment 'acuracy'" in capsys.readouterr().err
+
+
+def test_setting_names_are_readable():
+    from fercore.datasets import splits
+
+    parts = splits.split(brightness_faces(70), "paper", 2)
+    assert experiments.Setting(width=0.25, fold=2).name(parts) == "proposed-concatenate-w0.25-paper-2"
