@@ -65,7 +65,10 @@ run = results.Run("accuracy", dataset, model=model, fusion=fusion, width=width, 
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
 print(f"{data.title}: {len(data):,} images of {data.images.shape[1]} x {data.images.shape[2]} pixels")
-print(f"protocol {parts.protocol!r}:", dict(zip(parts.names, map(len, (parts.train, parts.validation, parts.test)))))
+print(
+    f"protocol {parts.protocol!r}:",
+    dict(zip(parts.names, map(len, (parts.train, parts.validation, parts.test)))),
+)
 
 # %% [markdown]
 # The protocol decides what the accuracy means. `official` trains on FER2013's Training images, chooses the epoch on
@@ -86,7 +89,9 @@ plots.class_counts(data, parts)
 
 # %%
 copies = splits.duplicates(data, parts)
-print(f"{copies.sum()} of {len(copies)} test images are exact copies of training images ({copies.mean():.1%})")
+print(
+    f"{copies.sum()} of {len(copies)} test images are exact copies of training images ({copies.mean():.1%})"
+)
 
 # %% [markdown]
 # ## The network
@@ -182,7 +187,9 @@ pd.DataFrame({"recall": recall.round(3), "test images": test.counts()})
 # %%
 published = paper.TABLE_1_PROPOSED.get(dataset)
 beside = {
-    "paper, Table 1 (5 random folds, full width)": "not reported" if published is None else f"{published:.2%}",
+    "paper, Table 1 (5 random folds, full width)": "not reported"
+    if published is None
+    else f"{published:.2%}",
     f"this run ({parts.protocol}, fold {fold}, width {width:g})": f"{scores['test']['accuracy']:.2%}",
     "always the most frequent emotion": f"{floor:.2%}",
 }

@@ -51,11 +51,18 @@ from fercore import datasets, experiments, models, paper, plots, results, traini
 from fercore.datasets import splits
 from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap
 
+# %%
 recipe = training.Recipe(
     epochs, batch_size or paper.batch_size(dataset), lr, min_lr, augment=augment, seed=seed
 )
 setting = experiments.Setting(model, fusion, width, fold, recipe)
-own = {"examples": examples, "depth": depth, "contexts": contexts, "mean_of": mean_of, "mean_depth": mean_depth}
+own = {
+    "examples": examples,
+    "depth": depth,
+    "contexts": contexts,
+    "mean_of": mean_of,
+    "mean_depth": mean_depth,
+}
 run = results.Run(
     "emotion_maps", dataset, model=model, fusion=fusion, width=width, fold=fold, **vars(recipe), **own
 )
@@ -102,9 +109,7 @@ explainer = DnCShap(
     trained.model, baseline="zero", output="probability", contexts=contexts, depth=depth, progress=True
 )
 confidence = probabilities.max(axis=1)
-chosen = np.concatenate(
-    [np.flatnonzero(correct & (test.labels == e))[:examples] for e in test.emotions]
-)
+chosen = np.concatenate([np.flatnonzero(correct & (test.labels == e))[:examples] for e in test.emotions])
 explained = explainer.attribute(models.to_input(test.images[chosen], next(trained.model.parameters()).device))
 maps = explained.pixel_map()[..., 0].sum(axis=-1)
 print(f"{len(chosen)} faces, {2**depth} regions each, {explained.evaluations[0]} evaluations each")
@@ -116,8 +121,10 @@ print(f"{len(chosen)} faces, {2**depth} regions each, {explained.evaluations[0]}
 # %%
 worth = explained.predictions - explained.base_values
 gaps = [np.abs(level.sum(axis=1) - worth).max() for level in explained.levels]
-print(f"largest gap over {len(gaps)} levels: {max(gaps):.1e}, map against f(x) - f(b): "
-      f"{np.abs(maps.sum(axis=(1, 2)) - worth[:, 0]).max():.1e}")
+print(
+    f"largest gap over {len(gaps)} levels: {max(gaps):.1e}, map against f(x) - f(b): "
+    f"{np.abs(maps.sum(axis=(1, 2)) - worth[:, 0]).max():.1e}"
+)
 
 # %% [markdown]
 # ## Maps of single faces
@@ -189,23 +196,19 @@ pattern.round(3)
 
 # %%
 one = models.to_input(test.images[chosen[:1]], next(trained.model.parameters()).device)
-published = {
+variants = {
     "as printed": PaperDnCShap(trained.model, times=9).attribute(one),
     "as released": ReleasedDnCShap(trained.model, times=9).attribute(one),
+    "this project": DnCShap(trained.model, contexts=contexts, depth=depth).attribute(one),
 }
-drawn = {name: r.pixel_map()[0].sum(axis=(2, 3)) for name, r in published.items()} | {"this project": maps[0]}
-pd.DataFrame(
-    {
-        "evaluations": [r.calls for r in published.values()] + [explained.evaluations[0]],
-        "distinct": [r.evaluations[0] for r in published.values()] + [explained.evaluations[0]],
-        "sum of scores / (f(x) - f(b))": [
-            *(r.region_scores[0].sum() / (r.predictions - r.base_values)[0, 0] for r in published.values()),
-            explained.region_scores[0].sum() / worth[0, 0],
-        ],
-        "rank of the map": [np.linalg.matrix_rank(m, tol=1e-9 * np.abs(m).max()) for m in drawn.values()],
-    },
-    index=list(drawn),
-).round(3)
+drawn = {name: found.pixel_map()[0].sum(axis=(2, 3)) for name, found in variants.items()}
+facts = {
+    "calls": [found.calls or found.evaluations[0] for found in variants.values()],
+    "distinct": [found.evaluations[0] for found in variants.values()],
+    "sum / (f(x) - f(b))": [f.region_scores[0].sum() / worth[0, 0] for f in variants.values()],
+    "rank": [np.linalg.matrix_rank(m, tol=1e-9 * np.abs(m).max()) for m in drawn.values()],
+}
+pd.DataFrame(facts, index=list(drawn)).round(3)
 
 # %% mystnb={"figure": {"name": "fig-published", "caption": "One face under the printed algorithm, under the behaviour of the released code, and under the version of this project."}, "image": {"alt": "A face and three maps of it: the two published variants show horizontal and vertical bands only, the third shows localised regions."}}
 plots.labelled_maps(test.images[chosen[0]], drawn)

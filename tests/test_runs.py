@@ -125,7 +125,14 @@ def test_notebooks_keep_the_house_rules(path):
     assert "tqdm.notebook" not in path.read_text()
 
 
-TINY = '# %% [markdown]\n# # Tiny\n#\n# See `fig-a`.\n\n# %% tags=["parameters"]\ndataset = "faces"\nlevel = 1\n\n'
+HEAD = (
+    "# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n#     language: python\n"
+    "#     name: python3\n# ---\n\n"
+)
+TINY = (
+    HEAD
+    + '# %% [markdown]\n# # Tiny\n#\n# See `fig-a`.\n\n# %% tags=["parameters"]\ndataset = "faces"\nlevel = 1\n\n'
+)
 CODE = """# %% mystnb={"figure": {"name": "fig-a", "caption": "c"}, "image": {"alt": "a"}}
 import sys
 from fercore import results

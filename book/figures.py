@@ -1,0 +1,72 @@
+"""Draw the book's committed figures again: the contact sheet of the embedded faces and the picture of the README.
+
+Run by ``make figures`` after ``make book`` (it explains the network that the accuracy page has trained).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from fercore import datasets, experiments, faces, models, paper, plots, training
+from fercore.datasets import splits
+from fercore.emotions import COLORS, EMOTIONS, NAMES
+from fercore.files import atomic_path
+from fercore.shapley import DnCShap
+
+STATIC = Path(__file__).resolve().parent / "_static"
+CHARACTERS, SIZE = 6, 144
+
+
+def save(figure: plt.Figure, name: str, dpi: int) -> None:
+    """Write a figure to ``book/_static``, without a date, so that an unchanged figure is an unchanged file."""
+    with atomic_path(STATIC / name) as path:
+        figure.savefig(path, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    print(f"wrote {STATIC / name}")
+
+
+def contact_sheet() -> plt.Figure:
+    """Characters in rows, emotions in columns, the names of the emotions above."""
+    sheet = faces.contact_sheet(characters=CHARACTERS, size=SIZE, seed=0)
+    width = 7.2
+    figure, axes = plt.subplots(figsize=(width, width * sheet.shape[0] / sheet.shape[1] + 0.25))
+    axes.imshow(sheet)
+    step = sheet.shape[1] / len(EMOTIONS)
+    axes.set_xticks([(n + 0.5) * step for n in range(len(EMOTIONS))], NAMES, fontsize=9)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_yticks([])
+    for tick, emotion in zip(axes.get_xticklabels(), EMOTIONS, strict=True):
+        tick.set_color(COLORS[emotion])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=sheet.shape[0] / (sheet.shape[0] + 0.3 * step))
+    return figure
+
+
+def example_maps() -> plt.Figure:
+    """Four faces of unseen characters and their DnCShap maps under the network of the accuracy page."""
+    data = datasets.load("faces")
+    parts = splits.split(data)
+    recipe = training.Recipe(epochs=20, batch_size=paper.batch_size("faces"))
+    network = experiments.trained(experiments.Setting(width=0.25, recipe=recipe), data, parts, "cpu").model
+    test = data.subset(parts.test)
+    hits = training.predict(network, test.images).argmax(dim=1).numpy() == test.labels
+    shown = [np.flatnonzero(hits & (test.labels == emotion))[0] for emotion in EMOTIONS[:-1]]
+    result = DnCShap(network, contexts="both", depth=8).attribute(models.to_input(test.images[shown]))
+    figure, grid = plt.subplots(2, len(shown), figsize=(1.5 * len(shown), 3.3), layout="constrained")
+    for column, index, values in zip(grid.T, shown, result.pixel_map()[..., 0].sum(axis=-1), strict=True):
+        plots.show_face(column[0], test.images[index])
+        plots.show_map(column[1], test.images[index], values)
+        emotion = EMOTIONS[test.labels[index]]
+        column[0].set_title(emotion.title, fontsize=10, color=COLORS[emotion])
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure
+
+
+if __name__ == "__main__":
+    save(contact_sheet(), "faces-contact-sheet.png", dpi=150)
+    save(example_maps(), "dncshap-example.png", dpi=130)

@@ -1,0 +1,163 @@
+"""The circumstances of a picture: pose, light, background, camera; and the projection to pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# The camera looks at this height (centimetres) and sees this much of the scene from top to bottom at zoom 1.
+CENTRE_HEIGHT = -1.0
+VIEW_HEIGHT = 25.0
+CAMERA_DISTANCE = 60.0
+_PIVOT = np.array((0.0, -1.0, -3.0))
+
+
+@dataclass(frozen=True)
+class Light:
+    """Where the light comes from.
+
+    Attributes:
+        azimuth: Degrees, positive = from the right of the image; about -60..60.
+        elevation: Degrees above the horizon; about -10..60.
+        ambient: Share of light without direction, 0..1.
+        exposure: Factor on the brightness of the whole picture, about 0.7..1.2.
+        warmth: Colour cast, -1 (bluish) to 1 (yellowish).
+    """
+
+    azimuth: float = -25.0
+    elevation: float = 30.0
+    ambient: float = 0.55
+    exposure: float = 1.0
+    warmth: float = 0.0
+
+    def direction(self) -> np.ndarray:
+        """Unit vector (3,) from the face towards the light."""
+        azimuth, elevation = math.radians(self.azimuth), math.radians(self.elevation)
+        return np.array(
+            (
+                math.sin(azimuth) * math.cos(elevation),
+                math.sin(elevation),
+                math.cos(azimuth) * math.cos(elevation),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything about a picture but the character and the expression.
+
+    Attributes:
+        pose: Yaw, pitch and roll of the head in degrees: positive yaw turns the nose to the image's right, positive
+            pitch lifts it, positive roll tilts the head's top to the image's right. Meant for about ±15.
+        light: The light.
+        background: Two sRGB colours 0..255: of the top left and of the bottom right corner.
+        blobs: Seed of the soft shapes in the background; 0 = none.
+        gaze: Offset of the irises, centimetres, to the image's right and up.
+        zoom: Magnification, about 0.95..1.03.
+        shift: Offset of the head in the picture, centimetres, to the right and up.
+        noise: Standard deviation of the sensor noise, in grey levels 0..255.
+    """
+
+    pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    light: Light = Light()
+    background: tuple[tuple[float, ...], tuple[float, ...]] = ((214, 220, 226), (176, 186, 198))
+    blobs: int = 0
+    gaze: tuple[float, float] = (0.0, 0.0)
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    noise: float = 0.0
+
+
+def sample_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene: the variation of the data set.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A scene with yaw within ±14, pitch within ±8 and roll within ±7 degrees.
+    """
+    yaw, pitch, roll = np.clip(rng.normal(size=3), -2.0, 2.0) * (7.0, 4.0, 3.5)
+    light = Light(
+        azimuth=float(rng.uniform(-55.0, 55.0)),
+        elevation=float(rng.uniform(5.0, 50.0)),
+        ambient=float(rng.uniform(0.4, 0.7)),
+        exposure=float(rng.uniform(0.84, 1.14)),
+        warmth=float(rng.uniform(-0.8, 0.8)),
+    )
+    base = rng.uniform(40.0, 225.0) + rng.uniform(-25.0, 25.0, size=3)
+    other = base * rng.uniform(0.65, 1.15) + rng.uniform(-12.0, 12.0, size=3)
+    return Scene(
+        pose=(float(yaw), float(pitch), float(roll)),
+        light=light,
+        background=(tuple(np.clip(base, 0, 255)), tuple(np.clip(other, 0, 255))),
+        blobs=int(rng.integers(0, 2**31)) * int(rng.random() < 0.6),
+        gaze=(float(rng.uniform(-0.18, 0.18)), float(rng.uniform(-0.08, 0.08))),
+        zoom=float(rng.uniform(0.95, 1.03)),
+        shift=(float(rng.uniform(-0.45, 0.45)), float(rng.uniform(-0.2, 0.2))),
+        noise=float(rng.uniform(1.5, 6.0)),
+    )
+
+
+def rotation(pose: tuple[float, float, float]) -> np.ndarray:
+    """Rotation matrix (3, 3) of yaw, pitch and roll in degrees (see :class:`Scene` for the signs)."""
+    yaw, pitch, roll = (math.radians(angle) for angle in pose)
+    about_y = np.array(
+        ((math.cos(yaw), 0, math.sin(yaw)), (0, 1, 0), (-math.sin(yaw), 0, math.cos(yaw))), dtype=np.float64
+    )
+    about_x = np.array(
+        ((1, 0, 0), (0, math.cos(pitch), math.sin(pitch)), (0, -math.sin(pitch), math.cos(pitch))),
+        dtype=np.float64,
+    )
+    about_z = np.array(
+        ((math.cos(roll), math.sin(roll), 0), (-math.sin(roll), math.cos(roll), 0), (0, 0, 1)),
+        dtype=np.float64,
+    )
+    return about_z @ about_x @ about_y
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The camera: from centimetres to pixels.
+
+    Attributes:
+        size: Height and width of the picture in pixels.
+        scene: The scene; pose, zoom and shift matter here.
+        matrix: (3, 3) rotation of the head.
+        scale: Pixels per centimetre.
+    """
+
+    size: int
+    scene: Scene
+    matrix: np.ndarray
+    scale: float
+
+    @classmethod
+    def of(cls, scene: Scene, size: int) -> View:
+        """The view of a scene at ``size`` x ``size`` pixels."""
+        return cls(size, scene, rotation(scene.pose), size / VIEW_HEIGHT * scene.zoom)
+
+    def turn(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) of the head, turned by the pose, centimetres."""
+        return (points - _PIVOT) @ self.matrix.T + _PIVOT
+
+    def project(self, points: np.ndarray, turned: bool = True) -> np.ndarray:
+        """Pixel coordinates of points.
+
+        Args:
+            points: (N, 3) centimetres, neutral pose.
+            turned: Whether they belong to the head (and turn with it) or to the body.
+
+        Returns:
+            (N, 2) float64, x to the right and y down; (0, 0) is the top left corner of the picture, so the centre of
+            the first pixel is (0.5, 0.5).
+        """
+        placed = self.turn(points) if turned else np.asarray(points, dtype=np.float64)
+        depth = CAMERA_DISTANCE / (CAMERA_DISTANCE - placed[:, 2])
+        right, up = self.scene.shift
+        pixels = np.empty((len(placed), 2))
+        pixels[:, 0] = self.size / 2 + self.scale * (placed[:, 0] * depth + right)
+        pixels[:, 1] = self.size / 2 - self.scale * (placed[:, 1] * depth + (up - CENTRE_HEIGHT))
+        return pixels
