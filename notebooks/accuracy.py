@@ -52,7 +52,9 @@ recipe = training.Recipe(
     epochs, batch_size or paper.batch_size(dataset), lr, min_lr, augment=augment, seed=seed
 )
 setting = experiments.Setting(model, fusion, width, fold, recipe)
-run = results.Run("accuracy", dataset, model=model, fusion=fusion, width=width, fold=fold, **vars(recipe))
+run = results.Run(
+    "accuracy", dataset, model=model, fusion=fusion, width=width, protocol=protocol, fold=fold, **vars(recipe)
+)
 
 # %% [markdown]
 # ## The data

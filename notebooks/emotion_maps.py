@@ -64,7 +64,15 @@ own = {
     "mean_depth": mean_depth,
 }
 run = results.Run(
-    "emotion_maps", dataset, model=model, fusion=fusion, width=width, fold=fold, **vars(recipe), **own
+    "emotion_maps",
+    dataset,
+    model=model,
+    fusion=fusion,
+    width=width,
+    protocol=protocol,
+    fold=fold,
+    **vars(recipe),
+    **own,
 )
 
 # %% [markdown]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +84,30 @@ def test_a_killed_run_resumes_to_the_same_numbers(undisturbed, tmp_path, monkeyp
     assert numbers(whole) == numbers(history)
     assert same_weights(model, resumed)
     assert len(calls) == epoch + 1  # nothing was lost but the epoch under way
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_training
+test_training.fit({folder!r})
+"""
+
+
+def test_a_process_killed_without_warning_resumes_to_the_same_numbers(undisturbed, tmp_path):
+    model, history, _ = undisturbed
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with open(tmp_path / "log.csv") as file:
+        assert 1 <= len(list(csv.DictReader(file))) <= RECIPE.epochs
+    resumed, whole = fit(tmp_path)
+    assert numbers(whole) == numbers(history)
+    assert same_weights(model, resumed)
 
 
 def test_a_kill_between_the_two_checkpoints_changes_nothing(undisturbed, tmp_path, monkeypatch):
