@@ -13,13 +13,14 @@ help:
 	@echo "make book     set up, run the notebooks on the embedded faces, build the book"
 	@echo "make test     set up, run the tests"
 	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
-	@echo "make lint     check style;  make status  list runs and whether they are fresh"
+	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fercore needs Python 3.11 or newer; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Making $(VENV) failed; on Debian and Ubuntu, install python3-venv."; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test]"
 	@touch $@
 
@@ -27,7 +28,7 @@ runs: $(INSTALLED)
 	@set -e; for experiment in $(EXPERIMENTS); do \
 		$(BIN)/python -m fercore run $$experiment --dataset $(DATASET); done
 
-# A failed strict build must not leave its pages behind as if they had passed.
+# Sphinx warns of a page only when it reads it: forget what a failed strict build has read.
 book: $(INSTALLED)
 	@$(MAKE) --no-print-directory runs DATASET=faces
 	@$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
@@ -37,7 +38,8 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest
 
 lint: $(INSTALLED)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . --exclude notebooks \
+		&& $(BIN)/ruff format --check --line-length 84 notebooks/*.py
 
 figures: $(INSTALLED)
 	@$(BIN)/python book/figures.py

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from fercore import datasets, experiments, faces, models, paper, plots, training
+from fercore import datasets, experiments, faces, models, plots, training
 from fercore.datasets import splits
 from fercore.emotions import COLORS, EMOTIONS, NAMES
 from fercore.files import atomic_path
@@ -47,15 +47,19 @@ def contact_sheet() -> plt.Figure:
 
 
 def example_maps() -> plt.Figure:
-    """Four faces of unseen characters and their DnCShap maps under the network of the accuracy page."""
+    """Six faces of unseen characters and their DnCShap maps under the network of the accuracy page."""
     data = datasets.load("faces")
     parts = splits.split(data)
-    recipe = training.Recipe(epochs=20, batch_size=paper.batch_size("faces"))
-    network = experiments.trained(experiments.Setting(width=0.25, recipe=recipe), data, parts, "cpu").model
+    setting = experiments.setting("faces", "proposed", "concatenate", 0.25, 0, batch_size=0, epochs=20)
+    network = experiments.trained(setting, data, parts, "cpu").model
     test = data.subset(parts.test)
     hits = training.predict(network, test.images).argmax(dim=1).numpy() == test.labels
-    shown = [np.flatnonzero(hits & (test.labels == emotion))[0] for emotion in EMOTIONS[:-1]]
-    result = DnCShap(network, contexts="both", depth=8).attribute(models.to_input(test.images[shown]))
+    people = np.unique(test.subjects)
+    shown = [
+        np.flatnonzero(hits & (test.labels == emotion) & (test.subjects == people[n % len(people)]))[0]
+        for n, emotion in enumerate(EMOTIONS[:-1])
+    ]
+    result = DnCShap(network, contexts="exact", depth=6).attribute(models.to_input(test.images[shown]))
     figure, grid = plt.subplots(2, len(shown), figsize=(1.5 * len(shown), 3.3), layout="constrained")
     for column, index, values in zip(grid.T, shown, result.pixel_map()[..., 0].sum(axis=-1), strict=True):
         plots.show_face(column[0], test.images[index])
@@ -68,5 +72,5 @@ def example_maps() -> plt.Figure:
 
 
 if __name__ == "__main__":
-    save(contact_sheet(), "faces-contact-sheet.png", dpi=150)
+    save(contact_sheet(), "faces-contact-sheet.png", dpi=120)
     save(example_maps(), "dncshap-example.png", dpi=130)

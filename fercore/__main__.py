@@ -63,13 +63,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    paths = sorted((provenance.project_root() / "results").glob("*/*.json"))
+    paths = sorted((provenance.project_root() / "results").glob("*/[!.]*.json"))
     worst = 0
     for path in paths:
-        reasons = results.stale(results.read(path))
+        try:
+            record = results.read(path)
+        except FercoreError as error:
+            print(f"DAMAGED: {error}")
+            worst = 1
+            continue
+        reasons = results.stale(record)
         worst = max(worst, int(bool(reasons)))
-        place = path.relative_to(provenance.project_root())
-        print(f"{place}: {'fresh' if not reasons else 'STALE: ' + '; '.join(reasons)}")
+        print(f"{results.place(path)}: {'fresh' if not reasons else 'STALE: ' + '; '.join(reasons)}")
+        if reasons:
+            print(f"    run again: {runner.command(record['experiment'], record['dataset'])}")
     if not paths:
         print("No records yet: run `make book`.")
     return worst

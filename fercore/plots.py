@@ -93,13 +93,13 @@ def show_map(axes: Axes, image: np.ndarray, values: np.ndarray, limit: float | N
         limit: Half-width of the colour scale; :func:`color_limit` of the map by default.
     """
     limit = color_limit(values) if limit is None else limit
-    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    return axes.imshow(values, cmap=MAP_COLORS, vmin=-limit, vmax=limit, alpha=0.6)
+    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return axes.imshow(values, cmap=MAP_COLORS, vmin=-limit, vmax=limit, alpha=0.6, interpolation="nearest")
 
 
 def show_face(axes: Axes, image: np.ndarray) -> None:
     """Draw an (H, W, 1 or 3) uint8 face."""
-    axes.imshow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
+    axes.imshow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image, interpolation="nearest")
 
 
 def emotion_rows(
@@ -116,6 +116,7 @@ def emotion_rows(
     """
     emotions = [Emotion(label) for label in np.unique(labels)]
     figure, grid = _new(len(emotions), 2 * columns, width=1.35 * 2 * columns, height=1.6 * len(emotions))
+    grid = np.reshape(grid, (len(emotions), 2 * columns))  # a single row comes without its first axis
     for axes in grid.flat:
         axes.set_axis_off()
     for row, emotion in zip(grid, emotions, strict=True):
@@ -131,7 +132,7 @@ def emotion_rows(
 def mean_maps(
     faces: np.ndarray, maps: np.ndarray, emotions: Sequence[Emotion], counts: Sequence[int]
 ) -> Figure:
-    """Draw the mean map of each emotion over the mean of its faces, all on one colour scale.
+    """Draw the mean map of each emotion over the mean of its faces, all on one colour scale, in two rows.
 
     Args:
         faces: (E, H, W, 1 or 3) float or uint8 in 0..255, mean faces.
@@ -139,13 +140,15 @@ def mean_maps(
         emotions: The E emotions.
         counts: Images behind each mean.
     """
-    figure, row = _new(1, len(emotions), width=1.45 * len(emotions), height=2.1)
+    columns = (len(emotions) + 1) // 2
+    figure, grid = _new(2, max(columns, 2), width=7.0, height=4.2)
     limit = color_limit(maps)
-    for axes, face, values, emotion, count in zip(row, faces, maps, emotions, counts, strict=True):
-        drawn = show_map(axes, face, values, limit)
-        axes.set_title(f"{emotion.title}\n{count} images", fontsize=8)
+    for axes in grid.flat:
         axes.set_axis_off()
-    bar = figure.colorbar(drawn, ax=row, shrink=0.7, label="mean score per pixel")
+    for axes, face, values, emotion, count in zip(grid.flat, faces, maps, emotions, counts, strict=False):
+        drawn = show_map(axes, face, values, limit)
+        axes.set_title(f"{emotion.title} ({count})", fontsize=9)
+    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, label="mean score per pixel")
     bar.ax.ticklabel_format(style="sci", scilimits=(0, 0))
     return _done(figure)
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from fercore.files import digest
+
 PACKAGES = (
     "fercore",
     "torch",
@@ -33,6 +35,15 @@ def project_root() -> Path:
     """Return the checkout that holds this package, or the current folder where the package is installed alone."""
     root = Path(__file__).resolve().parents[1]
     return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+def output_folder(root: Path | None = None) -> Path:
+    """Return where records and weights go: ``results/`` when the runner publishes a run, else ``runs/results/``.
+
+    So a notebook run by hand, or by papermill alone, never replaces what is committed.
+    """
+    root = project_root() if root is None else root
+    return root / "results" if os.environ.get("FERCORE_PUBLISH") == "1" else root / "runs" / "results"
 
 
 def code_text(source: str) -> str:
@@ -63,12 +74,23 @@ def code_digest(*paths: Path) -> str:
     return content.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return :func:`code_digest` of a Python file, the plain SHA-256 of any other."""
+    return code_digest(path) if path.suffix == ".py" else digest(path)
+
+
+def package_file(name: str) -> Path:
+    """Return where a file lies that :func:`used_files` names, e.g. ``"fercore/models.py"``."""
+    return Path(__file__).resolve().parents[1] / name
+
+
 def used_files() -> dict[str, str]:
-    """Return {path in the project: code digest} of every module of this package imported so far."""
+    """Return {path in the project: digest} of every module of this package imported so far, and of their data."""
     package = Path(__file__).resolve().parent
     modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "fercore"]
     paths = {Path(m.__file__).resolve() for m in modules if getattr(m, "__file__", None)}
-    return {f"fercore/{p.relative_to(package).as_posix()}": code_digest(p) for p in sorted(paths)}
+    paths |= {data for path in paths for data in (path.parent / "data").glob("*.*")}
+    return {f"fercore/{p.relative_to(package).as_posix()}": file_digest(p) for p in sorted(paths)}
 
 
 def versions() -> dict[str, str]:

@@ -45,7 +45,7 @@ class Run:
         folder: str | Path | None = None,
         **training: Any,
     ) -> Path:
-        """Write the record to ``results/<dataset>/<experiment>-<name>.json``.
+        """Write the record to ``<dataset>/<experiment>-<name>.json`` in the output folder.
 
         Args:
             name: What tells this run from others of the experiment.
@@ -53,14 +53,13 @@ class Run:
             metrics: JSON-able numbers.
             device: Where it was computed.
             protocol: Name of the protocol.
-            folder: The results folder; the project's by default.
+            folder: The output folder; :func:`fercore.provenance.output_folder` by default.
             **training: Facts about the training of the network (``seconds``, ``hardware``, ``key``, …).
 
         Returns:
             The path of the record.
         """
-        root = provenance.project_root()
-        folder = root / "results" if folder is None else Path(folder)
+        folder = provenance.output_folder() if folder is None else Path(folder)
         path = folder / self.dataset / f"{self.experiment}-{name}.json"
         record = {
             "schema": SCHEMA,
@@ -123,16 +122,16 @@ def stale(record: dict[str, Any]) -> list[str]:
     """Say why a record might no longer come out the same; an empty list means that it is fresh.
 
     Compared are the text notebook, the code (blind to comments and docstrings) of every module the run imported, and
-    the versions of the pinned packages. The data's checksum is compared when the data are next loaded.
+    the versions of the pinned packages. The data are not read again: the record holds their checksum for comparison.
     """
     facts, reasons = record["provenance"], []
     if facts["notebook_sha256"] != notebook_digest(record["experiment"]):
         reasons.append(f"{facts['notebook']} has changed")
     for name, recorded in facts["files"].items():
-        path = provenance.project_root() / name
+        path = provenance.package_file(name)
         if not path.is_file():
             reasons.append(f"{name} is gone")
-        elif provenance.code_digest(path) != recorded:
+        elif provenance.file_digest(path) != recorded:
             reasons.append(f"{name} has changed")
     for package, version in facts["versions"].items():
         pinned = _pins().get(package)

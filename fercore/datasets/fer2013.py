@@ -26,6 +26,9 @@ SIZE = 48
 PIXELS = SIZE * SIZE
 USAGES = ("Training", "PublicTest", "PrivateTest")
 OFFICIAL_MD5 = "f8428a1edbd21e88f42c73edd2a14f95"  # of fer2013.csv, as torchvision.datasets.FER2013 checks it
+OFFICIAL_CONTENT = (
+    "sha256:dfa10f704ce43176926fa4a1d4ae1249caa95437f8022664b01859e189e13400"  # of its pixels and labels
+)
 # Images per split and emotion in canonical order, counted on the official file.
 OFFICIAL_COUNTS = {
     "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -45,7 +48,8 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
 
     Args:
         root: The data folder (see :func:`fercore.datasets.data_root`).
-        verify: Check the number of images per split and emotion against the official ones.
+        verify: Check the number of images per split and emotion, and for a table also its content, against the official
+            ones.
         progress: Show a progress bar.
 
     Returns:
@@ -70,14 +74,22 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
             f"{folder.absolute()}. {HOW_TO_GET} and put it there, or set FERCORE_DATA to the folder that holds "
             f"fer2013/."
         )
+    checksum = content_checksum(images, labels)
     if verify:
         _verify_counts(table or folder, labels, usage)
+        if (
+            table is not None and checksum != OFFICIAL_CONTENT
+        ):  # folders hold JPEG images, whose pixels differ
+            raise DatasetError(
+                f"{table}: the counts are right but pixels or labels are not the official ones ({checksum}). "
+                f"The copy is damaged or in another order: copy it again, or pass verify=False to use it as it is."
+            )
     return FaceDataset(
         name="fer2013",
         title=TITLE,
         images=images,
         labels=labels,
-        checksum=content_checksum(images, labels),
+        checksum=checksum,
         source=source,
         usage=usage,
     )

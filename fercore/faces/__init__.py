@@ -5,6 +5,11 @@ picture is drawn from them, so that landmarks, facial regions and the pixels an 
 OpenCV, which ``import fercore`` does not.
 """
 
+try:
+    import cv2
+except ImportError as error:
+    raise ImportError("The embedded faces are drawn with OpenCV: pip install 'fercore[faces]'.") from error
+
 from fercore.faces.action_units import ACTION_UNITS, NAMES, TABLE, ActionUnit, Move
 from fercore.faces.characters import BEARDS, HAIR_STYLES, Character, make_character
 from fercore.faces.dataset import (
