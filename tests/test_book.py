@@ -132,7 +132,9 @@ class TestRecords:
     def test_table_row_of_an_almost_empty_record(self) -> None:
         assert set(run_table.row({"metrics": [1]})) == {"–"}
 
-    @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/[!.]*.json")), ids=lambda path: path.stem)
+    @pytest.mark.parametrize(
+        "path", sorted((ROOT / "results").glob("*/[!.]*.json")), ids=lambda path: path.stem
+    )
     def test_committed_records_fit_the_table(self, path: Path) -> None:
         cells = run_table.row(records.load(path))
         assert cells[0] == path.parent.name
