@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from fercore import datasets, provenance
 from fercore.datasets import FaceDataset, content_checksum
 from fercore.datasets.fer2013 import USAGES
+
+# The same examples on every run and every machine; to search further: pytest --hypothesis-profile=default.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 ROOT = provenance.project_root()
 SKETCH = ROOT.parent / "shared" / "data" / "fer2013" / "unpack.py"  # for developers: writes the official file

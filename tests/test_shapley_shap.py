@@ -108,7 +108,7 @@ def test_explanation_carries_what_its_docs_say():
     assert (explanation[1].values == explanation.values[1]).all()
     assert (explanation[..., 2].values == explanation.values[..., 2]).all()
     assert explanation.tree.n_leaves == 8
-    assert explanation.evaluations.tolist() == [16, 16]
+    assert explanation.evaluations.tolist() == [28, 28]
     assert explanation.efficiency_gap < 1e-14
     assert explanation.compute_time > 0
     assert explanation.map_kind == "density"

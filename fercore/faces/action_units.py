@@ -252,4 +252,5 @@ def _stacks() -> tuple[tuple[np.ndarray, np.ndarray, float], ...]:
     lowers = np.array(mesh.RIGHT_EYE_LOWER[1:-1] + mesh.LEFT_EYE_LOWER[1:-1])
     up, down = np.array(mesh.UPPER_LIP_RINGS)[:, 1:-1], np.array(mesh.LOWER_LIP_RINGS)[:, 1:-1]
     reds = ((up[0], up[3], 0.12), (down[3], down[0], 0.18))
-    return ((uppers, lowers, 0.06), (up[3], down[3], 0.0), *reds)
+    # The red of one lip may push it through the other: so twice, and the line between the lips last.
+    return ((uppers, lowers, 0.06), *2 * (*reds, (up[3], down[3], 0.0)))
