@@ -115,7 +115,7 @@ def paste(canvas: np.ndarray, layer: np.ndarray | Colour, mask: np.ndarray, opac
         over = layer[part]
     else:
         over = np.empty_like(under)
-        over[:] = np.clip(layer, 0, 255)
+        over[:] = [min(max(value, 0), 255) for value in layer]
     weight = mask[part].astype(np.float32) * np.float32(opacity / 255.0)
     canvas[part] = cv2.blendLinear(
         np.ascontiguousarray(over), np.ascontiguousarray(under), weight, 1.0 - weight

@@ -17,6 +17,7 @@ from fercore.faces.scene import Light, Scene, View
 from fercore.faces.stage import Stage
 
 MIN_SIZE, MAX_SIZE = 32, 512
+SUPERSAMPLING = 2  # the canvas is this many times larger than the picture
 MOVED_THRESHOLD = 8
 
 
@@ -56,10 +57,6 @@ def prototype(emotion: Emotion, intensity: float = 1.0) -> np.ndarray:
     return action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], intensity))
 
 
-def _supersampling(size: int) -> int:
-    return 2
-
-
 def project(
     character: Character, vector: np.ndarray, view: View, asymmetry: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +67,8 @@ def project(
 
 def paint_face(
     character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float = 0.0
-) -> np.ndarray:
-    """The noise-free picture; the same arguments give the same bytes.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The noise-free picture and its landmarks; the same arguments give the same bytes.
 
     Args:
         character: Who is shown.
@@ -81,7 +78,7 @@ def paint_face(
         asymmetry: See :func:`fercore.faces.action_units.deform`.
 
     Returns:
-        (size, size, 3) uint8 RGB.
+        (size, size, 3) uint8 RGB, and the vertices' (468, 2) float64 pixel coordinates.
     """
     stage = _stage(character, vector, scene, size, asymmetry)
     skin = _skin(stage)
@@ -97,12 +94,12 @@ def paint_face(
     head.glasses(stage)
     hair.front(stage)
     image = cv2.resize(stage.canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.LUT(image, _exposure(scene.light))
+    return cv2.LUT(image, _exposure(scene.light)), stage.pixels / SUPERSAMPLING
 
 
 def _stage(character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float) -> Stage:
     view = View.of(scene, size)
-    factor = _supersampling(size)
+    factor = SUPERSAMPLING
     canvas = size * factor
     vertices, pixels = project(character, vector, view, asymmetry)
     brightness, rosy = shading.skin_fields(vertices, pixels, view, canvas)
@@ -148,7 +145,7 @@ def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> 
     if deviation <= 0.0:
         return image
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
-    return np.clip(np.round(image + noise), 0, 255).astype(np.uint8)
+    return cv2.add(image, noise, dtype=cv2.CV_8U)  # rounds and saturates
 
 
 def region_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -218,8 +215,8 @@ def render_face(
     label = expression if isinstance(expression, Emotion) else None
     vector = _as_vector(expression) * intensity
     scene = scene or Scene()
-    clean = paint_face(character, vector, scene, size, asymmetry)
-    landmarks = project(character, vector, View.of(scene, size), asymmetry)[1].astype(np.float32)
+    clean, landmarks = paint_face(character, vector, scene, size, asymmetry)
+    landmarks = landmarks.astype(np.float32)
     sample = FaceSample(
         image=add_noise(clean, scene.noise, np.random.default_rng(seed)),
         label=label,
@@ -229,7 +226,7 @@ def render_face(
     )
     if not masks:
         return sample
-    neutral = paint_face(character, np.zeros_like(vector), scene, size, asymmetry)
+    neutral, _ = paint_face(character, np.zeros_like(vector), scene, size, asymmetry)
     return replace(sample, regions=region_mask(landmarks, size), moved=moved_mask(clean, neutral))
 
 
