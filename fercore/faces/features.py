@@ -134,7 +134,7 @@ def _lids(stage: Stage, upper: np.ndarray, lower: np.ndarray, outwards: float) -
     skin, lashes = np.array(stage.character.skin), stage.character.lashes
     dark = skin * 0.16 + (14, 8, 8)
     count = len(upper)
-    profile = 0.4 + 0.6 * np.sin(np.linspace(0.25, 1.0, count) * np.pi) ** 0.6
+    profile = 0.4 + 0.6 * np.sin(paint.steps(0.25, 1.0, count) * np.pi) ** 0.6
     width = np.maximum((0.11 + 0.05 * lashes) * profile * stage.unit, 0.5)
     paint.polygon(stage.canvas, paint.ribbon(upper, width), tuple(dark))
     paint.line(stage.canvas, lower[1:-1], tuple(skin * (0.5, 0.42, 0.42)), 0.07 * stage.unit)
@@ -152,7 +152,7 @@ def brows(stage: Stage) -> None:
     # Brows stay darker than the skin around them, also under fair or grey hair.
     dark = np.minimum(hair * 0.7, skin * 0.55)
     curves = np.stack([stage.curves["brow_r"], stage.curves["brow_l"]])
-    t = np.linspace(0.0, 1.0, curves.shape[1])
+    t = paint.steps(0.0, 1.0, curves.shape[1])
     profile = (0.22 + 0.78 * t**0.6) * np.where(t > 0.9, 1.0 - 2.5 * (t - 0.9), 1.0)
     width = np.maximum(stage.character.brow_width * profile * stage.unit, 0.4)
     mask = paint.mask_of(stage.size, list(paint.ribbon(curves, width)), 0.06 * stage.unit)
@@ -162,7 +162,7 @@ def brows(stage: Stage) -> None:
 def nostrils(stage: Stage) -> None:
     """Two dark ovals that widen with AU9."""
     dark = tuple(np.array(stage.character.skin) * (0.28, 0.2, 0.2))
-    turn = np.linspace(0.0, 2.0 * np.pi, 14, endpoint=False)
+    turn = paint.steps(0.0, 2.0 * np.pi, 14, False)
     for inner, outer in ((97, 98), (326, 327)):
         centre = 0.45 * stage.pixels[inner] + 0.55 * stage.pixels[outer]
         along = (stage.pixels[outer] - stage.pixels[inner]) * (0.42 + 0.08 * stage.au(9))
@@ -190,7 +190,7 @@ def _interior(stage: Stage, upper: np.ndarray, lower: np.ndarray, gap: np.ndarra
         inner = slice(6, -6)
         top = (
             lower[inner]
-            - gap[inner] * (0.42 * np.sin(np.linspace(0.12, 0.88, len(lower[inner])) * np.pi))[:, None]
+            - gap[inner] * (0.42 * np.sin(paint.steps(0.12, 0.88, len(lower[inner])) * np.pi))[:, None]
         )
         paint.polygon(stage.canvas, np.concatenate([top, lower[inner][::-1]]), (142, 52, 58))
     white = np.array((244, 240, 230)) * 0.97
@@ -207,7 +207,7 @@ def _teeth(
     part = slice(3, -3)
     opening = np.maximum(np.abs(gap[part, 1:]), 1e-6)
     # Shorter towards the corners, so that no white point sticks out there.
-    arch = np.sin(np.linspace(0.1, 0.9, len(opening)) * np.pi)[:, None] ** 0.5
+    arch = np.sin(paint.steps(0.1, 0.9, len(opening)) * np.pi)[:, None] ** 0.5
     share = np.minimum(reach[1], reach[0] * arch * stage.unit / opening)
     edge = gums[part] + gap[part] * share
     paint.polygon(stage.canvas, np.concatenate([gums[part], edge[::-1]]), colour)

@@ -99,13 +99,13 @@ def _strand_paths(texture: int) -> tuple[np.ndarray, np.ndarray]:
     """Strands that fall from the crown: (L, 8, 3) centimetres, and their tones (L,) in 0..7."""
     rng = np.random.default_rng(texture)
     count = 44
-    angles = np.radians(np.linspace(-75.0, 255.0, count) + rng.uniform(-4, 4, count))
+    angles = np.radians(paint.steps(-75.0, 255.0, count) + rng.uniform(-4, 4, count))
     tones, reach = rng.integers(0, 8, count), rng.uniform(9.5, 13.5, count)
     crown = np.array((0.0, 8.5))
     start = crown + np.stack([np.cos(angles), 0.6 * np.sin(angles)], axis=1) * 0.8
     end = crown + np.stack([np.cos(angles), 1.35 * np.sin(angles)], axis=1) * reach[:, None]
     middle = (start + end) / 2 + np.stack([np.sign(np.cos(angles)) * 1.2, 0 * angles + 0.6], axis=1)
-    t = np.linspace(0, 1, 8)[None, :, None]
+    t = paint.steps(0, 1, 8)[None, :, None]
     paths = (1 - t) ** 2 * start[:, None] + 2 * t * (1 - t) * middle[:, None] + t**2 * end[:, None]
     return np.concatenate([paths, np.zeros((count, 8, 1))], axis=2), tones
 
@@ -147,7 +147,7 @@ def behind(stage: Stage) -> None:
         points = stage.place(np.column_stack([outline, np.full(len(outline), -4.0)]))
         paint.polygon(stage.canvas, points, dark)
     elif style == "bun":
-        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        angle = paint.steps(0, 2 * np.pi, 24, False)
         top = head.proportions(stage)[0] + (0.0, 8.6, -2.0)
         ring = np.stack([2.6 * np.cos(angle), 1.9 * np.sin(angle), 0 * angle], axis=1)
         paint.polygon(stage.canvas, stage.place(ring + top), dark)
@@ -173,7 +173,7 @@ def _cap(stage: Stage, style: str) -> list[np.ndarray]:
     arc = head.skull_arc(stage, 180.0 - down, down, _OUTER[style], count=72)
     if style == "curly":
         centre = head.proportions(stage)[0]
-        bumps = 1.0 + 0.045 * np.abs(np.sin(np.linspace(0, 9 * np.pi, len(arc))))
+        bumps = 1.0 + 0.045 * np.abs(np.sin(paint.steps(0, 9 * np.pi, len(arc))))
         arc = centre + (arc - centre) * bumps[:, None]
     if style == "quiff":
         arc[:, 1] += 0.9 * np.exp(-((arc[:, 0] + 1.5) ** 2) / 14.0)

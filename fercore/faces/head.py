@@ -25,7 +25,7 @@ def background(stage: Stage) -> None:
             cv2.circle(small, (int(centre[0]), int(centre[1])), int(rng.integers(1, 5)), tuple(colour), -1)
         small = cv2.GaussianBlur(small, (0, 0), 1.2)
     large = cv2.resize(small, (stage.size, stage.size), interpolation=cv2.INTER_LINEAR)
-    stage.canvas[:] = np.clip(large, 0, 255).astype(np.uint8)
+    stage.canvas[:] = cv2.convertScaleAbs(np.maximum(large, 0.0))
 
 
 def proportions(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def glasses(stage: Stage) -> None:
         return
     vertices = stage.character.vertices
     power = 1.0 if kind == "round" else 0.55
-    angle = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
+    angle = paint.steps(0.0, 2.0 * np.pi, 40, False)
     radii = (2.25, 2.0) if kind == "round" else (2.45, 1.75)
     ring = np.stack(
         [radii[0] * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power,

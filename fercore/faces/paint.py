@@ -71,6 +71,14 @@ def ribbon(points: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
     return np.concatenate([points + offset, (points - offset)[..., ::-1, :]], axis=-2)
 
 
+@lru_cache(maxsize=128)
+def steps(start: float, end: float, count: int, endpoint: bool = True) -> np.ndarray:
+    """``np.linspace``, kept because the same few are wanted for every picture; read-only."""
+    values = np.linspace(start, end, count, endpoint=endpoint)
+    values.flags.writeable = False
+    return values
+
+
 @lru_cache(maxsize=64)
 def taper(count: int, start: float = 0.15, end: float = 0.15) -> np.ndarray:
     """Width profile (count,) of a stroke that is 1 in the middle and thins out to ``start`` and ``end``."""

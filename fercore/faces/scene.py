@@ -155,9 +155,9 @@ class View:
             the first pixel is (0.5, 0.5).
         """
         placed = self.turn(points) if turned else np.asarray(points, dtype=np.float64)
-        depth = CAMERA_DISTANCE / (CAMERA_DISTANCE - placed[:, 2])
+        pixels = placed[:, :2] * (CAMERA_DISTANCE / (CAMERA_DISTANCE - placed[:, 2:]))
         right, up = self.scene.shift
-        pixels = np.empty((len(placed), 2))
-        pixels[:, 0] = self.size / 2 + self.scale * (placed[:, 0] * depth + right)
-        pixels[:, 1] = self.size / 2 - self.scale * (placed[:, 1] * depth + (up - CENTRE_HEIGHT))
+        pixels += (right, up - CENTRE_HEIGHT)
+        pixels *= (self.scale, -self.scale)
+        pixels += self.size / 2
         return pixels
