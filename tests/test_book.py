@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -11,14 +12,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from pybtex import database
+
+from fercore.faces import action_units
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 PROSE = sorted(BOOK.glob("*.md"))
 HOSTILE = "<script>alert('x')</script>&\""
-
-pytest.importorskip("sphinx", reason="the book's tools are not installed")
-yaml = pytest.importorskip("yaml")
 
 
 def extension(name: str) -> ModuleType:
@@ -198,7 +200,7 @@ class TestMathJax:
             mathjax_local.find_mathjax("no-such-distribution")
 
     def test_copies_the_one_file(self, tmp_path: Path) -> None:
-        pytest.importorskip("importlib.metadata").distribution(mathjax_local.DISTRIBUTION)
+        importlib.metadata.distribution(mathjax_local.DISTRIBUTION)
         mathjax_local.copy_mathjax(
             SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=str(tmp_path))
         )
@@ -273,7 +275,7 @@ class TestPages:
             assert printed[1] == (", ".join(map(str, units)) or "none")
 
     def test_units_are_named_as_in_the_package(self) -> None:
-        table = pytest.importorskip("fercore.faces.action_units").TABLE
+        table = action_units.TABLE
         text = (BOOK / "data-faces.md").read_text(encoding="utf-8")
         printed = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \|", text, flags=re.MULTILINE)
         assert printed == [(str(unit.number), unit.name, unit.muscle) for unit in table]
@@ -295,8 +297,7 @@ class TestReferences:
                 assert not missing, f"{path.name} cites {missing}"
 
     def test_every_entry_is_complete(self) -> None:
-        pybtex = pytest.importorskip("pybtex.database")
-        for key, entry in pybtex.parse_file(BOOK / "references.bib").entries.items():
+        for key, entry in database.parse_file(BOOK / "references.bib").entries.items():
             assert entry.persons["author"], key
             assert {"title", "year"} <= set(entry.fields), key
 
