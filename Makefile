@@ -4,15 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATASET ?= faces
-EXPERIMENTS := accuracy emotion_maps
+EXPERIMENTS := accuracy emotion_maps linear
 
-.PHONY: help book test runs lint figures status clean
+.PHONY: help book test runs bench lint figures status clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book     set up, run the notebooks on the embedded faces, build the book"
 	@echo "make test     set up, run the tests"
 	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
+	@echo "make bench    time DnCShap beside other explainers: benchmarks/results/explainers.md and .json"
 	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
@@ -36,6 +37,10 @@ book: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench]"
+	@$(BIN)/python benchmarks/explainers.py $(BENCH)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . --exclude notebooks \

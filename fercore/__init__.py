@@ -15,15 +15,26 @@ if TYPE_CHECKING:
     from fercore.datasets import FaceDataset, load
     from fercore.emotions import EMOTIONS, Emotion
     from fercore.models import ProposedNet
-    from fercore.shapley import DnCResult, DnCShap, PaperDnCShap, ReleasedDnCShap
+    from fercore.shapley import (
+        Background,
+        Blur,
+        DnCResult,
+        DnCShap,
+        Inpaint,
+        PaperDnCShap,
+        ReleasedDnCShap,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "EMOTIONS",
+    "Background",
+    "Blur",
     "DnCResult",
     "DnCShap",
     "Emotion",
     "FaceDataset",
+    "Inpaint",
     "PaperDnCShap",
     "ProposedNet",
     "ReleasedDnCShap",
@@ -32,10 +43,13 @@ __all__ = [
 
 _HOMES = {
     "EMOTIONS": "fercore.emotions",
+    "Background": "fercore.shapley",
+    "Blur": "fercore.shapley",
     "DnCResult": "fercore.shapley",
     "DnCShap": "fercore.shapley",
     "Emotion": "fercore.emotions",
     "FaceDataset": "fercore.datasets",
+    "Inpaint": "fercore.shapley",
     "PaperDnCShap": "fercore.shapley",
     "ProposedNet": "fercore.models",
     "ReleasedDnCShap": "fercore.shapley",

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
 from fercore.emotions import COLORS, EMOTIONS, NAMES, Emotion
 
+_LINES = ("#999999", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")  # Okabe and Ito
 MAP_COLORS = "RdBu_r"  # red supports the class, as in the paper; blue speaks against it
 
 
@@ -38,7 +43,7 @@ def class_counts(dataset: FaceDataset, split: Split) -> Figure:
         axes.bar_label(bars, fontsize=6, padding=1)
     axes.set(xticks=range(len(EMOTIONS)), xticklabels=NAMES, ylabel="images")
     axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
     return _done(figure)
 
 
@@ -164,3 +169,37 @@ def labelled_maps(image: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
     for axes in row:
         axes.set_axis_off()
     return _done(figure)
+
+
+def error_curves(frame: pd.DataFrame) -> Figure:
+    """Draw relative error against evaluations per region, log-log, one panel per output and number of regions.
+
+    Args:
+        frame: Columns ``regions``, ``output``, ``method``, ``per region``, ``evaluations``, ``error``; one row per
+            estimate.
+    """
+    regions, outputs = frame.regions.unique(), frame.output.unique()
+    figure, grid = _new(len(outputs), len(regions), width=7.4, height=5.8)
+    grid = np.reshape(grid, (len(outputs), len(regions)))
+    styles = dict(zip(frame.method.unique(), zip(_LINES, "ov^sDX", strict=True), strict=False))
+    for (i, output), (j, count) in itertools.product(enumerate(outputs), enumerate(regions)):
+        axes, part = grid[i, j], frame[(frame.output == output) & (frame.regions == count)]
+        for method, (color, marker) in styles.items():
+            means = part[part.method == method].groupby("per region")[["evaluations", "error"]].mean()
+            places = means.evaluations / count
+            axes.plot(places, means.error, marker=marker, color=color, label=method, markersize=5)
+        axes.axhline(1, color="grey", linewidth=1, linestyle=":")
+        axes.set(xscale="log", yscale="log", title=f"{output}, {count} regions")
+        axes.set(xlabel=f"evaluations / {count}", ylabel="relative error")
+        _plain_ticks(axes.xaxis, part["per region"].unique())
+        _plain_ticks(axes.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
+    handles = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(styles), frameon=False, fontsize=8)
+    return _done(figure)
+
+
+def _plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Put ticks with plain numbers on a logarithmic axis."""
+    axis.set_major_locator(FixedLocator(sorted(ticks)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())

@@ -117,8 +117,15 @@ def hardware(device: torch.device | str = "cpu") -> str:
     return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
 
 
+# What runs write, as git excludes it from a path list.
+_WRITTEN = (":!results", ":!book/runs")
+
+
 def commit() -> str:
-    """Return the short commit of the checkout, with ``+`` where files differ from it; ``""`` outside a checkout."""
+    """Return the short commit of the checkout, with ``+`` where files differ from it; ``""`` outside a checkout.
+
+    What runs write themselves (``results/``, ``book/runs/``) does not count as a difference.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -131,6 +138,8 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "-uno", "--", ".", *_WRITTEN) else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -154,7 +154,7 @@ plots.learning_curves(trained.history, best["epoch"])
 # %% [markdown]
 # In {numref}`fig-curves` the dashed lines are the training images. Where they leave the solid ones behind, the network
 # has begun to learn its training images by heart: there is no dropout and no batch normalisation in it, in the paper as
-# here. The dotted epoch is chosen before that costs accuracy.
+# here. The dotted epoch is the one whose accuracy on the validation images is best.
 #
 # ## Results
 #

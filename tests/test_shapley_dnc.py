@@ -11,54 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapley_games import listed, network, pictures, play, random_table
 from torch import nn
 
-from fercore.shapley import DnCShap, build_tree, exact_owen, exact_shapley
+from fercore.shapley import DnCShap, exact_owen, exact_shapley
 from fercore.shapley.base import TargetGame
 from fercore.shapley.dnc import CONTEXTS
 
-LINEAR = ("absent", "present", "both")
-
-
-def network(channels=3, classes=4, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.Tanh()]
-        return (
-            nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, classes))
-            .double()
-            .eval()
-        )
-
-
-def pictures(*shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).random(shape))
-
-
-def table_model(tree, table):
-    """A model of white one-channel images that plays a listed game: row of ``table`` by which leaves are white."""
-    top, left = tree.boxes[tree.nodes(-1)][:, :2].T
-
-    def model(x):
-        return table[(x[:, 0, top, left] > 0.5).long() @ (1 << torch.arange(tree.n_leaves))]
-
-    return model
-
-
-def play(table, height=8, width=8, depth=3, **settings_):
-    """Explain a white image under the listed game, all outputs: a DnCResult."""
-    tree = build_tree(height, width, depth, settings_.get("rule", "longest"))
-    explainer = DnCShap(table_model(tree, table), output="logit", depth=depth, **settings_)
-    return explainer.attribute(torch.ones(1, 1, height, width, dtype=torch.float64), "all")
-
-
-def listed(table):
-    """The same game for the oracles."""
-    return lambda s: table.numpy()[s @ (1 << np.arange(s.shape[1]))]
-
-
-def random_table(seed, depth=3, outputs=2):
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(2 ** (2**depth), outputs)))
+FIXED = ("absent", "present", "both")
+EVERY = (*CONTEXTS, 2, 4)
 
 
 # --- evaluations
@@ -79,16 +40,31 @@ def counted(contexts, depth, size):
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
 def test_evaluation_counts(depth):
     n = 2**depth
+    exact = 2 * (n * n - 1) // 3 + 2
     assert counted("absent", depth, 16) == 2 * n == 2 * (n - 1) + 2
     assert counted("present", depth, 16) == 2 * n
     assert (
         counted("both", depth, 16) == 4 * n - 4
     )  # 2 + 2 (2n - 2), less 2: to hide one half is to show the other
-    assert counted("exact", depth, 16) == 2 * (n * n - 1) // 3 + 2
+    assert counted("exact", depth, 16) == exact
+    assert counted("adaptive", depth, 16) == min(8 * n, exact)
+    assert counted(2, depth, 16) == 2 + 2 + 2 * 2 * (n - 2)
 
 
 def test_evaluation_counts_at_256_regions():
-    assert [counted(contexts, 8, 16) for contexts in CONTEXTS] == [512, 512, 1020, 43_692]
+    counts = {contexts: counted(contexts, 8, 16) for contexts in (*CONTEXTS, 8)}
+    assert counts == {
+        "adaptive": 2048,
+        "absent": 512,
+        "present": 512,
+        "both": 1020,
+        "exact": 43_692,
+        8: 4012,
+    }
+
+
+def test_evaluation_counts_at_64_regions():
+    assert [counted(contexts, 6, 16) for contexts in (*CONTEXTS, 8)] == [512, 128, 128, 252, 2732, 940]
 
 
 def test_no_input_is_evaluated_twice():
@@ -98,7 +74,7 @@ def test_no_input_is_evaluated_twice():
         seen.extend(row.numpy().tobytes() for row in x.contiguous())
         return x.flatten(1)[:, :5]
 
-    for contexts in CONTEXTS:
+    for contexts in EVERY:
         seen.clear()
         result = DnCShap(model, contexts=contexts, depth=4).attribute(pictures(1, 1, 8, 8))
         assert len(seen) == len(set(seen)) == result.evaluations[0]
@@ -109,7 +85,7 @@ def test_no_input_is_evaluated_twice():
 
 def test_two_players_by_hand():
     table = torch.tensor([[0.1], [0.5], [0.3], [0.9]])  # v(∅), v(A), v(B), v(A ∪ B)
-    for contexts in CONTEXTS:
+    for contexts in EVERY:
         scores = play(table, depth=1, contexts=contexts).region_scores[0, :, 0]
         assert scores == pytest.approx([0.5, 0.3], abs=1e-7)
 
@@ -124,7 +100,7 @@ def test_two_players_by_hand():
 )
 def test_exact_is_the_mean_over_tree_orders(seed, depth, height, width, rule):
     table = random_table(seed, depth)
-    scores = play(table, height, width, depth, rule=rule, contexts="exact").region_scores[0]
+    scores = play(table, height, width, depth, tree=rule, contexts="exact").region_scores[0]
     assert scores == pytest.approx(exact_owen(listed(table), 2**depth), abs=1e-12)
     if depth == 1:
         assert scores == pytest.approx(exact_shapley(listed(table), 2), abs=1e-12)
@@ -139,39 +115,10 @@ def test_exact_of_a_network_is_the_mean_over_tree_orders():
     assert TargetGame(game, tree, "all").evaluations == game.evaluations  # the ends were among the prefixes
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from(["pixels", "half"]))
-def test_additive_games_have_one_answer(seed, depth, share):
-    worth = np.random.default_rng(seed).normal(size=(2**depth, 2))
-    members = (np.arange(2 ** (2**depth))[:, None] >> np.arange(2**depth)) & 1
-    table = torch.from_numpy(members @ worth + 0.7)
-    assert exact_shapley(listed(table), 2**depth) == pytest.approx(worth, abs=1e-12)
-    for contexts in CONTEXTS:
-        scores = play(table, 9, 7, depth, contexts=contexts, share=share).region_scores[0]
-        assert scores == pytest.approx(worth, abs=1e-12)
-
-
 # --- axioms
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 2**32 - 1),
-    st.sampled_from(CONTEXTS),
-    st.sampled_from(["pixels", "half"]),
-    st.integers(8, 11),
-    st.integers(8, 11),
-)
-def test_every_level_is_efficient(seed, contexts, share, height, width):
-    result = play(random_table(seed), height, width, contexts=contexts, share=share)
-    assert [scores.shape[1] for scores in result.levels] == [1, 2, 4, 8]
-    for parents, children in zip(result.levels, result.levels[1:], strict=False):
-        assert children.reshape(1, -1, 2, 2).sum(axis=2) == pytest.approx(parents, abs=1e-12)
-    assert result.levels[0][:, 0] == pytest.approx(result.predictions - result.base_values, abs=1e-15)
-    assert result.efficiency_gap < 1e-12
-
-
-@pytest.mark.parametrize("contexts", CONTEXTS)
+@pytest.mark.parametrize("contexts", EVERY)
 def test_pixel_map_sums_to_the_prediction(contexts):
     net, x = network(), pictures(3, 3, 11, 13)
     explanation = DnCShap(net, contexts=contexts, depth=4, baseline="mean")(x, "all")
@@ -182,63 +129,27 @@ def test_pixel_map_sums_to_the_prediction(contexts):
     assert explanation.efficiency_gap < 1e-13
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 7))
-def test_null_region_is_worth_nothing(seed, null):
-    table = random_table(seed)
-    codes = torch.arange(256)
-    table = table[codes & ~(1 << null)]  # player ``null`` changes nothing
-    scores = play(table, contexts="exact").region_scores[0]
-    assert scores[null] == pytest.approx([0, 0], abs=1e-12)
-
-
-@pytest.mark.parametrize("contexts", CONTEXTS)
-def test_null_half_is_worth_nothing(contexts):
-    table = random_table(3)[torch.arange(256) & 0b1111]  # players 4 ... 7, the lower half, change nothing
-    scores = play(table, contexts=contexts).region_scores[0]
-    assert scores[4:] == pytest.approx(np.zeros((4, 2)), abs=1e-12)
-    assert np.abs(scores[:4]).min() > 1e-3
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(CONTEXTS))
-def test_symmetric_siblings_are_worth_the_same(seed, contexts):
-    table = random_table(seed)
-    codes = torch.arange(256)
-    swapped = (codes & ~0b1100) | ((codes & 0b0100) << 1) | ((codes & 0b1000) >> 1)  # players 2 and 3
-    scores = play((table + table[swapped]) / 2, contexts=contexts).region_scores[0]
-    assert scores[2] == pytest.approx(scores[3], abs=1e-12)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(CONTEXTS), st.sampled_from(["pixels", "half"]))
-def test_linear_in_the_game(seed, contexts, share):
-    one, other = random_table(seed), random_table(seed + 1)
-    scores = [
-        play(table, 9, 9, contexts=contexts, share=share).region_scores
-        for table in (one, other, 2 * one - 3 * other)
-    ]
-    assert scores[2] == pytest.approx(2 * scores[0] - 3 * scores[1], abs=1e-11)
-
-
 def test_both_is_the_mean_of_absent_and_present():
     for share in ("pixels", "half"):
         maps = [
             DnCShap(network(), contexts=c, depth=5, share=share)
             .attribute(pictures(2, 3, 9, 11))
             .region_scores
-            for c in LINEAR
+            for c in FIXED
         ]
         assert maps[2] == pytest.approx((maps[0] + maps[1]) / 2, abs=1e-15)
 
 
 def test_shares_differ_on_odd_sides_only():
-    for size, same in ((8, True), (9, False)):
-        maps = [
-            DnCShap(network(), depth=4, share=share).attribute(pictures(1, 3, size, size)).region_scores
-            for share in ("pixels", "half")
-        ]
-        assert np.allclose(*maps, atol=1e-12) == same
+    for contexts in FIXED:
+        for size, same in ((8, True), (9, False)):
+            maps = [
+                DnCShap(network(), contexts=contexts, depth=4, share=share)
+                .attribute(pictures(1, 3, size, size))
+                .region_scores
+                for share in ("pixels", "half")
+            ]
+            assert np.allclose(*maps, atol=1e-12) == same
     # With halves as shares, one context gives Equation 4 at the root whatever the sizes.
     table = random_table(0, 1)
     halves = play(table, 9, 9, 1, contexts="absent", share="half").region_scores[0]
@@ -248,7 +159,7 @@ def test_shares_differ_on_odd_sides_only():
 # --- how the work is split up
 
 
-@pytest.mark.parametrize("contexts", CONTEXTS)
+@pytest.mark.parametrize("contexts", EVERY)
 def test_batches_do_not_matter(contexts):
     net, x = network(), pictures(5, 3, 8, 6)
     expected = DnCShap(net, contexts=contexts, depth=3).attribute(x, "all")
@@ -359,8 +270,9 @@ def test_float32_models():
     assert single == pytest.approx(double, abs=1e-6)
 
 
-def test_levels_come_coarse_to_fine():
-    explainer, x = DnCShap(network(), depth=3), pictures(2, 3, 8, 8)
+@pytest.mark.parametrize("contexts", EVERY)
+def test_levels_come_coarse_to_fine(contexts):
+    explainer, x = DnCShap(network(), contexts=contexts, depth=3), pictures(2, 3, 8, 8)
     result = explainer.attribute(x)
     maps = list(explainer.levels(x))
     assert len(maps) == 4
@@ -456,15 +368,35 @@ def test_half_precision_images():
 
 def test_a_tree_of_one_region():
     x = pictures(2, 3, 1, 1)
-    for contexts in CONTEXTS:
+    for contexts in EVERY:
         result = DnCShap(network(), depth=0, contexts=contexts).attribute(x)
         assert result.region_scores[:, 0] == pytest.approx(result.predictions - result.base_values)
         assert result.evaluations.tolist() == [2, 2]
 
 
 def test_progress_bar(capsys):
-    DnCShap(network(), depth=3, contexts="both", progress=True).attribute(pictures(2, 3, 8, 8))
+    x = pictures(2, 3, 8, 8)
+    DnCShap(network(), depth=3, contexts="both", progress=True).attribute(x)
     assert "56/56" in capsys.readouterr().err  # 2 images, 4 * 8 - 4 evaluations each
+    explainer = DnCShap(network(), depth=4, evaluations=50, progress=True)
+    result = explainer.attribute(x)
+    assert "100/100" in capsys.readouterr().err
+    explainer.refine(result, 20)
+    assert "40/40" in capsys.readouterr().err
+
+
+def test_levels_are_evaluated_when_they_are_asked_for():
+    for contexts in ("absent", "both", 2, "exact"):
+        rows, net = [], network()
+
+        def model(x, rows=rows, net=net):
+            rows.append(len(x))
+            return net(x)
+
+        maps = DnCShap(model, contexts=contexts, depth=4).levels(pictures(1, 3, 8, 8))
+        spent = [sum(rows) for _ in maps]
+        assert spent[:2] == [2, 4]  # the two ends, the two halves
+        assert sorted(set(spent)) == spent
 
 
 def test_shap_is_imported_late():

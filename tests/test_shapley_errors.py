@@ -27,10 +27,13 @@ def explain(images=X, targets=None, channels=None, model=means, **settings):
     ("settings", "words"),
     [
         ({"contexts": "none"}, "'absent', 'present', 'both', 'exact'"),
-        ({"contexts": 4}, "Unknown contexts 4"),
+        ({"contexts": 3}, "power of two"),
         ({"output": "softmax"}, "'probability', 'logit' or a callable"),
         ({"share": "area"}, "'pixels', 'half'"),
-        ({"rule": "squares"}, "'longest', 'alternate'"),
+        ({"tree": "squares"}, "'longest', 'alternate'"),
+        ({"tree": np.zeros((8, 8))}, "label image: an integer array"),
+        ({"tree": None}, "label image: an integer array"),
+        ({"precision": "double"}, "'bfloat16', 'float16', or None"),
         ({"depth": -1}, "depth"),
         ({"depth": 2.5}, "depth"),
         ({"batch_size": 0}, "batch_size"),
@@ -53,6 +56,13 @@ def test_depth_too_deep():
         ValueError, match=r"depth=7 is too deep for an image of 8 x 8.*depth=6 \(64 regions\)"
     ):
         explain(depth=7)
+
+
+def test_trees_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"shape \(8, 7\), the images have 8 x 8 pixels"):
+        explain(tree=np.zeros((8, 7), dtype=int), depth=None)
+    with pytest.raises(ValueError, match=r"depth=4 .*'quadtree'.*depth=3 \(64 regions\)"):
+        explain(tree="quadtree", depth=4)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +89,46 @@ def test_images_must_be_tensors_or_arrays():
         explain([[0.0]])
 
 
+@pytest.mark.parametrize(
+    ("images", "error", "words"),
+    [
+        ([], ValueError, "nothing to explain: the list of images is empty"),
+        ([X[0], X[1, :, :4]], ValueError, r"image 0 has \(3, 8, 8\), image 1 has \(3, 4, 8\)"),
+        ([X[0], X[1].numpy()], TypeError, "a Tensor and a ndarray"),
+        ([X, X], ValueError, r"3 axes .*, not shape \(2, 3, 8, 8\)"),
+        ([X[0, 0]], ValueError, r"3 axes .*, not shape \(8, 8\)"),
+        (["face.png"], TypeError, "not a list of str"),
+        ("face.png", TypeError, "not str"),
+    ],
+)
+def test_lists_of_images_that_make_no_batch(images, error, words):
+    with pytest.raises(error, match=words):
+        explain(images)
+
+
+def test_lists_of_images():
+    expected = explain(targets="all")
+    channels_last = X.permute(0, 2, 3, 1).numpy()
+    for images in (list(X), tuple(X), list(channels_last)):
+        result = explain(images, targets="all")
+        assert result.region_scores == pytest.approx(expected.region_scores, abs=1e-7)
+        assert (result.data == expected.data).all()
+
+
+def test_several_classes_per_image():
+    everything = explain(targets="all").region_scores
+    for targets, classes in (
+        ([[2, 0], [1, 1]], [[2, 0], [1, 1]]),  # a class may come twice
+        ([[2, 0]], [[2, 0], [2, 0]]),
+        (np.array([[1], [2]], dtype=np.uint8), [[1], [2]]),
+        (torch.tensor([[0, 1, 2]]), [[0, 1, 2]] * 2),
+    ):
+        result = explain(targets=targets)
+        assert result.classes.tolist() == classes
+        expected = np.stack([everything[i][:, chosen] for i, chosen in enumerate(classes)])
+        assert result.region_scores == pytest.approx(expected, abs=1e-12)
+
+
 def test_unusual_channels_can_be_confirmed():
     result = explain(torch.rand(1, 5, 8, 8), channels="first")
     assert result.pixel_map().shape == (1, 8, 8, 5, 1)
@@ -89,7 +139,13 @@ def test_unusual_channels_can_be_confirmed():
     [
         ([0], ValueError, "one class per image: 2"),
         ([0, 1, 2], ValueError, "one class per image: 2"),
-        ([[0, 1]], ValueError, "one class per image"),
+        ([[[0, 1]]], ValueError, r"one class per image: 2, or K classes per image: \(2, K\) or \(1, K\)"),
+        ([[0, 1]] * 3, ValueError, r"its shape is \(3, 2\)"),
+        ([[0, 1], [2, 3]], ValueError, "Target 3 is out of range"),
+        ([[-1, 1]], ValueError, "Target -1 is out of range"),
+        ([], ValueError, "targets is empty"),
+        (np.zeros((2, 0), dtype=int), ValueError, r"targets is empty \(shape \(2, 0\)\)"),
+        ([[0.5, 1]], TypeError, "integers"),
         (3, ValueError, "Target 3 is out of range: the model has classes 0 to 2"),
         ([0, -1], ValueError, "Target -1 is out of range"),
         ("every", ValueError, "'all'"),
@@ -106,7 +162,7 @@ def test_targets(targets, error, words):
 @pytest.mark.parametrize(
     ("baseline", "words"),
     [
-        ("blur", "Unknown baseline 'blur'.*'zero', 'mean'"),
+        ("grey", "Unknown baseline 'grey'.*'zero', 'mean', 'blur', 'inpaint'"),
         (np.zeros((8, 8, 3)), r"\(8, 8, 3\) does not fit images of shape \(N, C, H, W\) = \(2, 3, 8, 8\)"),
         (np.zeros(3), "does not fit"),
         (np.zeros((3, 3, 8, 8)), "does not fit"),

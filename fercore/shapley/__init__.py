@@ -1,12 +1,13 @@
 """Shapley values of image regions by divide and conquer (Section 3.3 of the paper), exact values to test them against.
 
-The modules, each importing only from those above it: ``tree`` (the regions), ``inputs`` (what may be passed), ``game``
-(the value of a coalition), ``exact`` (enumeration), ``result``, ``base``, ``dnc`` (the method), ``published`` (as
-published).
+The modules, each importing only from those above it: ``tree`` (the regions), ``images`` (what is explained),
+``baselines`` (what hidden pixels show), ``inputs`` (which classes), ``game`` (the value of a coalition), ``exact``
+(enumeration), ``result``, ``base``, ``dnc`` (the method), ``published`` (as published).
 """
 
 from __future__ import annotations
 
+from fercore.shapley.baselines import Background, Blur, Inpaint
 from fercore.shapley.dnc import DnCShap
 from fercore.shapley.exact import exact_owen, exact_shapley
 from fercore.shapley.published import PaperDnCShap, ReleasedDnCShap
@@ -14,8 +15,11 @@ from fercore.shapley.result import DnCResult
 from fercore.shapley.tree import build_tree
 
 __all__ = [
+    "Background",
+    "Blur",
     "DnCResult",
     "DnCShap",
+    "Inpaint",
     "PaperDnCShap",
     "ReleasedDnCShap",
     "build_tree",

@@ -11,27 +11,26 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from fercore.shapley.game import ImageGame, Model, Output, check_settings
-from fercore.shapley.inputs import (
-    Baseline,
-    Channels,
-    ImageBatch,
-    Images,
-    Targets,
-    as_baseline,
-    as_image_batch,
-    as_targets,
-    explained_classes,
-)
+from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
+from fercore.shapley.game import ImageGame, Model, Output, Precision, check_settings, warn_if_training
+from fercore.shapley.images import Channels, ImageBatch, Images, as_image_batch
+from fercore.shapley.inputs import Targets, as_targets, explained_classes
 from fercore.shapley.result import DnCResult, join
-from fercore.shapley.tree import PartitionTree, Rule, build_tree, check_rule
+from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
 
 if TYPE_CHECKING:
     import shap
 
-# Images explained together: as many as keep the values of one group, all coalitions together, near a million rows.
+    from fercore.shapley.adaptive import Search
+
+# Images explained together: as many as keep the values of one group, all coalitions together, near a million rows, and
+# what the method keeps of them besides within 256 MiB.
 _GROUP_ROWS = 2**20
 _GROUP_IMAGES = 256
+_GROUP_BYTES = 2**28
+
+# Scores (N, m, K) of the m nodes of a level, and their standard errors or None.
+LevelScores = tuple[np.ndarray, np.ndarray | None]
 
 
 class TargetGame:
@@ -46,24 +45,39 @@ class TargetGame:
     """
 
     def __init__(
-        self, game: ImageGame, tree: PartitionTree, targets: np.ndarray | Literal["all"] | None
+        self,
+        game: ImageGame,
+        tree: PartitionTree,
+        targets: np.ndarray | Literal["all"] | None,
+        known: DnCResult | None = None,
     ) -> None:
-        """Evaluate the two ends, which every method needs, and choose the classes."""
+        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result."""
         self.tree, self._game = tree, game
         self.everyone = tree.coalitions(0)
+        if known is not None:
+            self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
+            return
         ends = game.values(np.concatenate([np.zeros_like(self.everyone), self.everyone]))
         self.n_classes = ends.shape[2]
         self.classes = explained_classes(targets, ends[:, 1])
         self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
 
     @property
-    def evaluations(self) -> int:
-        """Rows that the model has seen per image."""
+    def evaluations(self) -> np.ndarray:
+        """Rows that the model has seen of each image, int64 array (N,)."""
         return self._game.evaluations
 
     def values(self, packed: np.ndarray) -> np.ndarray:
         """Return v(S) of packed coalitions (M, ceil(n / 8)): float64 array (N, M, K)."""
         return self._select(self._game.values(packed))
+
+    def each(self, packed: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Return v(S) of packed coalitions (N, M, ceil(n / 8)), others for each image: float64 array (N, M, K).
+
+        Where ``valid`` (boolean array (N, M)) is False nothing is evaluated and the values are NaN. Nothing is looked
+        up or remembered: see :meth:`fercore.shapley.game.ImageGame.each`.
+        """
+        return self._select(self._game.each(packed, valid))
 
     def _select(self, values: np.ndarray) -> np.ndarray:
         """Pick the explained classes of each image from (N, M, classes)."""
@@ -81,18 +95,20 @@ class RegionExplainer(ABC):
         *,
         baseline: Baseline,
         output: Output,
-        depth: int,
-        rule: Rule,
+        depth: int | None,
+        tree: TreeRule,
         batch_size: int | Literal["auto"],
+        precision: Precision,
         device: torch.device | str | None,
         class_names: Sequence[str] | None,
         progress: bool,
     ) -> None:
         """Keep the settings; see the subclasses for their meaning and the errors."""
-        check_settings(model, output, batch_size)
-        check_rule(depth, rule)
+        check_settings(model, output, batch_size, precision)
+        check_rule(depth, tree)
         self.model, self.baseline, self.output = model, baseline, output
-        self.depth, self.rule, self.batch_size, self.device = depth, rule, batch_size, device
+        self.depth, self.tree, self.batch_size, self.device = depth, tree, batch_size, device
+        self.precision = precision
         self.class_names, self.progress = class_names, progress
 
     def __call__(
@@ -114,10 +130,12 @@ class RegionExplainer(ABC):
         """Explain images, without shap.
 
         Args:
-            images: One image (3-D) or a batch (4-D), grey or colour, of any size; torch tensors are read as
-                (N, C, H, W) and numpy arrays as (N, H, W, C), in the value range that the model expects.
+            images: One image (3-D), a batch (4-D) or a list of images of one shape, grey or colour, of any size; torch
+                tensors are read as (N, C, H, W) and numpy arrays as (N, H, W, C), in the value range that the model
+                expects; integers reach it as floats, not rescaled.
             targets: The classes to explain: None for the predicted class of each image, a class number for all images,
-                a class number per image, or ``"all"``. All classes cost no more evaluations than one.
+                a class number per image, K numbers per image (N, K) or for all (1, K), or ``"all"``. All classes cost
+                no more evaluations than one.
             channels: ``"first"`` or ``"last"`` where the images are laid out otherwise.
 
         Returns:
@@ -128,19 +146,32 @@ class RegionExplainer(ABC):
             ValueError: If images are empty, badly laid out or too small for the depth, if the baseline does not fit, or
                 if targets are too many, too few or out of range.
             ModelOutputError: If the model returns NaN, infinity or a wrong shape.
+            ImportError: If the baseline needs OpenCV and it is not installed.
+
+        Warns:
+            UserWarning: If the model is in training mode. It runs in evaluation mode and is put back afterwards.
         """
         start = time.perf_counter()
+        warn_if_training(self.model)
         batch, wanted, tree, baseline = self._prepare(images, targets, channels)
-        size = max(1, min(_GROUP_ROWS // self._expected_evaluations(tree), _GROUP_IMAGES))
+        size = min(
+            _GROUP_ROWS // self._expected_evaluations(tree),
+            _GROUP_BYTES // max(self._bytes_per_image(tree), 1),
+            _GROUP_IMAGES,
+        )
+        size = max(size, 1)
         groups = [slice(i, i + size) for i in range(0, len(batch.tensor), size)]
-        with self._progress_bar(len(batch.tensor) * self._expected_evaluations(tree)) as on_rows:
+        with self._progress_bar(len(batch.tensor) * self._expected_rows(tree, baseline)) as on_rows:
             parts = [self._explain(batch, wanted, tree, baseline, group, on_rows) for group in groups]
         return join(parts, time.perf_counter() - start)
 
     def levels(
         self, images: Images, targets: Targets = None, channels: Channels | None = None
     ) -> Iterator[np.ndarray]:
-        """Yield the region maps level by level, each as soon as its level is evaluated: coarse first, finer later.
+        """Yield the region maps level by level: coarse first, finer later.
+
+        With fixed, sampled and exact contexts each comes as soon as its level is evaluated; adaptive contexts look at
+        all levels before the first one is known.
 
         Args:
             images: As for :meth:`attribute`.
@@ -150,18 +181,32 @@ class RegionExplainer(ABC):
         Yields:
             Float64 array (N, H, W, K) per level 0 ... L: each region's score over its pixels.
         """
+        warn_if_training(self.model)
         batch, wanted, tree, baseline = self._prepare(images, targets, channels)
         game = TargetGame(self._game(batch.tensor, baseline, tree, None), tree, wanted)
-        for level, scores in enumerate(self._level_scores(game)):
+        for level, (scores, _) in enumerate(self._play(game)[0]):
             yield scores[:, tree.labels(level)]
 
     @abstractmethod
-    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
-        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
+    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
+        """Return scores and standard errors (N, m, K) level by level, l = 0 ... L, and what a result can go on from."""
+
+    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray | None:
+        """Return packed coalitions that are known beforehand and can be evaluated in full batches, if there are any."""
+        return None
 
     @abstractmethod
     def _expected_evaluations(self, tree: PartitionTree) -> int:
-        """Return the number of distinct coalitions that :meth:`_level_scores` evaluates."""
+        """Return the number of distinct coalitions that :meth:`_play` evaluates."""
+
+    def _bytes_per_image(self, tree: PartitionTree) -> int:
+        """Return the memory that the method keeps for each image of a group, besides the values."""
+        return 0
+
+    def _expected_rows(self, tree: PartitionTree, baseline: torch.Tensor | Filling) -> int:
+        """Return the rows per image: each coalition in every filling, but the whole image, which has none, once."""
+        fillings = baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
+        return fillings * (self._expected_evaluations(tree) - 1) + 1
 
     def _calls(self) -> int | None:
         """Return the model calls of the procedure where they are more than its distinct evaluations."""
@@ -169,17 +214,17 @@ class RegionExplainer(ABC):
 
     def _prepare(
         self, images: Images, targets: Targets, channels: Channels | None
-    ) -> tuple[ImageBatch, np.ndarray | Literal["all"] | None, PartitionTree, torch.Tensor]:
+    ) -> tuple[ImageBatch, np.ndarray | Literal["all"] | None, PartitionTree, torch.Tensor | Filling]:
         """Check everything that can be checked before the model runs."""
         batch = as_image_batch(images, channels)
         wanted = as_targets(targets, len(batch.tensor))
-        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.rule)
+        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.tree)
         return batch, wanted, tree, as_baseline(self.baseline, batch.tensor)
 
     def _game(
         self,
         images: torch.Tensor,
-        baseline: torch.Tensor,
+        baseline: torch.Tensor | Filling,
         tree: PartitionTree,
         on_rows: Callable[[int], object] | None,
     ) -> ImageGame:
@@ -191,6 +236,7 @@ class RegionExplainer(ABC):
             tree.labels(),
             output=self.output,
             batch_size=self.batch_size,
+            precision=self.precision,
             device=self.device,
             on_rows=on_rows,
         )
@@ -200,28 +246,38 @@ class RegionExplainer(ABC):
         batch: ImageBatch,
         wanted: np.ndarray | Literal["all"] | None,
         tree: PartitionTree,
-        baseline: torch.Tensor,
+        baseline: torch.Tensor | Filling,
         group: slice,
         on_rows: Callable[[int], object] | None,
     ) -> DnCResult:
         """Explain one group of images together."""
-        b = baseline if len(baseline) == 1 else baseline[group]
+        b = of_group(baseline, group)
         targets = wanted[group] if isinstance(wanted, np.ndarray) else wanted
         game = TargetGame(self._game(batch.tensor[group], b, tree, on_rows), tree, targets)
         self._check_class_names(game.n_classes)
-        levels = list(self._level_scores(game))
+        if (known := self._known_coalitions(tree)) is not None:
+            game.values(known)
+        levels, searches = self._play(game)
+        return self._result(game, list(levels), searches, batch.data[group])
+
+    def _result(
+        self, game: TargetGame, levels: list[LevelScores], searches: tuple[Search, ...], data: np.ndarray
+    ) -> DnCResult:
+        """Collect what there is to say of a group of images."""
         return DnCResult(
-            levels=levels,
-            tree=tree,
+            levels=[scores for scores, _ in levels],
+            tree=game.tree,
             base_values=game.empty,
             predictions=game.full,
             classes=game.classes,
-            data=batch.data[group],
+            data=data,
             class_names=self.class_names,
-            evaluations=np.full(len(game.classes), game.evaluations),
+            evaluations=game.evaluations.copy(),
             compute_time=0.0,
+            standard_errors=levels[-1][1],
             map_kind=self._map_kind,
             calls=self._calls(),
+            searches=searches,
         )
 
     def _check_class_names(self, n_classes: int) -> None:

@@ -8,56 +8,61 @@ pixels outside P. Equation 4 of the paper, the Shapley value of two players, bec
 
 Averaged over all 2^d contexts that the siblings of P and of its ancestors form, this is the Owen value of the
 a-priori unions that the tree describes (Owen 1977); on a tree of several levels the values are strictly Winter values
-(Winter 1989), and ``shap`` calls them Owen values. One context per node makes the cost linear in n.
+(Winter 1989), and ``shap`` calls them Owen values. A number of contexts per node that does not grow with n makes the
+cost linear in n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
-from fercore.shapley.base import RegionExplainer, TargetGame
-from fercore.shapley.game import Model, Output
-from fercore.shapley.inputs import Baseline
-from fercore.shapley.tree import PartitionTree, Rule
+from fercore.shapley.adaptive import Search
+from fercore.shapley.base import LevelScores, RegionExplainer, TargetGame
+from fercore.shapley.baselines import Baseline, as_baseline, of_group
+from fercore.shapley.fixed import SHARES, Share, fixed_coalitions, fixed_evaluations, fixed_levels
+from fercore.shapley.game import Model, Output, Precision
+from fercore.shapley.images import as_image_batch
+from fercore.shapley.result import DnCResult, join
+from fercore.shapley.sampled import exact_evaluations, exact_levels, sampled_evaluations, sampled_levels
+from fercore.shapley.tree import PartitionTree, TreeRule, build_tree
 
-Contexts = Literal["absent", "present", "both", "exact"]
-CONTEXTS: tuple[Contexts, ...] = ("absent", "present", "both", "exact")
-Share = Literal["pixels", "half"]
-SHARES: tuple[Share, ...] = ("pixels", "half")
+Contexts = Literal["adaptive", "absent", "present", "both", "exact"] | int
+CONTEXTS = ("adaptive", "absent", "present", "both", "exact")
+PER_REGION = 8  # default budget of adaptive contexts, in evaluations per region
 
 
 class DnCShap(RegionExplainer):
-    """Shapley values of image regions on a binary partition tree, by divide and conquer.
+    """Shapley values of image regions on a partition tree, by divide and conquer.
 
-    ``explainer(images)`` returns a ``shap.Explanation``, ``explainer.attribute(images)`` a :class:`DnCResult`, and
-    ``explainer.levels(images)`` one region map per level, coarse to fine.
+    ``explainer(images)`` returns a ``shap.Explanation``, ``explainer.attribute(images)`` a :class:`DnCResult`,
+    ``explainer.levels(images)`` one region map per level, coarse to fine, and ``explainer.refine(result, evaluations)``
+    a better result for more evaluations. At every level the scores of all regions sum to f_c(x) - f_c(b) (efficiency).
 
-    At every level the scores of all regions sum to f_c(x) - f_c(b) (efficiency). A node hands its final score T(P) down
-    to its children; with M(A) the mean of A's marginal contribution over the contexts chosen for A,
+    ==========  ========================================================  ====================  =====================
+    contexts    in which contexts the children of a node are compared     evaluations           at n = 64 / 256
+    ==========  ========================================================  ====================  =====================
+    "adaptive"  where the scores are large; the others are guessed        8n, or as given       512 / 2,048
+    "absent"    C = ∅: only the region itself is visible                  2n                    128 / 512
+    "present"   C = N minus the region: only the region is hidden         2n                    128 / 512
+    "both"      the mean of the two                                       4n - 4                252 / 1,020
+    K           K of them, balanced and random: unbiased                  at most 2Kn + 2       K = 8: 940 / 4,012
+    "exact"     all 2^d of them: Owen (Winter) values                     2(n² - 1) / 3 + 2     2,732 / 43,692
+    ==========  ========================================================  ====================  =====================
 
-        T(A) = M(A) + s_A [T(P) - M(A) - M(B)],   T(B) = M(B) + s_B [T(P) - M(A) - M(B)],   s_A + s_B = 1.
+    Numbers hold for trees that halve. "absent" and "present" are what ``shap.PartitionExplainer`` computes with
+    ``fixed_context=0`` and ``1``, "exact" what it computes with unlimited evaluations. Of the cheap choices "adaptive"
+    is the closest to "exact" where regions interact strongly, as in networks for faces; on networks that are nearly
+    additive "both" and K are as close. K is the one without bias. "adaptive" and K come with standard errors. With one
+    or two fixed contexts, what they attribute to no part alone is shared out (``share``), so that a region that changes
+    nothing may still get a share.
 
-    The bracket is what the chosen contexts attribute to neither part alone: the interaction of A and B, and what is
-    left over from the levels above. ``share`` says who gets it; for ``contexts="exact"`` it is zero. So every mode is
-    efficient, linear and fair to siblings that play the same part, but only "exact" gives nothing to every region that
-    changes nothing: the others pass it a share of what is left over.
-
-    ==========  =================================================  ===================  =====================
-    contexts    the contexts of a node                             evaluations          at n = 64 / 256
-    ==========  =================================================  ===================  =====================
-    "absent"    C = ∅: only the region itself is visible           2n                   128 / 512
-    "present"   C = N minus the region: only the region is hidden  2n                   128 / 512
-    "both"      the mean of the two                                4n - 4               252 / 1,020
-    "exact"     all 2^d of them: Owen (Winter) values              2(n² - 1) / 3 + 2    2,732 / 43,692
-    ==========  =================================================  ===================  =====================
-
-    "absent" and "present" are what ``shap.PartitionExplainer`` computes with ``fixed_context=0`` and ``1``, "exact"
-    what it computes with unlimited evaluations. Evaluations of a level do not depend on one another and run in common
-    batches, over images and regions.
+    Evaluations that do not depend on one another run in common batches, over images and regions.
     """
 
     def __init__(
@@ -65,11 +70,14 @@ class DnCShap(RegionExplainer):
         model: Model,
         baseline: Baseline = "zero",
         output: Output = "probability",
-        contexts: Contexts = "both",
-        depth: int = 6,
-        rule: Rule = "longest",
+        contexts: Contexts = "adaptive",
+        evaluations: int | None = None,
+        depth: int | None = None,
+        tree: TreeRule = "longest",
         share: Share = "pixels",
+        seed: int = 0,
         batch_size: int | Literal["auto"] = "auto",
+        precision: Precision = None,
         device: torch.device | str | None = None,
         class_names: Sequence[str] | None = None,
         progress: bool = False,
@@ -79,20 +87,29 @@ class DnCShap(RegionExplainer):
         Args:
             model: ``torch.nn.Module`` or function from a tensor (rows, C, H, W) to logits (rows, classes). A module
                 keeps its device and dtype and runs in evaluation mode; its own mode is restored.
-            baseline: b, what a hidden pixel shows: ``"zero"``, a number, ``"mean"`` (each image's mean colour), or a
-                tensor or array that broadcasts to (C, H, W), in the value range of the images.
+            baseline: b, what a hidden pixel shows: ``"zero"``, a number, ``"mean"`` (each image's mean colour),
+                ``"blur"``, ``"inpaint"``, a tensor or array that broadcasts to (C, H, W), in the value range of the
+                images, or one of :class:`Blur`, :class:`Inpaint`, :class:`Background` (a set, averaged over).
             output: f: ``"probability"`` (softmax of the logits), ``"logit"`` (the model's output as it is), or a
                 callable from the model's output (rows, K') to (rows, K).
-            contexts: See the table above.
-            depth: Levels of the tree, L; there are n = 2^L regions.
-            rule: ``"longest"`` cuts the longer side of each region (as shap does), ``"alternate"`` rows and columns in
-                turn (as the paper does); see :func:`fercore.shapley.tree.build_tree`.
-            share: Who gets what no part earned alone. ``"half"``: each child half, so that
+            contexts: See the table above. A number K is a power of two from 2 on.
+            evaluations: Budget per image of ``"adaptive"`` contexts, in masked images; default 8n. It is not exceeded,
+                and at the number that "exact" needs the values are exact, up to 256 halved regions; beyond, a sample of
+                the contexts of the deepest levels stands for all of them.
+            depth: Levels of the tree, L; halving gives n = 2^L regions. None is 6 (3 for the quadtree): 64 regions.
+            tree: ``"longest"`` cuts the longer side of each region (as shap does), ``"alternate"`` rows and columns in
+                turn (as the paper does), ``"quadtree"`` cuts into quadrants, a label image (H, W) gives the regions
+                themselves; see :func:`fercore.shapley.tree.build_tree`.
+            share: Who gets what no part earned alone, with fixed contexts. ``"half"``: all children the same, so that
                 T(A) = φ_A + ½ [T(P) - φ_A - φ_B]. ``"pixels"``: each child in proportion to its pixels, as shap does;
                 the same as half where both halves have equally many pixels. The two differ on odd sides only, where
                 pixels gives up Equation 4 for one context: the interaction is not split evenly either.
+            seed: Of the sampled contexts; no global random state is read or changed. Adaptive contexts are random only
+                beyond 256 regions.
             batch_size: Rows per forward pass; ``"auto"`` fits them to the memory, see
                 :class:`fercore.shapley.game.ImageGame`.
+            precision: ``"bfloat16"`` or ``"float16"`` for forward passes under ``torch.autocast``; None, the default,
+                for the model's own type.
             device: For models without parameters; default the device of the images.
             class_names: A name per class of the model, for ``output_names``; default the class numbers.
             progress: Whether to show a bar over evaluations.
@@ -106,103 +123,133 @@ class DnCShap(RegionExplainer):
             baseline=baseline,
             output=output,
             depth=depth,
-            rule=rule,
+            tree=tree,
             batch_size=batch_size,
+            precision=precision,
             device=device,
             class_names=class_names,
             progress=progress,
         )
-        if contexts not in CONTEXTS:
-            raise ValueError(f"Unknown contexts {contexts!r}; use {', '.join(map(repr, CONTEXTS))}.")
+        _check_contexts(contexts)
         if share not in SHARES:
             raise ValueError(f"Unknown share {share!r}; use {', '.join(map(repr, SHARES))}.")
-        self.contexts, self.share = contexts, share
+        if evaluations is not None:
+            if contexts != "adaptive":
+                raise ValueError(
+                    f"evaluations is the budget of contexts='adaptive'; contexts is {contexts!r}."
+                )
+            _check_budget(evaluations)
+        self.contexts, self.evaluations, self.share, self.seed = contexts, evaluations, share, seed
 
-    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
-        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
-        if self.contexts == "exact":
-            yield from owen_levels(game)
-            return
-        scores = (game.full - game.empty)[:, None, :]  # T(root) = f(x) - f(b)
-        yield scores
-        for level in range(1, game.tree.depth + 1):
-            scores = share_out(
-                scores, self._marginals(game, level), sibling_shares(game.tree, level, self.share)
+    def refine(self, result: DnCResult, evaluations: int) -> DnCResult:
+        """Spend further evaluations on a result of adaptive contexts, where they improve the map most.
+
+        ``refine(attribute(images), m)`` is close to, but not the same as, a larger budget from the start, since pairs
+        are chosen in rounds. Scores still sum exactly, at any budget, and are exact when nothing is left to evaluate.
+
+        Args:
+            result: Made by :meth:`attribute` or :meth:`refine` of an explainer with the same settings; it stays as it
+                is.
+            evaluations: Further masked images per image.
+
+        Returns:
+            The result of all evaluations so far, for the same images and classes.
+
+        Raises:
+            ValueError: If the result was not made with adaptive contexts or on another tree, or the budget is not a
+                positive whole number.
+        """
+        _check_budget(evaluations)
+        if not result.searches:
+            raise ValueError("Only results of contexts='adaptive' can be refined; this one keeps no search.")
+        start = time.perf_counter()
+        batch = as_image_batch(result.data, "last")
+        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.tree)
+        same_leaves = np.array_equal(tree.leaf_labels, result.tree.leaf_labels)
+        if not same_leaves or tree.arity != result.tree.arity:  # a quadtree may have the leaves of halves
+            raise ValueError(
+                "The result was made on another tree: use an explainer with the same depth and tree."
             )
-            yield scores
+        parts, at = [], 0
+        with self._progress_bar(len(batch.tensor) * evaluations) as on_rows:
+            for search in result.searches:
+                group = slice(at, at + len(search.observed))
+                parts.append(self._refined(result, group, copy.deepcopy(search), evaluations, on_rows))
+                at = group.stop
+        return join(parts, result.compute_time + time.perf_counter() - start)
 
-    def _marginals(self, game: TargetGame, level: int) -> np.ndarray:
-        """Return M, the mean marginal contribution of each node of a level over its contexts: (N, 2^level, K)."""
-        nodes = game.tree.coalitions(level)
-        count = len(nodes)
-        if self.contexts == "absent":
-            return game.values(nodes) - game.empty[:, None]
-        if self.contexts == "present":
-            return game.full[:, None] - game.values(game.everyone ^ nodes)
-        values = game.values(np.concatenate([nodes, game.everyone ^ nodes]))  # one batch for both contexts
-        return 0.5 * (values[:, :count] - game.empty[:, None] + game.full[:, None] - values[:, count:])
+    def _refined(
+        self,
+        result: DnCResult,
+        group: slice,
+        search: Search,
+        evaluations: int,
+        on_rows: Callable[[int], object] | None,
+    ) -> DnCResult:
+        """Go on with the search of one group of images, in place."""
+        known = result.images(group)
+        batch, tree = as_image_batch(known.data, "last"), known.tree
+        baseline = of_group(as_baseline(self.baseline, as_image_batch(result.data, "last").tensor), group)
+        game = TargetGame(self._game(batch.tensor, baseline, tree, on_rows), tree, None, known)
+        search.run(game, evaluations // search.pair_cost)
+        refined = self._result(game, list(search.scores()), (search,), known.data)
+        refined.evaluations[:] += known.evaluations
+        return refined
+
+    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
+        """Return scores and standard errors (N, m, K) level by level, and the search of adaptive contexts."""
+        if self.contexts == "adaptive":
+            search = Search(game, self.seed)
+            search.run(game, (self._budget(game.tree) - 2) // search.pair_cost)
+            return search.scores(), (search,)
+        if self.contexts == "exact":
+            return ((scores, None) for scores in exact_levels(game)), ()
+        if isinstance(self.contexts, str):
+            return ((scores, None) for scores in fixed_levels(game, self.contexts, self.share)), ()
+        return sampled_levels(game, int(self.contexts), self.seed), ()
+
+    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray | None:
+        """Return the coalitions of fixed contexts; level by level, the first levels would make small batches."""
+        fixed = isinstance(self.contexts, str) and self.contexts in ("absent", "present", "both")
+        return fixed_coalitions(tree, self.contexts) if fixed else None
+
+    def _budget(self, tree: PartitionTree) -> int:
+        """Return the evaluations that adaptive contexts may spend per image, both ends included."""
+        return PER_REGION * tree.n_leaves if self.evaluations is None else self.evaluations
 
     def _expected_evaluations(self, tree: PartitionTree) -> int:
-        """Return the number of distinct coalitions."""
-        n = tree.n_leaves
+        """Return the number of distinct coalitions, at most."""
+        if self.contexts == "adaptive":
+            return max(2, min(self._budget(tree), exact_evaluations(tree)))
         if self.contexts == "exact":
-            return 2 * (n * n - 1) // 3 + 2
-        if self.contexts == "both" and n > 1:
-            return (
-                4 * n - 4
-            )  # of 2 + 2 (2n - 2), two are the same: to hide A is to show B, its sibling below the root
-        return 2 * n
+            return exact_evaluations(tree)
+        if isinstance(self.contexts, str):
+            return fixed_evaluations(tree, self.contexts)
+        return sampled_evaluations(tree, int(self.contexts))
+
+    def _bytes_per_image(self, tree: PartitionTree) -> int:
+        """Return the memory of a search for each image of a group."""
+        return Search.bytes_per_image(tree) if self.contexts == "adaptive" else 0
 
 
-def sibling_shares(tree: PartitionTree, level: int, share: Share) -> np.ndarray:
-    """Return s, each node's share of what it and its sibling have in common: float64 array (2^level, 1), level ≥ 1."""
-    pixels = tree.pixels(level)
-    parents = tree.pixels(level - 1).repeat(2)
-    return (pixels / parents if share == "pixels" else np.full(len(pixels), 0.5))[:, None]
-
-
-def share_out(parents: np.ndarray, marginals: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Hand the parents' scores down: T(A) = M(A) + s_A [T(P) - M(A) - M(B)].
-
-    Args:
-        parents: T(P), float64 array (N, m, K).
-        marginals: M, float64 array (N, 2m, K), siblings next to each other.
-        shares: s, float64 array (2m, 1), siblings sum to one.
-
-    Returns:
-        Float64 array (N, 2m, K); each pair of siblings sums to its parent.
-    """
-    images, nodes, classes = marginals.shape
-    common = parents - marginals.reshape(images, nodes // 2, 2, classes).sum(axis=2)
-    return marginals + shares * common.repeat(2, axis=1)
-
-
-def owen_levels(game: TargetGame) -> Iterator[np.ndarray]:
-    """Yield the exact Owen (Winter) values of every node, level by level, (N, 2^l, K).
-
-    A pair (node P, context C) comes with both ends, v(C) and v(C ∪ P), known. Two evaluations, v(C ∪ A) and v(C ∪ B),
-    hand on the contexts C and C ∪ B to A, and C and C ∪ A to B, again with both ends known: so 2 evaluations for each
-    of the 2^l nodes and 2^l contexts of a level, 2(n² - 1)/3 in all, and 2 for the root. The value of a node is the
-    mean of v(C ∪ P) - v(C) over its contexts.
-    """
-    contexts = np.zeros((1, 1, game.everyone.shape[1]), dtype=np.uint8)  # (nodes, contexts of a node, bytes)
-    # v(C) and v(C ∪ P): (N, nodes, contexts of a node, K)
-    hidden, shown = game.empty[:, None, None], game.full[:, None, None]
-    yield (shown - hidden).mean(axis=2)
-    for level in range(1, game.tree.depth + 1):
-        nodes, width = contexts.shape[:2]
-        halves = game.tree.coalitions(level).reshape(nodes, 2, 1, -1)
-        unions = contexts[:, None] | halves  # C ∪ A, C ∪ B
-        values = game.values(unions.reshape(-1, unions.shape[-1]))
-        values = values.reshape(len(values), nodes, 2, width, -1)
-        of_sibling = values[:, :, ::-1]  # what A takes over from B, and B from A
-        hidden, shown = (
-            np.concatenate([np.broadcast_to(hidden[:, :, None], values.shape), of_sibling], axis=3),
-            np.concatenate([values, np.broadcast_to(shown[:, :, None], values.shape)], axis=3),
+def _check_contexts(contexts: Contexts) -> None:
+    """Refuse what is neither a name nor a power of two."""
+    if isinstance(contexts, str):
+        if contexts not in CONTEXTS:
+            names = ", ".join(map(repr, CONTEXTS))
+            raise ValueError(f"Unknown contexts {contexts!r}; use {names} or a number of contexts per split.")
+        return
+    whole = isinstance(contexts, (int, np.integer)) and not isinstance(contexts, bool)
+    if not whole or contexts < 2 or contexts & (contexts - 1):
+        raise ValueError(
+            f"A number of contexts is a power of two from 2 on, for they form a balanced design; it is {contexts!r}."
         )
-        hidden, shown = (ends.reshape(len(values), 2 * nodes, 2 * width, -1) for ends in (hidden, shown))
-        yield (shown - hidden).mean(axis=2)
-        # The last level needs no contexts of its own, and they would be the largest array of all.
-        if level < game.tree.depth:
-            kept = np.broadcast_to(contexts[:, None], unions.shape)
-            contexts = np.concatenate([kept, unions[:, ::-1]], axis=2).reshape(2 * nodes, 2 * width, -1)
+
+
+def _check_budget(evaluations: int) -> None:
+    """Refuse a budget that is not a number of evaluations."""
+    whole = isinstance(evaluations, (int, np.integer)) and not isinstance(evaluations, bool)
+    if not whole or evaluations < 2:
+        raise ValueError(
+            f"evaluations is a whole number of masked images per image, at least 2; not {evaluations!r}."
+        )

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from fercore.shapley.base import RegionExplainer, TargetGame
+from fercore.shapley.base import LevelScores, RegionExplainer, TargetGame
 from fercore.shapley.game import Model
 from fercore.shapley.tree import PartitionTree, pack
+
+if TYPE_CHECKING:
+    from fercore.shapley.adaptive import Search
 
 
 class _PublishedDnCShap(RegionExplainer):
@@ -62,8 +65,9 @@ class _PublishedDnCShap(RegionExplainer):
             baseline="zero",
             output="probability",
             depth=times,
-            rule="alternate",
+            tree="alternate",
             batch_size=batch_size,
+            precision=None,
             device=device,
             class_names=class_names,
             progress=progress,
@@ -77,8 +81,12 @@ class _PublishedDnCShap(RegionExplainer):
     ) -> np.ndarray:
         """Return score_2 below the root."""
 
+    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
+        """Return the scores on the way down; only those of the last level reach the published map."""
+        return ((scores, None) for scores in self._level_scores(game)), ()
+
     def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
-        """Yield the scores (N, 2^l, K) on the way down; only those of the last level reach the published map."""
+        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
         pred_b, pred_f = game.empty[:, None], game.full[:, None]
         yield pred_f - pred_b
         for level in range(self.times):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +12,11 @@ from fercore.shapley.tree import PartitionTree
 
 if TYPE_CHECKING:
     import shap
+
+    from fercore.shapley.adaptive import Search
+
+
+_PER_IMAGE = ("base_values", "predictions", "classes", "data", "evaluations")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +33,12 @@ class DnCResult:
         class_names: A name per class of the model, or None to name classes by number.
         evaluations: Distinct masked images that the model has seen, int64 array (N,).
         compute_time: Seconds.
+        standard_errors: Of the scores of the leaves, float64 array (N, n, K): of the sampling with K contexts, of the
+            guess (a posterior standard deviation) with adaptive ones; None for the others.
         map_kind: ``"density"``: a pixel of the map holds score / (pixels * channels) of its region, so that the map
             sums to the scores. ``"score"``: it holds the region's score itself, as the paper writes it.
         calls: Model calls of a procedure that evaluates inputs again; None where every call is a distinct input.
+        searches: What :meth:`DnCShap.refine` goes on from, one per group of images; empty unless contexts are adaptive.
     """
 
     levels: list[np.ndarray]
@@ -42,8 +50,10 @@ class DnCResult:
     class_names: Sequence[str] | None
     evaluations: np.ndarray
     compute_time: float
+    standard_errors: np.ndarray | None = None
     map_kind: Literal["density", "score"] = "density"
     calls: int | None = None
+    searches: tuple[Search, ...] = ()
 
     @property
     def region_scores(self) -> np.ndarray:
@@ -66,6 +76,17 @@ class DnCResult:
             else np.asarray(self.class_names, dtype=str)[classes]
         )
 
+    def images(self, group: slice) -> DnCResult:
+        """Return the result of some of the images, without what :meth:`DnCShap.refine` needs.
+
+        Args:
+            group: Which images, a slice of 0 ... N - 1.
+        """
+        parts = {name: getattr(self, name)[group] for name in _PER_IMAGE}
+        levels = [scores[group] for scores in self.levels]
+        errors = None if self.standard_errors is None else self.standard_errors[group]
+        return replace(self, levels=levels, standard_errors=errors, searches=(), **parts)
+
     def region_map(self, level: int = -1) -> np.ndarray:
         """Write each region's score over its pixels, the view of the paper; float64 array (N, H, W, K).
 
@@ -85,21 +106,30 @@ class DnCResult:
 
         As a density it sums to f(x) - f(b) over pixels and channels.
         """
-        scores = self.region_map()[:, :, :, None, :]
+        return self._over_pixels(self.region_scores)
+
+    def error_map(self) -> np.ndarray | None:
+        """Return the standard errors as :meth:`pixel_map` returns the scores; None where there are none."""
+        return None if self.standard_errors is None else self._over_pixels(self.standard_errors)
+
+    def _over_pixels(self, scores: np.ndarray) -> np.ndarray:
+        """Spread scores (N, n, K) over the pixels and channels of their regions: (N, H, W, C or 1, K)."""
+        spread = scores[:, self.tree.labels()][:, :, :, None, :]
         if self.map_kind == "score":
-            return scores
+            return spread
         channels = self.data.shape[-1]
         pixels = self.tree.pixels(-1)[self.tree.labels()][:, :, None, None]
-        return np.repeat(scores / (pixels * channels), channels, axis=3)
+        return np.repeat(spread / (pixels * channels), channels, axis=3)
 
     def explanation(self) -> shap.Explanation:
         """Return the result as a ``shap.Explanation``, which ``shap.image_plot`` draws.
 
         Its ``values`` are :meth:`pixel_map`, its ``base_values``, ``data``, ``output_names`` and ``compute_time`` those
-        of this result, and its ``hierarchical_values`` the scores of all nodes, array (N, 2n - 1, K) in the order of
-        ``tree.boxes``. Set on it besides, though shap drops them when it slices: ``levels`` (one array (N, 2^l, K) per
-        level), ``tree``, ``evaluations``, ``efficiency_gap``, ``map_kind``, ``calls``. shap (0.51) cannot slice
-        ``explanation[i]`` where there are as many images as channels and they explain different classes.
+        of this result, its ``error_std`` the :meth:`error_map`, if there is one, and its ``hierarchical_values`` the
+        scores of all nodes, array (N, 2n - 1, K) in the order of ``tree.boxes``. Set on it besides, though shap drops
+        them when it slices: ``levels`` (one array (N, 2^l, K) per level), ``tree``, ``evaluations``,
+        ``standard_errors``, ``efficiency_gap``, ``map_kind``, ``calls``. shap (0.51) cannot slice ``explanation[i]``
+        where there are as many images as channels and they explain different classes.
 
         Raises:
             ImportError: If shap is not installed.
@@ -118,13 +148,22 @@ class DnCResult:
             base_values=self.base_values,
             data=self.data,
             output_names=self.output_names.tolist() if shared else None,
+            error_std=self.error_map(),
             hierarchical_values=np.concatenate(self.levels, axis=1),
             compute_time=self.compute_time,
         )
         if not shared:
             # The constructor cannot tell names (N, 1) from the last axes (C, 1) of the values where N = C.
             result.output_names = slicer.Obj(self.output_names, dim=[0, result.values.ndim - 1])
-        for name in ("levels", "tree", "evaluations", "efficiency_gap", "map_kind", "calls"):
+        for name in (
+            "levels",
+            "tree",
+            "evaluations",
+            "standard_errors",
+            "efficiency_gap",
+            "map_kind",
+            "calls",
+        ):
             setattr(result, name, getattr(self, name))
         return result
 
@@ -133,8 +172,11 @@ def join(parts: Sequence[DnCResult], compute_time: float) -> DnCResult:
     """Put the results of groups of images, explained in turn on the same tree, into one."""
     first = parts[0]
     merged = {field.name: getattr(first, field.name) for field in fields(DnCResult)}
-    for name in ("base_values", "predictions", "classes", "data", "evaluations"):
+    for name in _PER_IMAGE:
         merged[name] = np.concatenate([getattr(part, name) for part in parts])
     merged["levels"] = [np.concatenate(scores) for scores in zip(*(p.levels for p in parts), strict=True)]
+    if first.standard_errors is not None:
+        merged["standard_errors"] = np.concatenate([part.standard_errors for part in parts])
+    merged["searches"] = tuple(search for part in parts for search in part.searches)
     merged["compute_time"] = compute_time
     return DnCResult(**merged)

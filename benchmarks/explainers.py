@@ -1,0 +1,146 @@
+"""Time DnCShap beside other explainers of image regions, and compare their values with the exact ones.
+
+    make bench                                       # or: python benchmarks/explainers.py
+    python benchmarks/explainers.py --full --device cuda
+    python benchmarks/explainers.py --only slope --output /tmp/bench
+
+Writes ``explainers.json`` (every number of every round) and ``explainers.md`` (tables) after each section. A ratio is
+an explainer's time over that of its floor: as many images through the same network in the best batch size and nothing
+else, measured in between (see ``_floor.py``). Only ratios of one run mean anything; seconds drift with the machine.
+Without ``--full`` what would take too long is listed as not run, with its number of evaluations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import _tables
+import torch
+from _rivals import SAMPLED
+from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed
+
+from fercore import files, provenance
+
+SECTIONS = ("memory", "slope", "accuracy", "speed")
+RIVAL_PACKAGES = ("captum", "lime", "scikit-image")
+
+
+def required(network: str, depth: int, images: int, method: str) -> bool:
+    """What the CPU plan always runs: exact values at 256 regions, VGG-16 at 512 regions."""
+    if (network, depth, images) == ("proposed", 8, 1):
+        return "exact" in method
+    return (network, depth, images, method) == ("vgg16", 9, 1, "DnCShap absent")
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    """Choose the plan."""
+    if args.quick:
+        return Plan(
+            cells=[("small", 6, 1), ("small", 2, 2)],
+            limit={"small": 0.1},
+            rounds=1,
+            lime_samples=20,
+            accuracy=("small", 3, 1),
+            slopes=(("small", 32, "absent"),),
+            slope_depths=(2, 4, 6),
+            slope_rounds=1,
+            memory=("cheap", 64, 4),
+        )
+    cells = [("proposed", depth, 1) for depth in (6, 8, 9, 10)] + [("small", 8, 1), ("small", 8, 16)]
+    cells += [("proposed", 6, 16), ("proposed", 8, 16)]
+    cells += [("vgg16", depth, 1) for depth in (6, 9, 8, 10)]
+    cells += [
+        (name, depth, 16)
+        for name, depths in (("vgg16", (6, 8, 9, 10)), ("proposed", (9, 10)))
+        for depth in depths
+    ]
+    if args.full:
+        forever = dict.fromkeys(SIZES, float("inf"))
+        return Plan(
+            cells, forever, minutes=float("inf"), accuracy=("proposed", 8, 16), memory=("vgg16", 224, 10)
+        )
+    return Plan(cells, {"proposed": 40.0, "small": 40.0, "vgg16": 60.0}, required=required)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Say what was measured on."""
+    found = {
+        "hardware": provenance.hardware("cpu"),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.device(device).type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(torch.device(device))
+    versions = provenance.versions()
+    for package in RIVAL_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {"versions": versions, "date": datetime.date.today().isoformat()}
+
+
+def write_section(folder: Path, name: str, about: dict[str, Any], content: Any) -> None:
+    """Put a section into both files; the other sections stay as they are."""
+    path = folder / "explainers.json"
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    whole[name] = {"about": about, "content": content}
+    whole["bars"] = _tables.bars(whole)
+    files.write_json(path, whole)
+    with files.atomic_path(folder / "explainers.md") as temporary:
+        temporary.write_text(_tables.document(whole), encoding="utf-8")
+
+
+def parse(given: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--full", action="store_true", help="leave nothing out: hours on a CPU, for a GPU")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny networks, few regions: only whether it runs"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=SECTIONS, help="a section (repeatable; default all)"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the results (default benchmarks/results)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory-child", help=argparse.SUPPRESS)
+    args = parser.parse_args(given)
+    if args.quick and args.output is None:
+        parser.error("--quick needs --output: its figures mean nothing and must not replace real ones.")
+    args.output = args.output or Path(__file__).resolve().parent / "results"
+    return args
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the sections."""
+    args = parse(given)
+    if args.memory_child:
+        memory_child(args)
+        return
+    plan = make_plan(args)
+    kind = "full" if args.full else "quick" if args.quick else "default"
+    about = machine(args.device) | {
+        "plan": kind,
+        "device": args.device,
+        "seed": args.seed,
+        "sampled": SAMPLED,
+    }
+    run = {"memory": memory, "slope": slope, "accuracy": accuracy, "speed": speed}
+    for name in SECTIONS:
+        if args.only is None or name in args.only:
+            run[name](plan, args, lambda content, name=name: write_section(args.output, name, about, content))
+    print(f"Written: {args.output / 'explainers.md'} and .json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The benchmark of the explainers runs, and its page says what its figures say."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from conftest import ROOT
+
+for package in ("shap", "cv2"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module")
+def explainers():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import explainers
+
+        yield explainers
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def results(explainers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    sections = [part for name in ("slope", "accuracy", "speed") for part in ("--only", name)]
+    explainers.main(["--quick", "--output", str(folder), *sections])
+    return json.loads((folder / "explainers.json").read_text()), (folder / "explainers.md").read_text()
+
+
+def test_every_method_has_a_row_that_ran_or_says_why_not(explainers, results):
+    names = [method.name for method in sys.modules["_rivals"].methods(lime_samples=20)]
+    for cell in results[0]["speed"]["content"]:
+        assert [row["method"] for row in cell["rows"]] == names
+        for row in cell["rows"]:
+            assert (row["skipped"] is None) == bool(row["rounds"])
+            assert row["skipped"] is not None or row["ratio"] > 0
+            if row["skipped"] is not None:
+                assert f"- {row['method']}: not run (" in results[1]
+
+
+def test_evaluations_are_counted_at_the_network(results):
+    rows = {row["method"]: row for row in results[0]["speed"]["content"][0]["rows"]}  # 64 regions
+    assert rows["DnCShap absent"]["evaluations"] == 128
+    assert rows["PartitionExplainer fixed_context=0, batch 256"]["evaluations"] == 128
+    assert rows["released code's way"]["evaluations"] == rows["released code's way"]["calls"] == 128
+
+
+def test_adapters_put_values_on_the_same_regions(results):
+    found = {
+        (row["method"], row["output"]): row
+        for row in results[0]["accuracy"]["content"]["rows"]
+        if row["skipped"] is None
+    }
+    for output in ("probability", "logit"):
+        own, shap = (
+            found[name, output]
+            for name in ("DnCShap absent", "PartitionExplainer fixed_context=0, batch 256")
+        )
+        assert own["errors"] == pytest.approx(shap["errors"], rel=1e-3)
+    for (method, _), row in found.items():
+        if method.startswith(("captum", "LIME")):
+            assert row["correlation"] > 0.7, method
+
+
+def test_bars_follow_from_the_figures(explainers, results):
+    data, page = results
+    for line in data["slope"]["content"]:
+        met = abs(line["slopes"]["seconds"] - 1) <= 0.05
+        bar = next(b for b in data["bars"] if b["what"].startswith(f"DnCShap {line['contexts']}: slope"))
+        assert bar["met"] is met
+    assert page.count("| **no** |") == sum(bar["met"] is False for bar in data["bars"])
+
+
+def test_memory_is_measured_from_the_same_start(explainers, capsys):
+    explainers.main(["--memory-child", "cheap,64,4"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["explained"]["host"] >= found["plain"]["host"] > 2**20
