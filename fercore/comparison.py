@@ -7,6 +7,7 @@ evaluated once per face and kept in a table, and every method then plays on the 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ BUDGETS = (4, 8, 16, 32)  # evaluations per region
 MEASURES = ("correlation", "rank correlation", "error")
 Row = dict[str, Any]
 Rows = dict[bytes, int]
+Estimate = tuple[np.ndarray, np.ndarray | None]  # scores and standard errors of the leaves, (n,)
 
 
 def exact_coalitions(tree: PartitionTree) -> np.ndarray:
@@ -229,14 +231,14 @@ def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, fl
     return correlation, order, float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
 
 
-def methods(n: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], np.ndarray]]]:
-    """Yield every method at every budget: name, evaluations per region, and the function from table to scores."""
+def methods(n: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
+    """Yield every method at every budget: name, evaluations per region, and the function from table to estimate."""
     for contexts, cost in (("absent", 2), ("present", 2), ("both", 4)):
-        yield contexts, cost, lambda t, c=contexts: fixed(t, c)
+        yield contexts, cost, lambda t, c=contexts: (fixed(t, c), None)
     for b in BUDGETS:
-        yield "K sampled", b, lambda t, k=b // 2: sampled(t, k, seed)[0]
-        yield "PartitionExplainer", b, lambda t, m=b * n: partition_explainer(t.play, t.tree, m)
-        yield "adaptive", b, lambda t, m=b * n: adaptive(t, m)[0]
+        yield "K sampled", b, lambda t, k=b // 2: sampled(t, k, seed)
+        yield "PartitionExplainer", b, lambda t, m=b * n: (partition_explainer(t.play, t.tree, m), None)
+        yield "adaptive", b, lambda t, m=b * n: adaptive(t, m)
 
 
 def against(
@@ -251,14 +253,17 @@ def against(
         values: v(S), (rows,).
         about: What goes into every row besides.
         seed: Of the sampled contexts.
+
+    Returns:
+        Besides the measures, ``"inside"``: the share of exact values within two standard errors, NaN without errors.
     """
     result = []
     for name, budget, method in methods(tree.n_leaves, seed):
         table = Table(tree, rows, values)
-        measures = dict(zip(MEASURES, agreement(method(table), truth), strict=True))
-        result.append(
-            about | {"method": name, "per region": budget, "evaluations": table.evaluations} | measures
-        )
+        scores, errors = method(table)
+        inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())
+        spent = {"method": name, "per region": budget, "evaluations": table.evaluations, "inside": inside}
+        result.append(about | spent | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
     return result
 
 
@@ -284,21 +289,6 @@ def ablation(
     for name, kind in variants.items():
         scores, _ = adaptive(Table(tree, rows, values), 8 * tree.n_leaves, kind)
         result.append(about | {"rule": name} | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
-    return result
-
-
-def coverage(tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row, seed: int) -> list[Row]:
-    """Return the share of exact values that lie within two standard errors, by rule and budget."""
-    truth, result = exact(Table(tree, rows, values)), []
-    for budget in BUDGETS:
-        tables = [Table(tree, rows, values) for _ in range(2)]
-        rules = {
-            "K sampled": sampled(tables[0], budget // 2, seed),
-            "adaptive": adaptive(tables[1], budget * tree.n_leaves),
-        }
-        for name, (scores, errors) in rules.items():
-            inside = np.abs(scores - truth) <= 2 * errors + 1e-12
-            result.append(about | {"rule": name, "budget": f"{budget}n", "inside": float(inside.mean())})
     return result
 
 
@@ -338,3 +328,12 @@ def against_shapley(
         measures = dict(zip(MEASURES, agreement(rule(table), truth), strict=True))
         result.append(about | {"method": name, "evaluations": table.evaluations} | measures)
     return result
+
+
+def as_rows(table: pd.DataFrame) -> list[Row]:
+    """Return a table as a list of JSON-able rows, its index included."""
+    flat = table.reset_index()
+    flat.columns = [
+        " ".join(filter(None, name)) if isinstance(name, tuple) else name for name in flat.columns
+    ]
+    return json.loads(flat.to_json(orient="records"))

@@ -230,16 +230,9 @@ parts_table.round(2)
 # them. (Regions whose splits were all observed in full have no error and are counted as inside.)
 
 # %%
-covered = []
-for tree, numbers, logits in games.values():
-    for output in ("probability", "logit"):
-        for values in logits:
-            listed = comparison.worth(values, output)
-            about = {"regions": tree.n_leaves, "output": output}
-            covered += comparison.coverage(tree, numbers, listed, about, seed)
-covered = pd.DataFrame(covered)
-inside = covered.pivot_table("inside", ["regions", "output"], ["rule", "budget"])
-inside.round(2)
+by = ["regions", "output", "method", "per region"]
+inside = frame.dropna().groupby(by, sort=False)["inside"].mean()
+inside.unstack(["method", "per region"]).sort_index(axis=1).round(2)
 
 # %% [markdown]
 # The sampled errors come from the scatter of the contexts within a split, the adaptive ones from the model of the
@@ -289,21 +282,14 @@ to_shapley.unstack("output").round(2)
 # ## The record
 
 # %%
-keys = ["regions", "output", "method", "per region"]
-means = frame.groupby(keys, sort=False)[measures].mean().reset_index()
 facts = {
-    "agreement": means.to_dict(orient="records"),
-    "duel": duel.reset_index().to_dict(orient="records"),
-    "parts": tried[["correlation", "error"]]
-    .mean()
-    .reset_index()
-    .to_dict("records"),
-    "coverage": inside.stack(["rule", "budget"])
-    .rename("inside")
-    .reset_index()
-    .to_dict("records"),
-    "shapley": to_shapley.reset_index().to_dict(orient="records"),
+    "agreement": frame.groupby(by, sort=False)[measures].mean(),
+    "inside": inside.to_frame(),
+    "duel": duel,
+    "parts": tried[["correlation", "error"]].mean(),
+    "shapley": to_shapley,
 }
+facts = {name: comparison.as_rows(table) for name, table in facts.items()}
 record = run.finish(
     setting.name(parts), data, facts, where, parts.protocol, key=trained.key
 )
