@@ -25,7 +25,7 @@ from fercore.shapley.exact import exact_shapley
 from fercore.shapley.fixed import fixed_levels
 from fercore.shapley.game import ImageGame, Model
 from fercore.shapley.sampled import exact_levels, sampled_levels
-from fercore.shapley.splits import split_levels
+from fercore.shapley.splits import asymmetries, split_levels
 from fercore.shapley.tree import PartitionTree, pack
 
 BUDGETS = (4, 8, 16, 32)  # evaluations per region
@@ -196,35 +196,39 @@ def adaptive(table: Table, evaluations: int, kind: type[Search] = Search) -> tup
 class AnyPair(Search):
     """Adaptive contexts, but pairs are chosen at random among the candidates."""
 
-    def _gain(self, level: int, reach: np.ndarray) -> np.ndarray:
+    def _gain(self, number: int, amplitude: np.ndarray) -> np.ndarray:
         """Return a random number per pair, the same in every run."""
-        return np.random.default_rng([level, int(self.observed.sum())]).random(reach.shape)
+        return np.random.default_rng([number, int(self.observed.sum())]).random(amplitude.shape)
 
 
 class NoReach(Search):
     """Adaptive contexts that do not know where there is something to split."""
 
     def _reaches(self) -> list[np.ndarray]:
-        """Return the same reach for all pairs of a level."""
-        return [np.ones_like(reach) for reach in super()._reaches()]
+        """Return the same reach for all pairs of a level, its root mean square."""
+        means = [np.sqrt((reach**2).mean(axis=(1, 2), keepdims=True)) for reach in super()._reaches()]
+        return [
+            np.broadcast_to(mean, level.seen.shape) for mean, level in zip(means, self._levels, strict=True)
+        ]
 
 
 class NoGuess(Search):
-    """Adaptive contexts that take what was not observed for zero, as a best-first search does."""
+    """Adaptive contexts that take what was not observed for zero in the end; the model still chooses the pairs."""
 
     def _guess(self, image: int, reaches: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the weighted sum of what was observed."""
         result = []
         for level, (_, variance) in zip(self._levels, super()._guess(image, reaches), strict=True):
-            weights = level.pool.weights[:, None, None]
-            result.append(((self._observed_asymmetries(level, image) * weights).sum(axis=1), variance))
+            seen = level.seen[image][..., None, None]
+            delta = np.where(seen, asymmetries(level.values[image][..., 1:-1, :], self.tree.arity), 0.0)
+            result.append(((delta * level.pool.weights[:, None, None]).sum(axis=1), variance))
         return result
 
 
 def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
     """Return correlation, rank correlation and relative error |estimate - truth| / |truth| of scores (n,)."""
-    ranks = [np.argsort(np.argsort(values)) for values in (estimate, truth)]
-    flat = np.ptp(estimate) == 0  # no order at all
+    ranks = [pd.Series(values).rank().to_numpy() for values in (estimate, truth)]
+    flat = np.ptp(estimate) == 0 or np.ptp(truth) == 0  # no order at all
     correlation, order = (
         0.0 if flat else float(np.corrcoef(a, b)[0, 1]) for a, b in ((estimate, truth), ranks)
     )

@@ -230,11 +230,14 @@ def test_the_book_s_table_of_parameters_is_complete():
 
 def test_the_example_of_the_readme_runs(capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    shape, gap = capsys.readouterr().out.splitlines()
-    assert shape == "(2, 48, 48, 3, 1) [252 252]"
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        assert len(code.splitlines()) <= 10
+        exec(compile(code, "README.md", "exec"), names)
+    shape, gap, own = capsys.readouterr().out.splitlines()
+    assert shape == "(2, 48, 48, 3, 1) [512 512]"
     assert float(gap) < 1e-12
+    assert own.endswith("[256 256]")
 
 
 def test_a_failing_notebook_publishes_nothing(project, capfd):

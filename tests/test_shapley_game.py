@@ -242,9 +242,9 @@ def test_modes_are_restored_after_an_interruption(error):
 
 def test_modes_are_restored_between_levels():
     net = trained().train()
-    levels = DnCShap(net, depth=2).levels(torch.rand(1, 3, 8, 8))
     with pytest.warns(UserWarning, match="training mode"):
-        next(levels)
+        levels = DnCShap(net, depth=2).levels(torch.rand(1, 3, 8, 8))
+    next(levels)
     assert all(part.training for part in net.modules())
     assert len(list(levels)) == 2
     assert all(part.training for part in net.modules())

@@ -1,8 +1,9 @@
 """Shapley values of image regions by divide and conquer (Section 3.3 of the paper), exact values to test them against.
 
-The modules, each importing only from those above it: ``tree`` (the regions), ``images`` (what is explained),
+The modules, each importing only from those before it: ``tree`` (the regions), ``images`` (what is explained),
 ``baselines`` (what hidden pixels show), ``inputs`` (which classes), ``game`` (the value of a coalition), ``exact``
-(enumeration), ``result``, ``base``, ``dnc`` (the method), ``published`` (as published).
+(enumeration), ``result``, ``base``, ``contexts`` and ``splits`` (what methods choose from), ``fixed``, ``sampled``,
+``quadrature`` and ``adaptive`` (the methods), ``dnc`` (all of them under one name), ``published`` (as published).
 """
 
 from __future__ import annotations

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from fercore.shapley.adaptive import Search
 
-# Images explained together: as many as keep the values of one group, all coalitions together, near a million rows, and
-# what the method keeps of them besides within 256 MiB.
-_GROUP_ROWS = 2**20
+# Images explained together: as many as keep the values of a group, and what the method needs besides, within 256 MiB.
 _GROUP_IMAGES = 256
 _GROUP_BYTES = 2**28
+_MANY_CLASSES = 1000  # how many the model has is known after the first group only
 
 # Scores (N, m, K) of the m nodes of a level, and their standard errors or None.
 LevelScores = tuple[np.ndarray, np.ndarray | None]
@@ -154,38 +153,46 @@ class RegionExplainer(ABC):
         start = time.perf_counter()
         warn_if_training(self.model)
         batch, wanted, tree, baseline = self._prepare(images, targets, channels)
-        size = min(
-            _GROUP_ROWS // self._expected_evaluations(tree),
-            _GROUP_BYTES // max(self._bytes_per_image(tree), 1),
-            _GROUP_IMAGES,
-        )
-        size = max(size, 1)
-        groups = [slice(i, i + size) for i in range(0, len(batch.tensor), size)]
         with self._progress_bar(len(batch.tensor) * self._expected_rows(tree, baseline)) as on_rows:
-            parts = [self._explain(batch, wanted, tree, baseline, group, on_rows) for group in groups]
+            parts, at, classes = [], 0, _MANY_CLASSES
+            while at < len(batch.tensor):
+                group = slice(at, at + self._group_size(tree, classes, wanted))
+                parts.append(self._explain(batch, wanted, tree, baseline, group, on_rows))
+                at, classes = group.stop, self._n_classes
         return join(parts, time.perf_counter() - start)
+
+    def _group_size(self, tree: PartitionTree, classes: int, wanted: np.ndarray | str | None) -> int:
+        """Return how many images to explain together, so that what is kept of them has bounded memory."""
+        explained = wanted.shape[1] if isinstance(wanted, np.ndarray) else 1 if wanted is None else classes
+        values = 8 * classes * self._expected_evaluations(tree)
+        return int(
+            np.clip(_GROUP_BYTES // (values + self._bytes_per_image(tree, explained)), 1, _GROUP_IMAGES)
+        )
 
     def levels(
         self, images: Images, targets: Targets = None, channels: Channels | None = None
     ) -> Iterator[np.ndarray]:
-        """Yield the region maps level by level: coarse first, finer later.
+        """Return the region maps level by level: coarse first, finer later.
 
         With fixed, sampled and exact contexts each comes as soon as its level is evaluated; adaptive contexts look at
-        all levels before the first one is known.
+        all levels before the first one is known. All images are held together: meant for a few.
 
         Args:
             images: As for :meth:`attribute`.
             targets: As for :meth:`attribute`.
             channels: As for :meth:`attribute`.
 
-        Yields:
-            Float64 array (N, H, W, K) per level 0 ... L: each region's score over its pixels.
+        Returns:
+            Iterator of float64 arrays (N, H, W, K), one per level 0 ... L: each region's score over its pixels.
+
+        Raises:
+            TypeError, ValueError, ModelOutputError, ImportError: As :meth:`attribute` does.
         """
         warn_if_training(self.model)
         batch, wanted, tree, baseline = self._prepare(images, targets, channels)
         game = TargetGame(self._game(batch.tensor, baseline, tree, None), tree, wanted)
-        for level, (scores, _) in enumerate(self._play(game)[0]):
-            yield scores[:, tree.labels(level)]
+        levels, _ = self._play(game)
+        return (scores[:, tree.labels(level)] for level, (scores, _) in enumerate(levels))
 
     @abstractmethod
     def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
@@ -199,8 +206,8 @@ class RegionExplainer(ABC):
     def _expected_evaluations(self, tree: PartitionTree) -> int:
         """Return the number of distinct coalitions that :meth:`_play` evaluates."""
 
-    def _bytes_per_image(self, tree: PartitionTree) -> int:
-        """Return the memory that the method keeps for each image of a group, besides the values."""
+    def _bytes_per_image(self, tree: PartitionTree, classes: int) -> int:
+        """Return the memory that the method takes for each image of a group, besides the values."""
         return 0
 
     def _expected_rows(self, tree: PartitionTree, baseline: torch.Tensor | Filling) -> int:
@@ -254,14 +261,21 @@ class RegionExplainer(ABC):
         b = of_group(baseline, group)
         targets = wanted[group] if isinstance(wanted, np.ndarray) else wanted
         game = TargetGame(self._game(batch.tensor[group], b, tree, on_rows), tree, targets)
+        self._n_classes = game.n_classes
         self._check_class_names(game.n_classes)
         if (known := self._known_coalitions(tree)) is not None:
             game.values(known)
         levels, searches = self._play(game)
-        return self._result(game, list(levels), searches, batch.data[group])
+        placement = batch.tensor.device, batch.tensor.dtype
+        return self._result(game, list(levels), searches, batch.data[group], placement)
 
     def _result(
-        self, game: TargetGame, levels: list[LevelScores], searches: tuple[Search, ...], data: np.ndarray
+        self,
+        game: TargetGame,
+        levels: list[LevelScores],
+        searches: tuple[Search, ...],
+        data: np.ndarray,
+        placement: tuple[torch.device, torch.dtype],
     ) -> DnCResult:
         """Collect what there is to say of a group of images."""
         return DnCResult(
@@ -278,6 +292,7 @@ class RegionExplainer(ABC):
             map_kind=self._map_kind,
             calls=self._calls(),
             searches=searches,
+            placement=placement,
         )
 
     def _check_class_names(self, n_classes: int) -> None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -24,10 +25,9 @@ import torch
 
 from fercore.shapley.adaptive import Search
 from fercore.shapley.base import LevelScores, RegionExplainer, TargetGame
-from fercore.shapley.baselines import Baseline, as_baseline, of_group
+from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
 from fercore.shapley.fixed import SHARES, Share, fixed_coalitions, fixed_evaluations, fixed_levels
-from fercore.shapley.game import Model, Output, Precision
-from fercore.shapley.images import as_image_batch
+from fercore.shapley.game import ImageGame, Model, Output, Precision, warn_if_training
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.sampled import exact_evaluations, exact_levels, sampled_evaluations, sampled_levels
 from fercore.shapley.tree import PartitionTree, TreeRule, build_tree
@@ -93,19 +93,20 @@ class DnCShap(RegionExplainer):
             output: f: ``"probability"`` (softmax of the logits), ``"logit"`` (the model's output as it is), or a
                 callable from the model's output (rows, K') to (rows, K).
             contexts: See the table above. A number K is a power of two from 2 on.
-            evaluations: Budget per image of ``"adaptive"`` contexts, in masked images; default 8n. It is not exceeded,
+            evaluations: Budget per image of ``"adaptive"`` contexts, in coalitions; default 8n. It is not exceeded,
                 and at the number that "exact" needs the values are exact, up to 256 halved regions; beyond, a sample of
                 the contexts of the deepest levels stands for all of them.
-            depth: Levels of the tree, L; halving gives n = 2^L regions. None is 6 (3 for the quadtree): 64 regions.
+            depth: Levels of the tree, L; halving gives n = 2^L regions. None is 6 (3 for the quadtree), 64 regions, and
+                for a label image every segment.
             tree: ``"longest"`` cuts the longer side of each region (as shap does), ``"alternate"`` rows and columns in
                 turn (as the paper does), ``"quadtree"`` cuts into quadrants, a label image (H, W) gives the regions
                 themselves; see :func:`fercore.shapley.tree.build_tree`.
             share: Who gets what no part earned alone, with fixed contexts. ``"half"``: all children the same, so that
                 T(A) = φ_A + ½ [T(P) - φ_A - φ_B]. ``"pixels"``: each child in proportion to its pixels, as shap does;
-                the same as half where both halves have equally many pixels. The two differ on odd sides only, where
-                pixels gives up Equation 4 for one context: the interaction is not split evenly either.
+                the same as half where both halves have equally many pixels. The two differ on odd sides and on
+                label images, where pixels gives up Equation 4 for one context: the interaction is not split evenly.
             seed: Of the sampled contexts; no global random state is read or changed. Adaptive contexts are random only
-                beyond 256 regions.
+                beyond 256 regions (64 of a quadtree).
             batch_size: Rows per forward pass; ``"auto"`` fits them to the memory, see
                 :class:`fercore.shapley.game.ImageGame`.
             precision: ``"bfloat16"`` or ``"float16"`` for forward passes under ``torch.autocast``; None, the default,
@@ -142,7 +143,7 @@ class DnCShap(RegionExplainer):
         self.contexts, self.evaluations, self.share, self.seed = contexts, evaluations, share, seed
 
     def refine(self, result: DnCResult, evaluations: int) -> DnCResult:
-        """Spend further evaluations on a result of adaptive contexts, where they improve the map most.
+        """Spend further evaluations on a result of adaptive contexts, where they teach most.
 
         ``refine(attribute(images), m)`` is close to, but not the same as, a larger budget from the start, since pairs
         are chosen in rounds. Scores still sum exactly, at any budget, and are exact when nothing is left to evaluate.
@@ -162,39 +163,41 @@ class DnCShap(RegionExplainer):
         _check_budget(evaluations)
         if not result.searches:
             raise ValueError("Only results of contexts='adaptive' can be refined; this one keeps no search.")
-        start = time.perf_counter()
-        batch = as_image_batch(result.data, "last")
-        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.tree)
-        same_leaves = np.array_equal(tree.leaf_labels, result.tree.leaf_labels)
-        if not same_leaves or tree.arity != result.tree.arity:  # a quadtree may have the leaves of halves
+        height, width = result.data.shape[1:3]
+        tree, known = build_tree(height, width, self.depth, self.tree), result.tree
+        if tree.arity != known.arity or not np.array_equal(tree.leaf_labels, known.leaf_labels):
             raise ValueError(
                 "The result was made on another tree: use an explainer with the same depth and tree."
             )
+        pairs = evaluations // result.searches[0].pair_cost
+        if pairs == 0:
+            raise ValueError(
+                f"One step costs {result.searches[0].pair_cost} evaluations; {evaluations} are too few."
+            )
+        start = time.perf_counter()
+        warn_if_training(self.model)
+        images = torch.from_numpy(result.data).permute(0, 3, 1, 2)
+        if result.placement is not None:
+            images = images.to(*result.placement)
+        baseline = as_baseline(self.baseline, images)
+        rows = len(images) * pairs * result.searches[0].pair_cost
+        rows *= baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
         parts, at = [], 0
-        with self._progress_bar(len(batch.tensor) * evaluations) as on_rows:
+        with self._progress_bar(rows) as on_rows:
             for search in result.searches:
                 group = slice(at, at + len(search.observed))
-                parts.append(self._refined(result, group, copy.deepcopy(search), evaluations, on_rows))
+                game = self._game(images[group], of_group(baseline, group), tree, on_rows)
+                parts.append(self._refined(result.images(group), game, copy.deepcopy(search), pairs))
                 at = group.stop
         return join(parts, result.compute_time + time.perf_counter() - start)
 
-    def _refined(
-        self,
-        result: DnCResult,
-        group: slice,
-        search: Search,
-        evaluations: int,
-        on_rows: Callable[[int], object] | None,
-    ) -> DnCResult:
+    def _refined(self, known: DnCResult, game: ImageGame, search: Search, pairs: int) -> DnCResult:
         """Go on with the search of one group of images, in place."""
-        known = result.images(group)
-        batch, tree = as_image_batch(known.data, "last"), known.tree
-        baseline = of_group(as_baseline(self.baseline, as_image_batch(result.data, "last").tensor), group)
-        game = TargetGame(self._game(batch.tensor, baseline, tree, on_rows), tree, None, known)
-        search.run(game, evaluations // search.pair_cost)
-        refined = self._result(game, list(search.scores()), (search,), known.data)
+        target = TargetGame(game, known.tree, None, known)
+        search.run(target, pairs)
+        refined = self._result(target, list(search.scores()), (search,), known.data, known.placement)
         refined.evaluations[:] += known.evaluations
-        return refined
+        return replace(refined, class_names=known.class_names)
 
     def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
         """Return scores and standard errors (N, m, K) level by level, and the search of adaptive contexts."""
@@ -227,9 +230,9 @@ class DnCShap(RegionExplainer):
             return fixed_evaluations(tree, self.contexts)
         return sampled_evaluations(tree, int(self.contexts))
 
-    def _bytes_per_image(self, tree: PartitionTree) -> int:
+    def _bytes_per_image(self, tree: PartitionTree, classes: int) -> int:
         """Return the memory of a search for each image of a group."""
-        return Search.bytes_per_image(tree) if self.contexts == "adaptive" else 0
+        return Search.bytes_per_image(tree, classes) if self.contexts == "adaptive" else 0
 
 
 def _check_contexts(contexts: Contexts) -> None:

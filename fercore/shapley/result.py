@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 
 from fercore.shapley.tree import PartitionTree
 
@@ -24,14 +25,14 @@ class DnCResult:
     """Region scores of N images, H x W pixels and C channels each, for K classes; no ``shap`` needed.
 
     Attributes:
-        levels: One float64 array (N, 2^l, K) per level l = 0 ... L: the score of every node, class by class.
+        levels: One float64 array (N, m, K) per level l = 0 ... L: the score of each of its m nodes (2^l of halves).
         tree: The partition tree that all images share.
         base_values: f(b), float64 array (N, K).
         predictions: f(x), float64 array (N, K).
         classes: Class numbers that are explained, int64 array (N, K).
         data: The images as given, array (N, H, W, C).
         class_names: A name per class of the model, or None to name classes by number.
-        evaluations: Distinct masked images that the model has seen, int64 array (N,).
+        evaluations: Masked images that the model has seen, int64 array (N,): one per coalition and background image.
         compute_time: Seconds.
         standard_errors: Of the scores of the leaves, float64 array (N, n, K): of the sampling with K contexts, of the
             guess (a posterior standard deviation) with adaptive ones; None for the others.
@@ -39,6 +40,7 @@ class DnCResult:
             sums to the scores. ``"score"``: it holds the region's score itself, as the paper writes it.
         calls: Model calls of a procedure that evaluates inputs again; None where every call is a distinct input.
         searches: What :meth:`DnCShap.refine` goes on from, one per group of images; empty unless contexts are adaptive.
+        placement: Device and dtype of the images as given, which a model without parameters is called with.
     """
 
     levels: list[np.ndarray]
@@ -54,6 +56,7 @@ class DnCResult:
     map_kind: Literal["density", "score"] = "density"
     calls: int | None = None
     searches: tuple[Search, ...] = ()
+    placement: tuple[torch.device, torch.dtype] | None = None
 
     @property
     def region_scores(self) -> np.ndarray:
@@ -126,8 +129,8 @@ class DnCResult:
 
         Its ``values`` are :meth:`pixel_map`, its ``base_values``, ``data``, ``output_names`` and ``compute_time`` those
         of this result, its ``error_std`` the :meth:`error_map`, if there is one, and its ``hierarchical_values`` the
-        scores of all nodes, array (N, 2n - 1, K) in the order of ``tree.boxes``. Set on it besides, though shap drops
-        them when it slices: ``levels`` (one array (N, 2^l, K) per level), ``tree``, ``evaluations``,
+        scores of all nodes, array (N, nodes, K) in the order of ``tree.boxes``. Set on it besides, though shap drops
+        them when it slices: ``levels`` (one array (N, m, K) per level), ``tree``, ``evaluations``,
         ``standard_errors``, ``efficiency_gap``, ``map_kind``, ``calls``. shap (0.51) cannot slice ``explanation[i]``
         where there are as many images as channels and they explain different classes.
 

@@ -57,8 +57,10 @@ def sampled_levels(game: TargetGame, n_contexts: int, seed: int) -> Iterator[tup
 
     Args:
         game: The game; ``game.tree`` has m nodes on a level.
-        n_contexts: K, a power of two from 2 on; a split that has no more contexts than that is exact.
-        seed: Of the random signs.
+        n_contexts: K, a power of two from 2 on. Where all is halved, a split that has no more contexts than that is
+            exact; with more children, contexts are drawn in proportion to their probabilities.
+        seed: Of the random signs. All images share the contexts, so their errors are alike: for a mean over images,
+            take another seed for each.
     """
     tree, arity = game.tree, game.tree.arity
     rng = np.random.default_rng(seed)
@@ -136,7 +138,8 @@ def _n_contexts(level: int, arity: int) -> float:
 def _variance_of_mean(looks: np.ndarray, population: float) -> np.ndarray:
     """Return the variance of the mean over runs of (N, s, runs, a, K), for runs drawn without replacement.
 
-    Balanced designs do better than independent draws, for which this formula is made: it errs on the safe side.
+    The formula is that of independent draws. It is too large where effects of few siblings prevail, for a balanced
+    design cancels them, and too small where effects of many siblings prevail that the design takes for a constant.
     """
     runs = looks.shape[2]
     if runs >= population:
