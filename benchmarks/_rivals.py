@@ -237,7 +237,7 @@ def captum_row(
     name: str, expected: Callable[[int], int], samples: Callable[[int], int] | None = None
 ) -> Method:
     """Return a row of captum."""
-    label = f"captum {name}" if samples is None else f"captum {name}, {expected(64) // 64}n samples"
+    label = f"captum {name}" if samples is None else f"captum {name}, {expected(64) // 64}n evaluations"
     return Method(
         label, partial(prepare_captum, name=name, samples=samples), captum_regions, expected, "captum"
     )
@@ -354,7 +354,7 @@ def methods(lime_samples: int = LIME_SAMPLES) -> list[Method]:
         partition(None, 256),
         captum_row("FeatureAblation", lambda n: n + 1),
         captum_row("ShapleyValueSampling", lambda n: 4 * n + 1, samples=lambda n: 4),
-        captum_row("KernelShap", lambda n: 4 * n + 2, samples=lambda n: 4 * n),
+        captum_row("KernelShap", lambda n: 4 * n, samples=lambda n: 4 * n),
         Method(f"LIME, {lime_samples:,} samples", lime, lime_regions, lambda n: lime_samples, "lime"),
         Method("released code's way", prepare_released, released_regions, lambda n: 2 * n),
     ]

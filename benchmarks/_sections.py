@@ -30,7 +30,7 @@ SIZES = {"proposed": 48, "small": 48, "vgg16": 224, "cheap": 224}
 
 @dataclass
 class Plan:
-    """How much is measured; the defaults are for two CPU cores and about 25 minutes.
+    """How much is measured; the defaults are for two CPU cores and about 20 minutes.
 
     Attributes:
         cells: (network, depth, images) of the speed tables, in the order in which they run.
@@ -43,7 +43,7 @@ class Plan:
 
     cells: list[tuple[str, int, int]]
     limit: dict[str, float]
-    minutes: float = 19.0
+    minutes: float = 14.0
     rounds: int = 7
     target: float = 5.0
     required: Callable[[str, int, int, str], bool] = lambda *cell: False

@@ -99,8 +99,8 @@ black = images.new_zeros(1, 1, 1, 1)
 def tables(tree, coalitions, count):
     """Logits of all coalitions for the first faces, float arrays (rows, classes)."""
     shown = tqdm(images[:count, None], desc=f"{tree.n_leaves} regions")
-    ask = (trained.model, black, tree, coalitions, folder)
-    return [comparison.tabulate(ask[0], image, *ask[1:]) for image in shown]
+    about = (black, tree, coalitions, folder)
+    return [comparison.tabulate(trained.model, image, *about) for image in shown]
 
 
 # %%
@@ -127,8 +127,8 @@ for levels, count in counts.items():
 #
 # - **absent, present, both**: one context (nothing else visible; everything else visible) or the mean of the two.
 # - **K sampled**: $K$ contexts in a balanced random design, a fractional factorial. Unbiased, with standard errors.
-# - **PartitionExplainer**: best first. It splits the pair $(P, C)$ with the largest $|v(C \cup P) - v(C)|$ next, and takes
-#   $D = 0$ for all pairs it never reaches.
+# - **PartitionExplainer**: best first. It splits the pair $(P, C)$ with the largest $2^{-d}\,|v(C \cup P) - v(C)|$ next, $d$ the
+#   depth of $P$, and takes $D = 0$ for all pairs it never reaches.
 # - **adaptive**, the default of `DnCShap`: a model of $D_P(C)$ says what to expect of a pair that was not observed, and
 #   observes next the pair which teaches most. The section on what was tried takes it apart.
 
@@ -152,13 +152,14 @@ print(f"{len(frame):,} estimates")
 # The error is $\lVert \hat\varphi - \varphi \rVert / \lVert \varphi \rVert$ over the regions of a face, averaged over faces. A
 # map of zeros has error 1, so everything above 1 is worse than saying nothing.
 
-# %% mystnb={"figure": {"name": "fig-linear", "caption": "Relative error to the exact values against evaluations per face, both on logarithmic scales, mean over faces. Lower left is better."}, "image": {"alt": "Line charts of relative error against evaluations on logarithmic axes, one for each number of regions and output. The adaptive rule is the lowest line almost everywhere; fixed contexts lie high above it."}}
+# %% mystnb={"figure": {"name": "fig-linear", "caption": "Relative error to the exact values against evaluations per face, both on logarithmic scales, mean over faces. Lower left is better."}, "image": {"alt": "Line charts of relative error against evaluations per region on logarithmic axes, one for each number of regions and output, with one line or point for each of six methods."}}
 plots.error_curves(frame)
 
 # %% [markdown]
 # How to read {numref}`fig-linear`. The fixed contexts are points, not lines: their number of evaluations is given, and no
 # budget makes them better. A straight line that falls by a factor of two for four times the evaluations is what
-# independent sampling does. Lines that fall faster have used structure.
+# independent sampling would do. Lines that fall faster have used structure. Every method that is not fixed ends at
+# error zero, once it has asked for everything.
 #
 # The same in numbers, as means over faces, for the finer regions. Correlation says whether the map looks right, rank
 # correlation whether regions are in the right order, error whether the sizes are right.
@@ -197,7 +198,10 @@ duel.round(3)
 #    ½ and 1, is again what makes the observed values likeliest.
 # 3. **A choice.** Observe next what lowers the variance of the mean most, never more than one pair per split at a time.
 #
-# Leaving out one at a time, at eight evaluations per region:
+# The few constants in it (where $r$ starts, the floor of the reach, how many pairs are chosen at a time) were settled once,
+# on fifty faces of FER2013 that its page shows, and are the same for every other network. Leaving out one
+# ingredient at a time, at eight evaluations per region ("no guess" takes zero for what was not observed, in the end
+# only; "no reach" sets $\gamma = 0$ and takes the mean reach of each level):
 
 # %%
 variants = {"adaptive": comparison.Search, "no guess": comparison.NoGuess}
@@ -214,15 +218,14 @@ parts_table = tried[["correlation", "error"]].mean().unstack("rule")
 parts_table.round(2)
 
 # %% [markdown]
-# Probabilities and logits need different things. A probability collapses to zero in most contexts of hidden pixels, so few
-# contexts carry nearly all of the value: what counts is to find them, which is why best first does well there and why
-# leaving out the reach costs much. A logit moves in every context, so what counts is to spread over contexts evenly and to
-# treat those not seen like those seen. The model does the one or the other as the reach demands.
+# How to read it: the larger the step from "adaptive" to a column, the more that ingredient gives. Probabilities and
+# logits need different things. A probability collapses to zero in many contexts of hidden pixels, so few contexts carry
+# most of the value, and what counts is to find them: that is what best first is good at, and the reach. A logit moves in
+# every context, so what counts is to spread over contexts evenly, and to treat those not seen like those seen: that is
+# what balanced sampling is good at, and the guess.
 #
-# Before the rule stood, simpler ones were tried, and the table of {numref}`fig-linear` has most of them: two contexts in
-# place of one; antithetic pairs and balanced designs (the latter are `K sampled`); more contexts at the top levels
-# than at the leaves, which did not pay; best first with another order of the queue, which gave little. None was ahead of
-# `PartitionExplainer` both on probabilities and on logits.
+# {numref}`fig-linear` holds the simpler rules that came before: one context, two, balanced samples of $K$, best first. Read
+# along a panel, none of them does well on probabilities and on logits at once.
 #
 # ## Can the errors be trusted?
 #
@@ -235,16 +238,17 @@ inside = frame.dropna().groupby(by, sort=False)["inside"].mean()
 inside.unstack(["method", "per region"]).sort_index(axis=1).round(2)
 
 # %% [markdown]
-# The sampled errors come from the scatter of the contexts within a split, the adaptive ones from the model of the
-# previous section, which knows too little of how heavy the tails are. Where the adaptive coverage is below 0.95, read its
-# errors as a ranking of what is uncertain, not as intervals.
+# The sampled errors come from the scatter of the contexts within a split, as if they were independent; a balanced design
+# does better than that where effects of few siblings prevail. The adaptive errors come from the model of the previous
+# section, which knows too little of how heavy the tails are. Where the coverage is below 0.95, read errors as a ranking of
+# what is uncertain, not as intervals.
 #
 # ## And the Shapley value itself?
 #
 # Owen values are not Shapley values: they let a region join only in the company of its branch of the tree. On 16 regions all
 # 65,536 coalitions can be evaluated and both are known exactly. The table compares with the Shapley values: the exact Owen
 # values, the cheaper rules, and two general samplers of captum, KernelSHAP {cite:p}`lundberg2017unified` and sampling of
-# orders {cite:p}`castro2009polynomial`, with about as many evaluations.
+# orders {cite:p}`castro2009polynomial`. The column of evaluations counts distinct coalitions.
 
 # %%
 small = build_tree(*test.images.shape[1:3], 4)
@@ -265,19 +269,18 @@ to_shapley = shapley.groupby(["method", "output"], sort=False)[measured].mean()
 to_shapley.unstack("output").round(2)
 
 # %% [markdown]
-# The row of the exact Owen values is the price of the tree itself, and it is not small: a method that splits along the
-# tree heads for the Owen values, however much it spends. Whoever wants Shapley values proper of few regions should
-# sample orders, or enumerate. With hundreds of regions the question hardly arises, because the samplers
-# need many evaluations *per region* before their errors fall below that price.
+# The row of the exact Owen values is the price of the tree itself: a method that splits along the tree heads for the Owen
+# values, however much it spends. Whoever wants Shapley values proper of few regions should sample orders, or enumerate.
 #
 # ## What follows
 #
 # - For a map of a few faces, `contexts="exact"` with 64 regions is affordable and leaves nothing to discuss.
-# - For more regions or many faces, the default (`"adaptive"`, eight evaluations per region) is the closest at its price,
-#   and `explainer.refine` goes on from there.
-# - Where an unbiased estimate is needed (means over many faces, where errors average out), take `contexts=K`.
+# - For more regions or many faces, compare the lines above at the price you can pay; the default is `"adaptive"` with eight
+#   evaluations per region, and `explainer.refine` goes on from there.
+# - Where an unbiased estimate is needed (means over many faces, where errors average out), take `contexts=K` with
+#   another seed for each face: all images of one call share their contexts.
 # - One or two fixed contexts are for teaching, and for networks that are nearly additive. Check on your own: the
-#   agreement differs from network to network, and the embedded faces and FER2013 already differ.
+#   agreement differs from network to network.
 #
 # ## The record
 
