@@ -410,3 +410,15 @@ def test_without_shap(monkeypatch):
     assert explainer.attribute(x).pixel_map().shape == (1, 8, 8, 3, 1)
     with pytest.raises(ImportError, match=r"fercore\[shap\].*attribute"):
         explainer(x)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU; this machine has none that torch can use"
+)
+@pytest.mark.parametrize("contexts", ["absent", "both", 4, "exact"])
+def test_gpu_and_cpu_agree(contexts):
+    x = pictures(2, 3, 24, 24).float()
+    net = network().float()
+    on_cpu = DnCShap(net, contexts=contexts, depth=4).attribute(x).region_scores
+    on_gpu = DnCShap(net.cuda(), contexts=contexts, depth=4).attribute(x.cuda()).region_scores
+    assert on_gpu == pytest.approx(on_cpu, abs=1e-4)
