@@ -42,6 +42,14 @@ def proposed(size: int, seed: int) -> Network:
     return Network("proposed", size, module.eval(), f"proposed network (width 0.25, {about}), {size} px")
 
 
+def paper(size: int, seed: int) -> Network:
+    """Return the paper's network at its full width, with random weights."""
+    module = models.build("proposed", size=(size, size), seed=seed)
+    return Network(
+        "paper", size, module.eval(), f"proposed network (the paper's width, random weights), {size} px"
+    )
+
+
 def small(size: int, seed: int) -> Network:
     """Return three convolutions: so cheap that an explainer's own work shows."""
     torch.manual_seed(seed)
@@ -76,6 +84,7 @@ def vgg16(size: int, seed: int) -> Network:
 
 NETWORKS: dict[str, Callable[[int, int], Network]] = {
     "proposed": proposed,
+    "paper": paper,
     "small": small,
     "cheap": cheap,
     "vgg16": vgg16,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from fercore.shapley.game import auto_batch_size
 
 # A guess, for planning alone: seconds of an explainer's own work per row of 48 x 48 pixels.
 OWN_WORK = {"fercore": 5e-5, "shap": 4e-4, "captum": 3e-4, "lime": 7e-4}
-SIZES = {"proposed": 48, "small": 48, "vgg16": 224, "cheap": 224}
+SIZES = {"proposed": 48, "paper": 48, "small": 48, "vgg16": 224, "cheap": 224}
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Plan:
 
     Attributes:
         cells: (network, depth, images) of the speed tables, in the order in which they run.
+        wide: The same for the paper's network at its full width.
         limit: Seconds that one run of a method may take, by network.
         minutes: After so many nothing is started any more but what is required.
         rounds: Most rounds of a method.
@@ -42,6 +43,7 @@ class Plan:
     """
 
     cells: list[tuple[str, int, int]]
+    wide: list[tuple[str, int, int]]
     limit: dict[str, float]
     minutes: float = 14.0
     rounds: int = 7
@@ -183,6 +185,11 @@ def agreement(values: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
         "error": float(errors.mean()),
         "errors": errors.tolist(),
     }
+
+
+def width(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) -> None:
+    """Measure the paper's network at its full width."""
+    speed(replace(plan, cells=plan.wide), args, write)
 
 
 def speed(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) -> None:

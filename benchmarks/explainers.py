@@ -24,11 +24,11 @@ from typing import Any
 import _tables
 import torch
 from _rivals import SAMPLED
-from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed
+from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed, width
 
 from fercore import files, provenance
 
-SECTIONS = ("memory", "slope", "accuracy", "speed")
+SECTIONS = ("memory", "slope", "accuracy", "width", "speed")
 RIVAL_PACKAGES = ("captum", "lime", "scikit-image")
 
 
@@ -44,6 +44,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
     if args.quick:
         return Plan(
             cells=[("small", 6, 1), ("small", 2, 2)],
+            wide=[("small", 3, 1)],
             limit={"small": 0.1},
             rounds=1,
             lime_samples=20,
@@ -53,20 +54,28 @@ def make_plan(args: argparse.Namespace) -> Plan:
             slope_rounds=1,
             memory=("cheap", 64, 4),
         )
-    cells = [("proposed", depth, 1) for depth in (6, 8, 9, 10)] + [("small", 8, 1), ("small", 8, 16)]
-    cells += [("proposed", 6, 16), ("proposed", 8, 16)]
+    cells = [("proposed", 6, 1), ("proposed", 8, 1), ("small", 8, 1), ("small", 8, 16)]
+    cells += [("proposed", 9, 1), ("proposed", 10, 1), ("proposed", 6, 16), ("proposed", 8, 16)]
     cells += [("vgg16", depth, 1) for depth in (6, 9, 8, 10)]
     cells += [
         (name, depth, 16)
         for name, depths in (("vgg16", (6, 8, 9, 10)), ("proposed", (9, 10)))
         for depth in depths
     ]
+    wide = [("paper", depth, 1) for depth in ((6, 8, 9, 10) if args.full else (8,))]
     if args.full:
         forever = dict.fromkeys(SIZES, float("inf"))
         return Plan(
-            cells, forever, minutes=float("inf"), accuracy=("proposed", 8, 16), memory=("vgg16", 224, 10)
+            cells,
+            wide,
+            forever,
+            minutes=float("inf"),
+            accuracy=("proposed", 8, 16),
+            memory=("vgg16", 224, 10),
         )
-    return Plan(cells, {"proposed": 40.0, "small": 40.0, "vgg16": 60.0}, required=required)
+    return Plan(
+        cells, wide, {"proposed": 40.0, "paper": 40.0, "small": 40.0, "vgg16": 60.0}, required=required
+    )
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "seed": args.seed,
         "sampled": SAMPLED,
     }
-    run = {"memory": memory, "slope": slope, "accuracy": accuracy, "speed": speed}
+    run = {"memory": memory, "slope": slope, "accuracy": accuracy, "width": width, "speed": speed}
     for name in SECTIONS:
         if args.only is None or name in args.only:
             run[name](plan, args, lambda content, name=name: write_section(args.output, name, about, content))
