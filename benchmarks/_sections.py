@@ -21,7 +21,7 @@ from _floor import NETWORKS, Floor, Network, Watched, pictures, synchronise
 from _rivals import LIME_SAMPLES, Case, Method, dnc, exact_count, expected_rows, methods
 from tqdm import tqdm
 
-from fercore.shapley.game import auto_batch_size
+from fercore.shapley.model import auto_batch_size
 
 # A guess, for planning alone: seconds of an explainer's own work per row of 48 x 48 pixels.
 OWN_WORK = {"fercore": 5e-5, "shap": 4e-4, "captum": 3e-4, "lime": 7e-4}
@@ -257,11 +257,14 @@ def slope(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) ->
             for case, point in zip(cases, points, strict=True):
                 if number == 0 and case.regions > 256:  # the first round warms up
                     continue
-                run = method.prepare(case)
-                start = time.perf_counter()
-                point["evaluations"] = int(run().evaluations.sum())
+                run, tries = method.prepare(case), []
+                # A run of milliseconds needs more tries than one of a second to meet a quiet moment.
+                for _ in range(max(1, cases[-1].regions // (4 * case.regions))):
+                    start = time.perf_counter()
+                    point["evaluations"] = int(run().evaluations.sum())
+                    tries.append(time.perf_counter() - start)
                 if number:
-                    point["rounds"].append(time.perf_counter() - start)
+                    point["rounds"].append(min(tries))
         for point in points:
             point["seconds"] = min(point["rounds"])
         regions = np.log([point["regions"] for point in points])

@@ -28,7 +28,7 @@ from fercore.shapley.sampled import exact_levels, sampled_levels
 from fercore.shapley.splits import asymmetries, split_levels
 from fercore.shapley.tree import PartitionTree, pack
 
-BUDGETS = (4, 8, 16, 32)  # evaluations per region
+BUDGETS = (4, 8, 16, 32, 64)  # evaluations per region, as far as there are coalitions for them
 MEASURES = ("correlation", "rank correlation", "error")
 Row = dict[str, Any]
 Rows = dict[bytes, int]
@@ -235,11 +235,14 @@ def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, fl
     return correlation, order, float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
 
 
-def methods(n: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
-    """Yield every method at every budget: name, evaluations per region, and the function from table to estimate."""
+def methods(n: int, most: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
+    """Yield every method at every budget below ``most``: name, evaluations per region, function from table to estimate.
+
+    The budgets are those of n regions; the fixed contexts have one of their own.
+    """
     for contexts, cost in (("absent", 2), ("present", 2), ("both", 4)):
         yield contexts, cost, lambda t, c=contexts: (fixed(t, c), None)
-    for b in BUDGETS:
+    for b in (b for b in BUDGETS if b * n < most):
         yield "K sampled", b, lambda t, k=b // 2: sampled(t, k, seed)
         yield "PartitionExplainer", b, lambda t, m=b * n: (partition_explainer(t.play, t.tree, m), None)
         yield "adaptive", b, lambda t, m=b * n: adaptive(t, m)
@@ -262,7 +265,7 @@ def against(
         Besides the measures, ``"inside"``: the share of exact values within two standard errors, NaN without errors.
     """
     result = []
-    for name, budget, method in methods(tree.n_leaves, seed):
+    for name, budget, method in methods(tree.n_leaves, len(rows), seed):
         table = Table(tree, rows, values)
         scores, errors = method(table)
         inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())

@@ -156,12 +156,11 @@ def test_rows_of_a_comparison(tabled):
     values = comparison.worth(logits, "logit")
     truth = comparison.exact(comparison.Table(tree, rows, values))
     frame = pd.DataFrame(comparison.against(truth, tree, rows, values, {"face": 0}, seed=0))
-    assert len(frame) == 15
+    assert len(frame) == 9  # three fixed contexts, three methods at 4 and 8; 16 x 16 exceeds the 172 there are
     assert (frame.evaluations <= frame["per region"] * 16).all()
-    spent = frame[(frame.method == "adaptive") & (frame["per region"] == 32)]
-    assert spent.error.item() == pytest.approx(0, abs=1e-9)  # 172 evaluations are all there are
+    errors = frame[frame.method == "adaptive"].set_index("per region").error
+    assert errors[8] < errors[4]
     assert frame.inside.notna().equals(frame.method.isin(["adaptive", "K sampled"]))
-    assert (frame[(frame.method == "adaptive") & (frame["per region"] == 32)].inside == 1).all()
     found = comparison.as_rows(frame.groupby(["method", "per region"])[["error", "inside"]].mean())
-    assert len(found) == 15
+    assert len(found) == 9
     assert found[0].keys() == {"method", "per region", "error", "inside"}

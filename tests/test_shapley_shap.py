@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from shapley_games import network
 
 from fercore.shapley import DnCShap, PaperDnCShap, build_tree
 
@@ -23,15 +23,6 @@ CASES = [
     (7, 5, 1, 4),
     (7, 5, 3, 4),
 ]
-
-
-def network(channels, classes=4, seed=0, gain=1.0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
-        net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes)).double()
-    net[-1].weight.data.mul_(gain)
-    return net.eval()
 
 
 def stop_at(clustering, depth):

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
-from fercore.shapley.game import ImageGame, Model, Output, Precision, check_settings, warn_if_training
+from fercore.shapley.game import ImageGame
 from fercore.shapley.images import Channels, ImageBatch, Images, as_image_batch
 from fercore.shapley.inputs import Targets, as_targets, explained_classes
+from fercore.shapley.model import Model, Output, Precision, check_settings, warn_if_training
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
 
@@ -49,14 +50,21 @@ class TargetGame:
         tree: PartitionTree,
         targets: np.ndarray | Literal["all"] | None,
         known: DnCResult | None = None,
+        first: np.ndarray | None = None,
     ) -> None:
-        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result."""
+        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result.
+
+        ``first`` are packed coalitions to evaluate with the ends, for two rows alone make a small batch.
+        """
         self.tree, self._game = tree, game
         self.everyone = tree.coalitions(0)
         if known is not None:
             self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
             return
-        ends = game.values(np.concatenate([np.zeros_like(self.everyone), self.everyone]))
+        ends = np.concatenate([np.zeros_like(self.everyone), self.everyone])
+        if first is not None:
+            game.values(np.concatenate([ends, first]))
+        ends = game.values(ends)
         self.n_classes = ends.shape[2]
         self.classes = explained_classes(targets, ends[:, 1])
         self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
@@ -260,10 +268,13 @@ class RegionExplainer(ABC):
         """Explain one group of images together."""
         b = of_group(baseline, group)
         targets = wanted[group] if isinstance(wanted, np.ndarray) else wanted
-        game = TargetGame(self._game(batch.tensor[group], b, tree, on_rows), tree, targets)
+        images = self._game(batch.tensor[group], b, tree, on_rows)
+        known = self._known_coalitions(tree)
+        first = None if known is None else known[: max(images.coalitions_per_batch - 2, 0)]
+        game = TargetGame(images, tree, targets, first=first)
         self._n_classes = game.n_classes
         self._check_class_names(game.n_classes)
-        if (known := self._known_coalitions(tree)) is not None:
+        if known is not None:
             game.values(known)
         levels, searches = self._play(game)
         placement = batch.tensor.device, batch.tensor.dtype
