@@ -113,7 +113,7 @@ class Floor:
         tried: {batch size: seconds per row}.
     """
 
-    def __init__(self, module: nn.Module, images: np.ndarray, device: torch.device, seconds: float = 8.0):
+    def __init__(self, module: nn.Module, images: np.ndarray, device: torch.device, seconds: float = 12.0):
         """Prepare the batches and look for the best size, spending about ``seconds``."""
         self.module, self.device = module, device
         layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
@@ -132,15 +132,16 @@ class Floor:
         return 2 ** int(np.log2(min(max(memory // (64 * row_bytes), 1), limit)))
 
     def _search(self, most: int, seconds: float) -> dict[int, float]:
-        """Time batches of 1, 2, 4 ... rows, the fastest of three each, until the time is used up."""
-        tried, size, start = {}, 1, time.perf_counter()
+        """Time batches of 1, 2, 4 ... rows in turn, three times over: machines drift, so the fastest of each counts."""
         self.push(1)
-        while size <= most and (
-            not tried or (time.perf_counter() - start) + 2 * size * min(tried.values()) < seconds
-        ):
-            rounds = 3 if size * min(tried.values(), default=0.0) < 0.5 else 1
-            tried[size] = min(self.push(size) / size for _ in range(rounds))
-            size *= 2
+        tried: dict[int, float] = {}
+        start = time.perf_counter()
+        for number in (1, 2, 3):
+            for size in 2 ** np.arange(int(np.log2(most)) + 1):
+                expected = size * min(tried.values(), default=0.0)
+                if tried and time.perf_counter() - start + expected > seconds * number / 3:
+                    break
+                tried[int(size)] = min(tried.get(int(size), np.inf), self.push(int(size)) / size)
         return tried
 
     def push(self, rows: int, batch: int | None = None) -> float:

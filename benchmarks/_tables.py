@@ -72,13 +72,9 @@ def partition_bars(cells: list[Row]) -> Iterator[Row]:
     for cell in cells:
         faster = times_faster(cell, "DnCShap absent", "PartitionExplainer fixed_context")
         least = FASTER_SMALL if cell["network"] == "small" else 1.0
-        yield bar(
-            "DnCShap absent: times faster than PartitionExplainer(fixed_context=0)",
-            where(cell),
-            None if faster is None else f"{faster:.2f}",
-            f"≥ {least:g}",
-            None if faster is None else faster >= least,
-        )
+        if faster is not None:
+            name = "DnCShap absent: times faster than PartitionExplainer(fixed_context=0)"
+            yield bar(name, where(cell), f"{faster:.2f}", f"≥ {least:g}", faster >= least)
 
 
 def exact_bars(cells: list[Row], whole: dict[str, Any]) -> Iterator[Row]:
@@ -174,13 +170,13 @@ def speed_table(cell: Row) -> str:
 
 
 def not_run(rows: list[Row]) -> list[str]:
-    """Name what is missing from a table, with its evaluations."""
-    names = []
+    """Name what is missing from a table, with its evaluations, one paragraph for each reason."""
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["skipped"] is not None:
-            evaluations = f"{row['expected']:,} evaluations, " if row.get("expected") else ""
-            names.append(f"- {row['method']}: not run ({evaluations}{row['skipped'].rstrip('.')})")
-    return ["\n".join(names)] if names else []
+            evaluations = f" ({row['expected']:,} evaluations)" if row.get("expected") else ""
+            reasons.setdefault(row["skipped"].rstrip("."), []).append(row["method"] + evaluations)
+    return [f"Not run ({reason}): {'; '.join(names)}." for reason, names in reasons.items()]
 
 
 def accuracy_table(content: Row) -> str:

@@ -54,9 +54,9 @@ def make_plan(args: argparse.Namespace) -> Plan:
             slope_rounds=1,
             memory=("cheap", 64, 4),
         )
-    cells = [("proposed", 6, 1), ("proposed", 8, 1), ("small", 8, 1), ("small", 8, 16)]
-    cells += [("proposed", 9, 1), ("proposed", 10, 1), ("proposed", 6, 16), ("proposed", 8, 16)]
-    cells += [("vgg16", depth, 1) for depth in (6, 9, 8, 10)]
+    cells = [("proposed", 6, 1), ("proposed", 8, 1), ("small", 8, 1), ("small", 8, 16), ("vgg16", 9, 1)]
+    cells += [("proposed", 8, 16), ("proposed", 9, 1), ("proposed", 10, 1), ("proposed", 6, 16)]
+    cells += [("vgg16", depth, 1) for depth in (6, 8, 10)]
     cells += [
         (name, depth, 16)
         for name, depths in (("vgg16", (6, 8, 9, 10)), ("proposed", (9, 10)))
