@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATASET ?= faces
-EXPERIMENTS := accuracy emotion_maps linear
+EXPERIMENTS := data_card leakage accuracy emotion_maps linear
 
 .PHONY: help book test runs bench lint figures status clean
 .DEFAULT_GOAL := help

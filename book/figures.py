@@ -1,4 +1,4 @@
-"""Draw the book's committed figures again: the contact sheet of the embedded faces and the picture of the README.
+"""Draw the book's committed figures again: contact sheet of the embedded faces, picture of the README, official counts.
 
 Run by ``make figures`` after ``make book`` (it explains the network that the accuracy page has trained).
 """
@@ -25,6 +25,20 @@ def save(figure: plt.Figure, name: str, dpi: int) -> None:
     with atomic_path(STATIC / name) as path:
         figure.savefig(path, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
     print(f"wrote {STATIC / name}")
+
+
+def official_counts(name: str) -> plt.Figure:
+    """Bars of the images per emotion in the official release of a dataset."""
+    about = datasets.about(name)
+    totals = [sum(part.get(emotion, 0) for part in about.counts.values()) for emotion in EMOTIONS]
+    figure, axes = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
+    bars = axes.bar(NAMES, totals, color=[COLORS[emotion] for emotion in EMOTIONS])
+    axes.bar_label(bars, [f"{total:,}" for total in totals], fontsize=8)
+    axes.set_ylabel("images")
+    axes.margins(y=0.12)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
 
 
 def contact_sheet() -> plt.Figure:
@@ -72,5 +86,7 @@ def example_maps() -> plt.Figure:
 
 
 if __name__ == "__main__":
+    for name in ("ferg", "jaffe", "ckplus"):
+        save(official_counts(name), f"counts-{name}.png", dpi=130)
     save(contact_sheet(), "faces-contact-sheet.png", dpi=120)
     save(example_maps(), "dncshap-example.png", dpi=130)

@@ -1,4 +1,4 @@
-"""Command line: ``python -m fercore run EXPERIMENT --dataset NAME``, ``status`` and ``pair``."""
+"""Command line: ``python -m fercore`` with ``run``, ``status``, ``pair``, ``data add`` or ``data status``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,25 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
     pair = commands.add_parser("pair", help="write notebooks/*.ipynb anew from the reviewed notebooks/*.py")
     pair.set_defaults(command=_pair)
+    _add_data_commands(commands.add_parser("data", help="list the datasets, and add one from its archive"))
     return parser
+
+
+def _add_data_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser(
+        "add", help="unpack an official archive, check it, and put it where the loaders look"
+    )
+    add.add_argument(
+        "archive", help="zip, tar or tar.gz as its owner gives it, or a CSV file of FER2013 or FER+"
+    )
+    add.add_argument("--replace", action="store_true", help="put it in the place of what is there already")
+    add.add_argument("--no-verify", action="store_true", help="do not compare it with the official counts")
+    add.set_defaults(command=_data_add)
+    status = commands.add_parser("status", help="which datasets are here, and where to get the others")
+    status.set_defaults(command=_data_status)
+    for command in (add, status):
+        command.add_argument("--root", help="the data folder; else FERCORE_DATA, else data/ in the project")
 
 
 def _value(text: str) -> Any:
@@ -86,6 +104,26 @@ def _pair(options: argparse.Namespace) -> int:
     changed = runner.pair()
     print(f"wrote {', '.join(changed)}" if changed else "all notebooks are in step")
     return 0
+
+
+def _data_add(options: argparse.Namespace) -> int:
+    from fercore.datasets import adding, catalogue
+
+    try:
+        added = adding.add(options.archive, options.root, options.replace, not options.no_verify)
+    except KeyboardInterrupt:
+        print("fercore: interrupted; nothing has changed.", file=sys.stderr)
+        return 130
+    print(catalogue.added_text(added))
+    return 0
+
+
+def _data_status(options: argparse.Namespace) -> int:
+    from fercore.datasets import catalogue
+
+    text, damaged = catalogue.status(options.root, progress=sys.stderr.isatty())
+    print(text)
+    return int(damaged)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The seven emotions: one canonical order for the whole project, with names, colours and FACS action units.
 
-The order is FER2013's own (labels 0 to 6), which is also the order of the paper's Figures 5 to 9.
+The order is FER2013's own (labels 0 to 6), which is also the order of the paper's Figures 5 to 9. Contempt, which only
+CK+ labels, comes after them and is left out unless it is asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Emotion(IntEnum):
     SAD = 4
     SURPRISE = 5
     NEUTRAL = 6
+    CONTEMPT = 7
 
     @property
     def title(self) -> str:
@@ -25,7 +27,7 @@ class Emotion(IntEnum):
         return self.name.capitalize()
 
 
-EMOTIONS: tuple[Emotion, ...] = tuple(Emotion)
+EMOTIONS: tuple[Emotion, ...] = tuple(emotion for emotion in Emotion if emotion is not Emotion.CONTEMPT)
 NAMES: tuple[str, ...] = tuple(emotion.title for emotion in EMOTIONS)
 
 # Okabe and Ito's colour-blind-safe palette (Color Universal Design, 2008).
@@ -37,6 +39,7 @@ COLORS: dict[Emotion, str] = {
     Emotion.SAD: "#0072B2",
     Emotion.SURPRISE: "#56B4E9",
     Emotion.NEUTRAL: "#7F7F7F",
+    Emotion.CONTEMPT: "#F0E442",
 }
 
 # EMFACS-style prototypes: Ekman, Friesen & Hager, "Facial Action Coding System: Investigator's Guide" (2002), as used

@@ -17,15 +17,17 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from fercore.emotions import COLORS, EMOTIONS, NAMES, Emotion
+from fercore.emotions import COLORS, NAMES, Emotion
 
 _LINES = ("#999999", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")  # Okabe and Ito
 MAP_COLORS = "RdBu_r"  # red supports the class, as in the paper; blue speaks against it
 
 
-def _new(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.2) -> tuple[Figure, Any]:
+def _new(
+    rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.2, **more: Any
+) -> tuple[Figure, Any]:
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=110)
+        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=110, **more)
 
 
 def _done(figure: Figure) -> Figure:
@@ -35,15 +37,24 @@ def _done(figure: Figure) -> Figure:
 
 def class_counts(dataset: FaceDataset, split: Split) -> Figure:
     """Draw the number of images per emotion in each part of a split."""
+    parts, classes = zip(split.names, split.sides, strict=True), len(dataset.counts())
+    counts = {name: np.bincount(dataset.labels[index], minlength=classes) for name, index in parts}
+    return part_counts(pd.DataFrame(counts, index=[Emotion(label).title for label in range(classes)]))
+
+
+def part_counts(table: pd.DataFrame) -> Figure:
+    """Draw a table of counts as bars: one group per row (an emotion), one colour per column (a part)."""
     figure, axes = _new()
-    parts = zip(split.names, (split.train, split.validation, split.test), strict=True)
-    for shift, (name, index) in enumerate(parts):
-        counts = np.bincount(dataset.labels[index], minlength=len(EMOTIONS))
-        bars = axes.bar(np.arange(len(EMOTIONS)) + 0.27 * (shift - 1), counts, 0.25, label=name)
+    step = 0.8 / len(table.columns)
+    for place, (name, counts) in enumerate(table.items()):
+        shift = step * (place - (len(table.columns) - 1) / 2)
+        bars = axes.bar(np.arange(len(table)) + shift, counts, 0.94 * step, label=name)
         axes.bar_label(bars, fontsize=6, padding=1)
-    axes.set(xticks=range(len(EMOTIONS)), xticklabels=NAMES, ylabel="images")
+    axes.set(xticks=range(len(table)), xticklabels=table.index, ylabel="images")
     axes.grid(axis="x", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
+    if len(table.columns) > 1:
+        handles = axes.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper right", ncols=3, frameon=False)
     return _done(figure)
 
 
@@ -134,6 +145,25 @@ def emotion_rows(
     return _done(figure)
 
 
+def face_rows(images: np.ndarray, labels: np.ndarray, columns: int) -> Figure:
+    """Draw one row of faces per emotion.
+
+    Args:
+        images: (N, H, W, 1 or 3) uint8.
+        labels: (N,) integers, canonical.
+        columns: Faces per row, at most.
+    """
+    emotions = [Emotion(label) for label in np.unique(labels)]
+    figure, grid = _new(len(emotions), columns, width=0.9 * columns, height=0.95 * len(emotions))
+    for row, emotion in zip(np.reshape(grid, (len(emotions), columns)), emotions, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        for axes, image in zip(row, images[labels == emotion], strict=False):
+            show_face(axes, image)
+        row[0].set_title(emotion.title, fontsize=9, fontweight="bold", loc="left", pad=2)
+    return _done(figure)
+
+
 def mean_maps(
     faces: np.ndarray, maps: np.ndarray, emotions: Sequence[Emotion], counts: Sequence[int]
 ) -> Figure:
@@ -195,6 +225,32 @@ def error_curves(frame: pd.DataFrame) -> Figure:
         _plain_ticks(axes.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
     handles = grid[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=len(styles), frameon=False, fontsize=8)
+    return _done(figure)
+
+
+def protocol_dots(frame: pd.DataFrame) -> Figure:
+    """Draw accuracy by protocol and classifier as dots, one panel per set of data, with the majority rate as a line.
+
+    Args:
+        frame: Columns ``data``, ``protocol``, ``classifier``, ``accuracy``, ``spread`` (half the length of the bar; NaN
+            for none) and ``floor``, as :func:`fercore.neighbours.score` gives them.
+    """
+    panels = [part for _, part in frame.groupby("data", sort=False)]
+    heights = [part.protocol.nunique() for part in panels]
+    size = {"height": 0.9 + 0.45 * sum(heights) + 0.3 * len(panels), "height_ratios": heights}
+    figure, column = _new(len(panels), sharex=True, squeeze=False, **size)
+    styles = dict(zip(frame.classifier.unique(), zip(_LINES[:3:-1], "os", strict=True), strict=False))
+    for axes, part in zip(column[:, 0], panels, strict=True):
+        places = {name: place for place, name in enumerate(part.protocol.unique())}
+        for classifier, (color, marker) in styles.items():
+            rows = part[part.classifier == classifier]
+            about = {"color": color, "fmt": marker, "markersize": 7, "label": classifier}
+            axes.errorbar(rows.accuracy, rows.protocol.map(places), xerr=rows.spread, **about)
+        axes.axvline(part.floor.iloc[0], color="grey", linestyle=":", label="most frequent emotion")
+        axes.set(yticks=list(places.values()), yticklabels=places, ylim=(len(places) - 0.5, -0.5))
+        axes.set_title(part.data.iloc[0], fontsize=9, loc="left")
+    axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return _done(figure)
 
 

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from pybtex import database
 
+from fercore import datasets
+from fercore.emotions import EMOTIONS
 from fercore.faces import action_units
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -273,6 +275,16 @@ class TestPages:
             printed = re.search(rf"^\| {emotion.title} \| ([^|]+) \|", text, flags=re.MULTILINE)
             assert printed, emotion.title
             assert printed[1] == (", ".join(map(str, units)) or "none")
+
+    @pytest.mark.parametrize("name", ["ferg", "jaffe", "ckplus"])
+    def test_counts_on_data_cards_are_the_loaders_(self, name: str) -> None:
+        text = (BOOK / f"data-{name}.md").read_text(encoding="utf-8")
+        counts = datasets.about(name).counts
+        total = {e: sum(part.get(e, 0) for part in counts.values()) for e in EMOTIONS}
+        for part, of_part in ({"all": total} | dict(counts)).items():
+            numbers = [of_part.get(emotion, 0) for emotion in EMOTIONS]
+            row = " | ".join(f"{number:,}" for number in [*numbers, sum(numbers)])
+            assert f"| {part} | {row} |" in text, part
 
     def test_units_are_named_as_in_the_package(self) -> None:
         table = action_units.TABLE

@@ -156,7 +156,9 @@ def test_rows_of_a_comparison(tabled):
     values = comparison.worth(logits, "logit")
     truth = comparison.exact(comparison.Table(tree, rows, values))
     frame = pd.DataFrame(comparison.against(truth, tree, rows, values, {"face": 0}, seed=0))
-    assert len(frame) == 9  # three fixed contexts, three methods at 4 and 8; 16 x 16 exceeds the 172 there are
+    assert (
+        len(frame) == 9
+    )  # three fixed contexts, three methods at 4 and 8; 16 x 16 exceeds the 172 there are
     assert (frame.evaluations <= frame["per region"] * 16).all()
     errors = frame[frame.method == "adaptive"].set_index("per region").error
     assert errors[8] < errors[4]

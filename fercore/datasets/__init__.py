@@ -7,15 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fercore.datasets.about import About
 from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.errors import UnknownNameError
 
-__all__ = ["DATASETS", "FaceDataset", "content_checksum", "data_root", "load", "title"]
+__all__ = ["DATASETS", "About", "FaceDataset", "about", "content_checksum", "data_root", "load", "title"]
 
 # name -> (title, module that has `load`); imported on demand, so that a loader's own needs stay its own.
 DATASETS: dict[str, tuple[str, str]] = {
     "faces": ("Embedded faces", "fercore.faces"),
     "fer2013": ("FER2013", "fercore.datasets.fer2013"),
+    "ferg": ("FERG-DB", "fercore.datasets.ferg"),
+    "jaffe": ("JAFFE", "fercore.datasets.jaffe"),
+    "ckplus": ("CK+", "fercore.datasets.ckplus"),
+    "ck48": ("CK+48", "fercore.datasets.ck48"),
 }
 
 
@@ -38,11 +43,24 @@ def title(name: str) -> str:
     return DATASETS[name][0]
 
 
+def about(name: str) -> About:
+    """Return what there is to know of a dataset of photographs or drawings before it is there.
+
+    Raises:
+        UnknownNameError: If there is no such dataset, or it is the embedded faces, which are made here.
+    """
+    title(name)
+    if name == "faces":
+        raise UnknownNameError("The embedded faces are rendered here; there is nothing to get.")
+    return importlib.import_module(DATASETS[name][1]).ABOUT
+
+
 def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDataset:
     """Load a dataset by name.
 
     Args:
-        name: ``"faces"`` (rendered here, nothing to download) or ``"fer2013"``.
+        name: ``"faces"`` (rendered here, nothing to download), ``"fer2013"``, ``"ferg"``, ``"jaffe"``, ``"ckplus"``
+            (the official tree of sequences) or ``"ck48"`` (the folders of its peak frames at 48 pixels).
         root: The data folder; :func:`data_root` by default. Ignored by ``"faces"``.
         **options: Passed on to the loader, e.g. ``verify=False`` or ``size=96``.
 

@@ -33,14 +33,18 @@ class FaceDataset:
     Attributes:
         name: Key for the loader, e.g. ``"fer2013"``.
         title: Name for people, e.g. ``"FER2013"``.
-        images: (N, H, W, C) uint8 in 0..255; C is 1 (grey) or 3 (RGB).
-        labels: (N,) int64, values of :class:`fercore.emotions.Emotion`.
+        images: (N, H, W, C) uint8 in 0..255; C is 1 (grey) or 3 (RGB). A read-only ``np.memmap`` where
+            the set is large.
+        labels: (N,) int64, values of :class:`fercore.emotions.Emotion`; :attr:`emotions` lists those that occur.
         checksum: :func:`content_checksum` of images and labels: the same for every layout with the same pixels.
         source: What was read, for people: file name and its own checksum, say.
         subjects: (N,) str, who is shown; None where the dataset does not say.
         groups: (N,) str, images that must stay on one side of a split (a sequence, say); None where unknown.
         usage: (N,) str, the dataset's own split (``"Training"``, ``"PublicTest"``, …); None where it has none.
-        extras: Further arrays with one row per image (landmarks, masks), by name.
+        paths: (N,) str, where each image came from, relative to the dataset's folder (``"KA.AN1.39.tiff"``, or file and
+            line of a table); None where images are made.
+        extras: Further arrays with one row per image (landmarks, masks, votes), by name.
+        skipped: What the loader passed over because the official release has it so, one sentence each.
 
     Raises:
         DatasetError: If shapes, types or labels do not fit together.
@@ -55,7 +59,9 @@ class FaceDataset:
     subjects: np.ndarray | None = None
     groups: np.ndarray | None = None
     usage: np.ndarray | None = None
+    paths: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shapes once, so that nothing downstream has to."""
@@ -69,13 +75,14 @@ class FaceDataset:
             "subjects": self.subjects,
             "groups": self.groups,
             "usage": self.usage,
+            "paths": self.paths,
         }
         for name, column in {**columns, **self.extras}.items():
             if column is not None and len(column) != len(self.images):
                 raise DatasetError(f"{self.title}: {len(column)} {name} for {len(self.images)} images.")
-        outside = np.setdiff1d(self.labels, [int(emotion) for emotion in EMOTIONS])
+        outside = np.setdiff1d(self.labels, [int(emotion) for emotion in Emotion])
         if outside.size:
-            raise DatasetError(f"{self.title}: labels outside 0..6: {outside.tolist()}.")
+            raise DatasetError(f"{self.title}: labels outside 0..{len(Emotion) - 1}: {outside.tolist()}.")
         object.__setattr__(self, "extras", MappingProxyType(dict(self.extras)))
 
     def __len__(self) -> int:
@@ -88,7 +95,7 @@ class FaceDataset:
         return tuple(Emotion(label) for label in np.unique(self.labels))
 
     def counts(self) -> np.ndarray:
-        """Images per emotion: (7,) int64 in canonical order."""
+        """Images per emotion: (7,) int64 in canonical order; (8,) with contempt where it occurs."""
         return np.bincount(self.labels, minlength=len(EMOTIONS))
 
     def subset(self, index: np.ndarray) -> FaceDataset:
@@ -104,5 +111,6 @@ class FaceDataset:
             subjects=pick(self.subjects),
             groups=pick(self.groups),
             usage=pick(self.usage),
+            paths=pick(self.paths),
             extras={name: column[index] for name, column in self.extras.items()},
         )

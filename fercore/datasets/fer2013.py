@@ -13,15 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from fercore.datasets import ferplus
+from fercore.datasets.about import About
 from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.datasets.cache import cached
+from fercore.datasets.reading import read_image
 from fercore.emotions import EMOTIONS, NAMES
-from fercore.errors import DatasetError, DatasetNotFoundError
+from fercore.errors import DatasetError
 from fercore.files import digest
 
-TITLE = "FER2013"
 SIZE = 48
 PIXELS = SIZE * SIZE
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -30,15 +32,22 @@ OFFICIAL_CONTENT = (
     "sha256:dfa10f704ce43176926fa4a1d4ae1249caa95437f8022664b01859e189e13400"  # of its pixels and labels
 )
 # Images per split and emotion in canonical order, counted on the official file.
-OFFICIAL_COUNTS = {
+_COUNTS = {
     "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
     "PublicTest": (467, 56, 496, 895, 653, 415, 607),
     "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
 }
-HOW_TO_GET = (
-    "Get fer2013.csv or icml_face_data.csv from Kaggle's 'Challenges in Representation Learning: Facial Expression "
-    "Recognition Challenge' (research use, under the competition's rules; the project does not redistribute it)"
+ABOUT = About(
+    name="fer2013",
+    title="FER2013",
+    layout=("fer2013.csv", "icml_face_data.csv", "the folders train/ and test/"),
+    source="Get fer2013.csv or icml_face_data.csv from Kaggle's 'Challenges in Representation Learning: Facial "
+    "Expression Recognition Challenge'.",
+    terms="research use, under the competition's rules; the project does not redistribute it.",
+    counts={usage: dict(zip(EMOTIONS, counts, strict=True)) for usage, counts in _COUNTS.items()},
+    citation="goodfellow2013challenges",
 )
+HOW_TO_GET = ABOUT.source.removesuffix(".")
 _FILE_NAME = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d+)\.(?:jpe?g|png)$", re.IGNORECASE)
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -54,44 +63,74 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
 
     Returns:
         Images (35887, 48, 48, 1) uint8 in file order, labels, and ``usage`` (``"Training"``, ``"PublicTest"`` or
-        ``"PrivateTest"``). FER2013 names no subjects.
+        ``"PrivateTest"``). FER2013 names no subjects. Where ``fer2013new.csv`` lies beside a table, the votes of FER+
+        are ``extras["votes"]``, see :mod:`fercore.datasets.ferplus`.
 
     Raises:
         DatasetNotFoundError: If none of the three layouts is there.
         DatasetError: If a file is damaged; names the file, the line and the remedy.
     """
-    folder = Path(root) / "fer2013"
-    table = next((folder / n for n in ("fer2013.csv", "icml_face_data.csv") if (folder / n).is_file()), None)
+    folder, options = ABOUT.folder(root), {"verify": verify}
+    table = find_table(folder)
     if table is not None:
-        images, labels, usage = _read_table(table, progress)
-        source = _describe_table(table)
-    elif (folder / "train").is_dir() and (folder / "test").is_dir():
-        images, labels, usage = _read_folders(folder, progress)
-        source = "image folders train/ and test/"
-    else:
-        raise DatasetNotFoundError(
-            f"FER2013 was not found: neither fer2013.csv, icml_face_data.csv nor the folders train/ and test/ lie in "
-            f"{folder.absolute()}. {HOW_TO_GET} and put it there, or set FERCORE_DATA to the folder that holds "
-            f"fer2013/."
-        )
+        votes = ferplus.find(Path(root))
+        files = [table] if votes is None else [table, votes]
+        return cached(root, "fer2013", files, options, lambda _: _from_table(table, votes, verify, progress))
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        found = sorted(_image_files(folder))
+        files = [path for *_, path in found]
+        return cached(root, "fer2013", files, options, lambda _: _from_folders(folder, found, verify, progress))
+    raise ABOUT.absent(root)
+
+
+def find_table(folder: Path) -> Path | None:
+    """Return the table in a folder, the official one first; None if there is none."""
+    return next((folder / n for n in ("fer2013.csv", "icml_face_data.csv") if (folder / n).is_file()), None)
+
+
+def _from_table(table: Path, votes: Path | None, verify: bool, progress: bool) -> FaceDataset:
+    images, labels, usage, lines = _read_table(table, progress)
     checksum = content_checksum(images, labels)
     if verify:
-        _verify_counts(table or folder, labels, usage)
-        if (
-            table is not None and checksum != OFFICIAL_CONTENT
-        ):  # folders hold JPEG images, whose pixels differ
+        ABOUT.check(table, labels, usage)
+        if checksum != OFFICIAL_CONTENT:
             raise DatasetError(
                 f"{table}: the counts are right but pixels or labels are not the official ones ({checksum}). "
                 f"The copy is damaged or in another order: copy it again, or pass verify=False to use it as it is."
             )
     return FaceDataset(
         name="fer2013",
-        title=TITLE,
+        title=ABOUT.title,
         images=images,
         labels=labels,
         checksum=checksum,
-        source=source,
+        source=_describe_table(table),
         usage=usage,
+        paths=np.array([f"{table.name}:{line}" for line in lines]),
+        extras={} if votes is None else {"votes": ferplus.read(votes, usage)},
+    )
+
+
+def _from_folders(
+    folder: Path, found: list[tuple[int, int, int, Path]], verify: bool, progress: bool
+) -> FaceDataset:
+    if not found:
+        raise DatasetError(f"{folder}: train/ and test/ hold no images of FER2013. {HOW_TO_GET}.")
+    bar = tqdm(found, desc="Reading images", disable=not progress)
+    images = np.stack([_read_image(path) for *_, path in bar])
+    labels = np.array([label for _, _, label, _ in found], dtype=np.int64)
+    usage = np.array([USAGES[split] for split, *_ in found])
+    if verify:  # the counts alone: the images are JPEG files, whose pixels differ from those of the table
+        ABOUT.check(folder, labels, usage)
+    return FaceDataset(
+        name="fer2013",
+        title=ABOUT.title,
+        images=images,
+        labels=labels,
+        checksum=content_checksum(images, labels),
+        source="image folders train/ and test/",
+        usage=usage,
+        paths=np.array([path.relative_to(folder).as_posix() for *_, path in found]),
     )
 
 
@@ -100,25 +139,27 @@ def _describe_table(path: Path) -> str:
     return f"{path.name}, md5 {md5}" + (" (the official file)" if md5 == OFFICIAL_MD5 else "")
 
 
-def _read_table(path: Path, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parse a CSV with the columns emotion, pixels and Usage in any order, with or without leading spaces."""
-    images, labels, usage = [], [], []
-    total = sum(map(sum, OFFICIAL_COUNTS.values()))
+def _read_table(path: Path, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int]]:
+    """Parse a CSV with the columns emotion, pixels and Usage in any order, with or without leading spaces or a BOM."""
+    images, labels, usage, lines = [], [], [], []
+    bar = {"total": ABOUT.images, "desc": f"Reading {path.name}", "unit": "row", "disable": not progress}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
             columns = _columns(path, next(rows, []))
-            for row in tqdm(rows, total=total, desc=f"Reading {path.name}", unit="row", disable=not progress):
+            for row in tqdm(rows, **bar):
                 where = f"{path}, line {rows.line_num}"
                 emotion, pixels, split = _fields(where, row, columns)
                 labels.append(emotion)
                 images.append(pixels)
                 usage.append(split)
+                lines.append(rows.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is not a readable CSV file ({error}). {HOW_TO_GET} again.") from error
     if not images:
         raise DatasetError(f"{path} holds no rows. {HOW_TO_GET} again.")
-    return np.stack(images).reshape(-1, SIZE, SIZE, 1), np.array(labels, dtype=np.int64), np.array(usage)
+    stacked = np.stack(images).reshape(-1, SIZE, SIZE, 1)
+    return stacked, np.array(labels, dtype=np.int64), np.array(usage), lines
 
 
 def _columns(path: Path, header: list[str]) -> tuple[int, int, int]:
@@ -153,17 +194,6 @@ def _fields(where: str, row: list[str], columns: tuple[int, int, int]) -> tuple[
     return int(emotion), pixels.astype(np.uint8), split
 
 
-def _read_folders(folder: Path, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the image-folder layout, sorted by split and the number in the file name."""
-    found = sorted(_image_files(folder))
-    if not found:
-        raise DatasetError(f"{folder}: train/ and test/ hold no images of FER2013. {HOW_TO_GET}.")
-    images = [_read_image(path) for *_, path in tqdm(found, desc="Reading images", disable=not progress)]
-    labels = np.array([label for _, _, label, _ in found], dtype=np.int64)
-    usage = np.array([USAGES[split] for split, *_ in found])
-    return np.stack(images)[..., None], labels, usage
-
-
 def _image_files(folder: Path) -> Iterator[tuple[int, int, int, Path]]:
     """Yield (split, number, label, path) of every image; hidden and foreign files are passed over."""
     classes = {name.lower(): label for label, name in enumerate(NAMES)}
@@ -189,31 +219,10 @@ def _image_files(folder: Path) -> Iterator[tuple[int, int, int, Path]]:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(
-            f"{path} is not a readable image ({error}). Copy it again from the archive."
-        ) from error
-    if pixels.shape != (SIZE, SIZE):
+    """Read one image of the folders: (48, 48, 1) uint8."""
+    pixels = read_image(path, None, 1)
+    if pixels.shape[:2] != (SIZE, SIZE):
         raise DatasetError(
             f"{path} has {pixels.shape[1]} x {pixels.shape[0]} pixels instead of {SIZE} x {SIZE}."
         )
     return pixels
-
-
-def _verify_counts(where: Path, labels: np.ndarray, usage: np.ndarray) -> None:
-    """Compare the images per split and emotion with the official ones."""
-    for split, official in OFFICIAL_COUNTS.items():
-        counts = np.bincount(labels[usage == split], minlength=len(EMOTIONS))
-        if tuple(counts) != official:
-            wrong = [
-                f"{name} {count} instead of {true}"
-                for name, count, true in zip(NAMES, counts, official, strict=True)
-                if count != true
-            ]
-            raise DatasetError(
-                f"{where}: {split} has {counts.sum()} images instead of {sum(official)} ({'; '.join(wrong)}). "
-                f"The copy is incomplete or changed: copy it again, or pass verify=False to use it as it is."
-            )

@@ -1,0 +1,228 @@
+"""How much of an accuracy is memory: one classifier under folds that let copies of a face through, and that do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from fercore import experiments, training
+from fercore.datasets import splits
+from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.datasets.splits import Split
+from fercore.emotions import EMOTIONS, Emotion
+from fercore.neighbours import Neighbours, floor, nearest, score
+
+RANDOM, BY_IMAGE, BY_SEQUENCE, BY_SUBJECT = "random folds", "by image", "by sequence", "by subject"
+
+
+def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
+    """List the protocols whose difference is a leak, from the most generous to the strictest.
+
+    Returns:
+        By name: the dataset with the columns that the protocol goes by, and the protocol's name in
+        :mod:`fercore.datasets.splits`. Random folds come first; then folds by sequence and by subject as far as these
+        are known; where neither is, folds that keep identical images together.
+    """
+    found = {RANDOM: (data, "paper")}
+    if data.groups is not None:
+        found[BY_SEQUENCE] = (replace(data, subjects=None), "subject")
+    if data.subjects is not None:
+        found[BY_SUBJECT] = (data, "subject")
+    if len(found) == 1:
+        pictures = splits.identical(data.images).astype(str)
+        found[BY_IMAGE] = (replace(data, groups=pictures), "subject")
+    return found
+
+
+def fold_numbers(data: FaceDataset, protocol: str, seed: int = 0) -> np.ndarray:
+    """Return which fold tests each image: (N,) int64."""
+    numbers = np.empty(len(data), dtype=np.int64)
+    for fold in range(splits.folds(data, protocol)):
+        numbers[splits.split(data, protocol, fold, seed).test] = fold
+    return numbers
+
+
+def neighbours(data: FaceDataset, seed: int = 0, progress: bool = True) -> Neighbours:
+    """Classify every image by its nearest neighbour, under each of :func:`protocols`.
+
+    Args:
+        data: The dataset; N images take N² distances.
+        seed: Seed of the folds.
+        progress: Show a progress bar.
+    """
+    folds = {name: fold_numbers(*view, seed) for name, view in protocols(data).items()}
+    alone = {"": np.arange(len(data))}
+    found = nearest(data.images, folds | alone, progress=progress)
+    closest = found.pop("")
+    return Neighbours(data, folds, found, closest)
+
+
+def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> Split:
+    """Split so that all protocols train on equally many images.
+
+    One fold is the test part, the next one the validation part, the other three train. ``"subject"`` does so anyway.
+    ``"paper"``, which validates on a tenth of the training folds and so trains on more, becomes ``"random"`` here.
+
+    Args:
+        data: The dataset.
+        protocol: ``"paper"`` or ``"subject"``.
+        fold: Which fold is the test part.
+        seed: Seed of the folds.
+    """
+    if protocol != "paper":
+        return splits.split(data, protocol, fold, seed)
+    numbers, count = fold_numbers(data, protocol, seed), splits.folds(data, protocol)
+    test, validation = numbers == fold, numbers == (fold + 1) % count
+    return Split("random", *(np.flatnonzero(part) for part in (~test & ~validation, validation, test)))
+
+
+def network_scores(
+    setting: experiments.Setting, data: FaceDataset, seed: int, folds: int, device: str = "auto"
+) -> pd.DataFrame:
+    """Train a network under the most generous and under the strictest of :func:`protocols`, and test it.
+
+    Args:
+        setting: The network and its recipe.
+        data: The dataset.
+        seed: Seed of the folds.
+        folds: How many of the folds to run, from the first.
+        device: As in :func:`fercore.experiments.trained`, which finds networks that are trained already.
+
+    Returns:
+        One row per protocol, see :func:`fercore.neighbours.score`.
+    """
+    compared, rows = protocols(data), []
+    for name in (RANDOM, list(compared)[-1]):
+        view, protocol = compared[name]
+        parts = [equal_split(view, protocol, fold, seed) for fold in range(folds)]
+        hits = [
+            network_hits(replace(setting, fold=fold), view, part, device) for fold, part in enumerate(parts)
+        ]
+        rows.append(score(data.title, name, "network", hits, len(parts[0].train), floor(data.labels)))
+    return pd.DataFrame(rows)
+
+
+def network_hits(
+    setting: experiments.Setting, data: FaceDataset, parts: Split, device: str = "auto"
+) -> np.ndarray:
+    """Train a network, or find it trained, and say which test images it classifies correctly: (k,) bool."""
+    model = experiments.trained(setting, data, parts, device).model
+    test = data.subset(parts.test)
+    return training.predict(model, test.images).numpy().argmax(axis=1) == test.labels
+
+
+def official_hits(data: FaceDataset, progress: bool = True) -> np.ndarray:
+    """Say which images of PrivateTest have the label of their nearest Training image: (k,) bool."""
+    parts = splits.split(data, "official")
+    both = data.subset(np.concatenate([parts.train, parts.test]))
+    side = np.repeat([0, 1], [len(parts.train), len(parts.test)])
+    asked = np.flatnonzero(side)
+    found = nearest(both.images, {"official": side}, asked, progress)["official"]
+    return both.labels[found] == both.labels[asked]
+
+
+def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Score PrivateTest apart for images with and without an exact copy in Training.
+
+    Args:
+        data: FER2013.
+        hits: (k,) bool by classifier, which images of PrivateTest it classifies correctly.
+
+    Returns:
+        Three rows per classifier, see :func:`fercore.neighbours.score`: all images, those with a copy, the rest.
+    """
+    parts = splits.split(data, "official")
+    copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
+    title, known, rows = f"{data.title}, PrivateTest", len(parts.train), []
+    for classifier, right in hits.items():
+        chosen = {"all images": right, "copies of Training": right[copies], "without copies": right[~copies]}
+        rows += [
+            score(title, name, classifier, [some], known, floor(labels)) for name, some in chosen.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def sample(data: FaceDataset, most: int, seed: int = 0) -> FaceDataset:
+    """Draw at most ``most`` images at random, so that each emotion keeps its share."""
+    from sklearn.model_selection import train_test_split
+
+    if len(data) <= most:
+        return data
+    every = np.arange(len(data))
+    drawn, _ = train_test_split(every, train_size=most, random_state=seed, stratify=data.labels)
+    return data.subset(np.sort(drawn))
+
+
+def clips(
+    characters: int = 20,
+    frames: int = 10,
+    last: int = 3,
+    size: int = 48,
+    seed: int = 0,
+    progress: bool = True,
+) -> FaceDataset:
+    """Render a set with the structure of CK+: the last frames of clips that grow from neutral to an emotion.
+
+    A character is filmed once with each of the six emotions, always in the same light and before the same background;
+    head pose and intensity differ from clip to clip.
+
+    Args:
+        characters: Number of characters.
+        frames: Frames of a clip, at least 2.
+        last: How many of them are taken, from the end; CK+ is used with three.
+        size: Height and width in pixels.
+        seed: Seed of characters, scenes, expressions and noise.
+        progress: Show a progress bar.
+
+    Returns:
+        RGB images with subjects (the characters) and groups (the clips).
+    """
+    jobs = [(index, e) for index in range(characters) for e in EMOTIONS if e is not Emotion.NEUTRAL]
+    bar = tqdm(jobs, desc="Rendering clips", unit="clip", disable=not progress)
+    filmed = [_film(index, emotion, frames, size, seed) for index, emotion in bar]
+    images = np.concatenate([clip.images[-last:] for clip in filmed])
+    labels = np.array([clip.label for clip in filmed], dtype=np.int64)
+    subjects = np.array([clip.character for clip in filmed])
+    groups = np.array([f"{clip.character}-{clip.label.title}" for clip in filmed])
+    return FaceDataset(
+        name="clips",
+        title="Clips of embedded faces",
+        images=images,
+        labels=labels.repeat(last),
+        checksum=content_checksum(images, labels.repeat(last)),
+        source=f"rendered here: the last {last} of {frames} frames of {len(filmed)} clips, seed {seed}",
+        subjects=subjects.repeat(last),
+        groups=groups.repeat(last),
+    )
+
+
+def _film(index: int, emotion: Emotion, frames: int, size: int, seed: int) -> Any:
+    """Render the clip of one character and emotion: a :class:`fercore.faces.Clip`."""
+    from fercore import faces
+
+    rng = np.random.default_rng([seed, index, int(emotion)])
+    studio, own = faces.sample_scene(np.random.default_rng([seed, index])), faces.sample_scene(rng)
+    return faces.clip(
+        faces.make_character(index, seed),
+        emotion,
+        frames,
+        size=size,
+        intensity=float(rng.uniform(0.6, 1.0)),
+        scene=replace(studio, pose=own.pose, shift=own.shift, zoom=own.zoom, gaze=own.gaze),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def as_metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the rows of a table of scores for a record, by a name made of data, classifier and protocol."""
+    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
+    return {
+        re.sub(r"\W+", "_", f"{row['data']} {row['classifier']} {row['protocol']}").lower(): row
+        for row in rows
+    }
