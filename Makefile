@@ -53,4 +53,4 @@ status: $(INSTALLED)
 	@$(BIN)/python -m fercore status
 
 clean:
-	rm -rf _build book/runs/faces results/faces
+	rm -rf _build book/runs/faces results/faces results/clips

@@ -140,10 +140,11 @@ def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.Dat
     parts = splits.split(data, "official")
     copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
     title, known, rows = f"{data.title}, PrivateTest", len(parts.train), []
+    chosen = {"all images": copies | True, "copies of Training": copies, "without copies": ~copies}
     for classifier, right in hits.items():
-        chosen = {"all images": right, "copies of Training": right[copies], "without copies": right[~copies]}
         rows += [
-            score(title, name, classifier, [some], known, floor(labels)) for name, some in chosen.items()
+            score(title, name, classifier, [right[some]], known, floor(labels[some]))
+            for name, some in chosen.items()
         ]
     return pd.DataFrame(rows)
 

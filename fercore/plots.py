@@ -229,7 +229,7 @@ def error_curves(frame: pd.DataFrame) -> Figure:
 
 
 def protocol_dots(frame: pd.DataFrame) -> Figure:
-    """Draw accuracy by protocol and classifier as dots, one panel per set of data, with the majority rate as a line.
+    """Draw accuracy by protocol and classifier as dots, one panel per set of data, with majority rates as lines.
 
     Args:
         frame: Columns ``data``, ``protocol``, ``classifier``, ``accuracy``, ``spread`` (half the length of the bar; NaN
@@ -246,7 +246,9 @@ def protocol_dots(frame: pd.DataFrame) -> Figure:
             rows = part[part.classifier == classifier]
             about = {"color": color, "fmt": marker, "markersize": 7, "label": classifier}
             axes.errorbar(rows.accuracy, rows.protocol.map(places), xerr=rows.spread, **about)
-        axes.axvline(part.floor.iloc[0], color="grey", linestyle=":", label="most frequent emotion")
+        floors = part.groupby("protocol", sort=False).floor.first()
+        ends = [floors.index.map(places) + end for end in (-0.45, 0.45)]
+        axes.vlines(floors, *ends, color="grey", linestyle=":", label="most frequent emotion")
         axes.set(yticks=list(places.values()), yticklabels=places, ylim=(len(places) - 0.5, -0.5))
         axes.set_title(part.data.iloc[0], fontsize=9, loc="left")
     axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")

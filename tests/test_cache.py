@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 from conftest import fer2013_rows, write_fer2013
@@ -93,19 +96,43 @@ def test_a_failing_build_leaves_nothing(root):
     assert not any((root / ".cache").iterdir())
 
 
-def test_an_unwritable_folder_means_no_cache(root, monkeypatch):
-    def full(*_, **__):
-        raise OSError("no space left")
+def full(*_, **__):
+    raise OSError("No space left on device")
 
-    monkeypatch.setattr(cache.tempfile, "mkdtemp", full)
-    monkeypatch.setattr(cache, "_without_cache", lambda entry, error, build: build(root / "images.npy"))
-    assert len(load(root)) == 42
-    monkeypatch.undo()
-    monkeypatch.setattr(cache.np, "savez", full)
-    with pytest.warns(UserWarning, match="could not be written"):
-        data = load(root)
-    assert len(data) == 42
-    assert not any((root / ".cache").iterdir())
+
+@pytest.mark.parametrize("what", ["mkdtemp", "savez", "rename", "posix_fallocate"])
+def test_without_room_for_a_cache_there_is_a_warning_and_the_dataset(tmp_path, monkeypatch, what):
+    layouts.write_jaffe(tmp_path, layouts.jaffe_names()[:9])
+    arguments = {"root": tmp_path, "verify": False, "progress": False}
+    expected = datasets.load("jaffe", **arguments)
+    shutil.rmtree(tmp_path / ".cache")
+    if what == "posix_fallocate":
+        real = os.posix_fallocate
+        places = iter([full, real])  # none in the cache, enough for temporary files
+        monkeypatch.setattr(os, what, lambda *given: next(places)(*given))
+    else:
+        owner = {"mkdtemp": cache.tempfile, "savez": np, "rename": Path}[what]
+        monkeypatch.setattr(owner, what, full if what != "mkdtemp" else mkdtemp_elsewhere(tmp_path))
+    with pytest.warns(UserWarning, match="could not be written.*No space left"):
+        data = datasets.load("jaffe", **arguments)
+    assert (data.images == expected.images).all()
+    assert not any((tmp_path / ".cache").iterdir())
+
+
+def mkdtemp_elsewhere(root):
+    """The function of the standard library, which fails below ``root``."""
+    real = cache.tempfile.mkdtemp
+    return lambda *given, **named: (full if str(root) in str(named.get("dir")) else real)(*given, **named)
+
+
+def test_one_folder_by_several_names_is_one_entry(root, monkeypatch):
+    first = load(root)
+    monkeypatch.setattr(fer2013, "_read_table", refuse)
+    monkeypatch.chdir(root.parent)
+    for name in (Path(root.name), root / "fer2013" / ".."):
+        assert load(name).checksum == first.checksum
+    moved = root.rename(root.with_name("moved"))
+    assert load(moved).checksum == first.checksum
 
 
 def test_paths_name_file_and_line(root):

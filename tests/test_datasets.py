@@ -67,6 +67,20 @@ def test_image_folders_carry_the_split_in_their_names(tmp_path):
     assert load(tmp_path / "folders").usage.tolist() == [usage for *_, usage in rows]
 
 
+def test_foreign_files_in_folders_are_counted(tmp_path):
+    write_folders(tmp_path, fer2013_rows(1))
+    assert load(tmp_path).skipped == ()
+    train = tmp_path / "fer2013" / "train"
+    (train / "happy" / "notes.txt").write_text("x")
+    (train / "stray.jpg").write_bytes(b"x")
+    (train / "sad" / "more").mkdir()
+    (said,) = load(tmp_path).skipped
+    assert said == "3 files that are no images of FER2013: stray.jpg, notes.txt, more"
+    (train / "happy" / "Training_5.jpg").symlink_to("nowhere")
+    with pytest.raises(DatasetError, match=r"Training_5\.jpg is no file"):
+        load(tmp_path)
+
+
 def test_folder_faults_name_the_file(tmp_path):
     write_folders(tmp_path, fer2013_rows(1))
     happy = tmp_path / "fer2013" / "train" / "happy"

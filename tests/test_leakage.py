@@ -166,6 +166,10 @@ def test_official_scores_tell_copies_apart():
     table = leakage.official_scores(official(), hits)
     assert table.accuracy.tolist() == [0.7, 0.5, 0.75, 0, 0, 0]
     assert table.images.tolist() == [10, 2, 8] * 2
+    labels = official().labels[splits.split(official(), "official").test]
+    copied = splits.duplicates(official(), splits.split(official(), "official"))
+    shares = [np.bincount(labels[some]).max() / some.sum() for some in (copied | True, copied, ~copied)]
+    assert table.floor.tolist() == shares * 2
     assert table.protocol[:3].tolist() == ["all images", "copies of Training", "without copies"]
     record = leakage.as_metrics(table)
     assert (
@@ -211,11 +215,12 @@ def test_dots_are_where_the_numbers_are():
         for protocol, classifier, hits in [("random", "x", 9), ("strict", "x", 4), ("random", "y", 8)]
     ]
     frame = pd.DataFrame([*rows, rows[0] | {"data": "B", "accuracy": 0.5, "spread": 0.1, "floor": 0.2}])
+    frame.loc[1, "floor"] = 0.25
     above, below = plots.protocol_dots(frame).axes
     dots = sorted(
-        point for line in above.lines[:-1] for point in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        point for line in above.lines for point in zip(line.get_xdata(), line.get_ydata(), strict=True)
     )
     assert dots == [(0.4, 1), (0.8, 0), (0.9, 0)]
-    assert above.lines[-1].get_xdata() == [0.3, 0.3]
-    assert below.lines[-1].get_xdata() == [0.2, 0.2]
+    floors = [[ends[0].tolist() for ends in axes.collections[-1].get_segments()] for axes in (above, below)]
+    assert floors == [[[0.3, -0.45], [0.25, 0.55]], [[0.2, -0.45]]]
     assert [text.get_text() for text in above.get_yticklabels()] == ["random", "strict"]

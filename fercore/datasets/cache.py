@@ -21,18 +21,21 @@ from typing import Any
 import numpy as np
 
 from fercore.datasets.base import FaceDataset
+from fercore.errors import FercoreError
 
 VERSION = 1  # of the readers: raise it when one of them gives other images, labels or columns
 _COLUMNS = ("labels", "subjects", "groups", "usage", "paths")
 _IN_MEMORY = 2**28  # sets of more bytes stay on the disk, memory-mapped
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of names, sizes and modification times of files, in their order."""
-    content = hashlib.sha256()
+def fingerprint(paths: Iterable[Path], root: Path) -> str:
+    """Return the SHA-256 of names below ``root``, sizes and modification times of files, in their order."""
+    content, above = hashlib.sha256(), os.fsencode(root)
     for path in paths:
         status = path.stat()
-        content.update(os.fsencode(path) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        content.update(
+            os.fsencode(path).removeprefix(above) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+        )
     return content.hexdigest()
 
 
@@ -58,12 +61,13 @@ def cached(
 
     Raises:
         DatasetError: As ``build`` does; nothing is kept then.
+        OSError: If there is no room for temporary files either, or a file cannot be read.
 
     Warns:
         UserWarning: If the cache cannot be written (a read-only folder, a full disk); the dataset is returned all the
             same, from memory.
     """
-    about = {"version": VERSION, "options": options, "files": fingerprint(files)}
+    about = {"version": VERSION, "options": options, "files": fingerprint(files, Path(root))}
     of_options = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
     entry = Path(root) / ".cache" / f"{name}-{of_options}"
     if (found := _read(entry, about)) is not None:
@@ -75,15 +79,16 @@ def cached(
         return _without_cache(entry, error, build)
     try:
         data = build(working / "images.npy")
-        try:
-            _write(working, data, about)
-            _put_in_place(working, entry)
-        except OSError as error:
-            warnings.warn(f"{entry}: the cache could not be written ({error}).", UserWarning, stacklevel=3)
-            return _in_memory(data)
+        _write(working, data, about)
+        _put_in_place(working, entry)
+    except OSError as error:
+        if isinstance(error, FercoreError):
+            raise
+        shutil.rmtree(working, ignore_errors=True)  # there may be room now, where temporary files go
+        return _without_cache(entry, error, build)
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    return _read(entry, about) or _in_memory(data)
+    return _read(entry, about) or _without_cache(entry, OSError("it was changed at once"), build)
 
 
 def _without_cache(entry: Path, error: OSError, build: Callable[[Path], FaceDataset]) -> FaceDataset:

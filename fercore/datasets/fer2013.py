@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from fercore.datasets.about import About
 from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.datasets.cache import cached
 from fercore.datasets.reading import read_image
+from fercore.datasets.trees import entries, passed_over
 from fercore.emotions import EMOTIONS, NAMES
 from fercore.errors import DatasetError
 from fercore.files import digest
@@ -49,6 +49,7 @@ ABOUT = About(
 )
 HOW_TO_GET = ABOUT.source.removesuffix(".")
 _FILE_NAME = re.compile(r"^(Training|PublicTest|PrivateTest)_(\d+)\.(?:jpe?g|png)$", re.IGNORECASE)
+_Image = tuple[int, int, int, Path]  # split, number, label, file
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -77,9 +78,10 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
         files = [table] if votes is None else [table, votes]
         return cached(root, "fer2013", files, options, lambda _: _from_table(table, votes, verify, progress))
     if (folder / "train").is_dir() and (folder / "test").is_dir():
-        found = sorted(_image_files(folder))
-        files = [path for *_, path in found]
-        return cached(root, "fer2013", files, options, lambda _: _from_folders(folder, found, verify, progress))
+        found, strays = _image_files(folder)
+        files = [path for *_, path in found] + strays
+        chosen = folder, found, strays, verify, progress
+        return cached(root, "fer2013", files, options, lambda _: _from_folders(*chosen))
     raise ABOUT.absent(root)
 
 
@@ -112,7 +114,7 @@ def _from_table(table: Path, votes: Path | None, verify: bool, progress: bool) -
 
 
 def _from_folders(
-    folder: Path, found: list[tuple[int, int, int, Path]], verify: bool, progress: bool
+    folder: Path, found: list[_Image], strays: list[Path], verify: bool, progress: bool
 ) -> FaceDataset:
     if not found:
         raise DatasetError(f"{folder}: train/ and test/ hold no images of FER2013. {HOW_TO_GET}.")
@@ -131,6 +133,7 @@ def _from_folders(
         source="image folders train/ and test/",
         usage=usage,
         paths=np.array([path.relative_to(folder).as_posix() for *_, path in found]),
+        skipped=passed_over(ABOUT.title, strays),
     )
 
 
@@ -194,28 +197,38 @@ def _fields(where: str, row: list[str], columns: tuple[int, int, int]) -> tuple[
     return int(emotion), pixels.astype(np.uint8), split
 
 
-def _image_files(folder: Path) -> Iterator[tuple[int, int, int, Path]]:
-    """Yield (split, number, label, path) of every image; hidden and foreign files are passed over."""
+def _image_files(folder: Path) -> tuple[list[_Image], list[Path]]:
+    """Return every image, sorted by split and number, and the files that are none; hidden ones are passed over."""
     classes = {name.lower(): label for label, name in enumerate(NAMES)}
+    found, strays = [], []
     for part in ("train", "test"):
-        for directory in sorted(path for path in (folder / part).iterdir() if path.is_dir()):
-            if directory.name.startswith("."):
-                continue
+        directories, beside = entries(folder / part)
+        strays += beside
+        for directory in directories:
             if directory.name.lower() not in classes:
                 raise DatasetError(f"{directory}: not an emotion; expected {', '.join(classes)}.")
-            for path in directory.iterdir():
-                if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
-                    continue
-                match = _FILE_NAME.match(path.name)
-                if match is None:
-                    raise DatasetError(
-                        f"{path}: the name does not carry the split; expected Training_<n>.jpg, PublicTest_<n>.jpg or "
-                        f"PrivateTest_<n>.jpg. Put back the original names or move the file away."
-                    )
-                split = [usage.lower() for usage in USAGES].index(match[1].lower())
-                if (split == 0) != (part == "train"):
-                    raise DatasetError(f"{path}: an image of {USAGES[split]} lies in {part}/. Put it back.")
-                yield split, int(match[2]), classes[directory.name.lower()], path
+            nested, files = entries(directory)
+            strays += nested
+            for path in files:
+                if path.suffix.lower() in _IMAGE_SUFFIXES:
+                    found.append((*_place(path, part), classes[directory.name.lower()], path))
+                else:
+                    strays.append(path)
+    return sorted(found), strays
+
+
+def _place(path: Path, part: str) -> tuple[int, int]:
+    """Return split and number that an image's name carries, or say what is wrong with it."""
+    match = _FILE_NAME.match(path.name)
+    if match is None:
+        raise DatasetError(
+            f"{path}: the name does not carry the split; expected Training_<n>.jpg, PublicTest_<n>.jpg or "
+            f"PrivateTest_<n>.jpg. Put back the original names or move the file away."
+        )
+    split = [usage.lower() for usage in USAGES].index(match[1].lower())
+    if (split == 0) != (part == "train"):
+        raise DatasetError(f"{path}: an image of {USAGES[split]} lies in {part}/. Put it back.")
+    return split, int(match[2])
 
 
 def _read_image(path: Path) -> np.ndarray:

@@ -73,7 +73,9 @@ def read(path: Path, usage: np.ndarray) -> np.ndarray:
         raise DatasetError(f"{path} has {len(listed):,} rows for {len(usage):,} images. {remedy}")
     for row, ((split, _), wanted) in enumerate(zip(listed, usage, strict=True)):
         if split != wanted:
-            raise DatasetError(f"{path}, line {row + 2}: Usage is {split!r}, in FER2013 {str(wanted)!r}. {remedy}")
+            raise DatasetError(
+                f"{path}, line {row + 2}: Usage is {split!r}, in FER2013 {str(wanted)!r}. {remedy}"
+            )
     return np.array([votes for _, votes in listed], dtype=np.uint8).reshape(-1, len(COLUMNS))
 
 
@@ -83,7 +85,9 @@ def _fields(where: str, row: list[str], columns: list[int], remedy: str) -> tupl
         raise DatasetError(f"{where}: {len(row)} fields instead of {max(columns) + 1}. {remedy}")
     split, *votes = (row[column].strip() for column in columns)
     if not all(vote.isdecimal() and int(vote) <= 10 for vote in votes):
-        raise DatasetError(f"{where}: votes are whole numbers from 0 to 10, not {','.join(votes)[:60]!r}. {remedy}")
+        raise DatasetError(
+            f"{where}: votes are whole numbers from 0 to 10, not {','.join(votes)[:60]!r}. {remedy}"
+        )
     return split, [int(vote) for vote in votes]
 
 

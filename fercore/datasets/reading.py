@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,11 @@ def read_images(
 
     Raises:
         DatasetError: As :func:`read_image` does.
+        OSError: If the disk has no room for the array.
     """
+    with open(target, "wb") as file:
+        if hasattr(os, "posix_fallocate"):  # else a full disk is noticed by a signal that kills the process
+            os.posix_fallocate(file.fileno(), 0, len(paths) * size * size * channels + 128)
     images = np.lib.format.open_memmap(target, "w+", np.uint8, (len(paths), size, size, channels))
     bar = tqdm(paths, desc=f"Reading {title}", unit="image", disable=not progress)
     for row, path in enumerate(bar):
