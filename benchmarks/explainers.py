@@ -3,6 +3,7 @@
     make bench                                       # or: python benchmarks/explainers.py
     python benchmarks/explainers.py --full --device cuda
     python benchmarks/explainers.py --only slope --output /tmp/bench
+    python benchmarks/explainers.py --cell vgg16,9,1 # one cell of the speed tables again; the others stay
 
 Writes ``explainers.json`` (every number of every round) and ``explainers.md`` (tables) after each section. A ratio is
 an explainer's time over that of its floor: as many images through the same network in the best batch size and nothing
@@ -18,6 +19,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,30 @@ def machine(device: str) -> dict[str, Any]:
     return found | {"versions": versions, "date": datetime.date.today().isoformat()}
 
 
-def write_section(folder: Path, name: str, about: dict[str, Any], content: Any) -> None:
-    """Put a section into both files; the other sections stay as they are."""
+def merged(
+    before: dict[str, Any], about: dict[str, Any], cells: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Put cells measured again in the place of the old ones; refuse to mix machines."""
+    differ = sorted(name for name in about if name != "date" and before["about"].get(name) != about[name])
+    if differ:
+        raise SystemExit(f"The table was measured with another {', '.join(differ)}: measure all of it again.")
+
+    def key(cell: dict[str, Any]) -> tuple[Any, ...]:
+        return cell["network"], cell["regions"], cell["images"]
+
+    again = {key(cell): cell for cell in cells}
+    kept = [again.pop(key(cell), cell) for cell in before["content"]]
+    return kept + list(again.values())
+
+
+def write_section(
+    folder: Path, name: str, about: dict[str, Any], content: Any, replace_cells: bool = False
+) -> None:
+    """Put a section into both files; the other sections, or the other cells, stay as they are."""
     path = folder / "explainers.json"
     whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if replace_cells and name in whole:
+        content = merged(whole[name], about, content)
     whole[name] = {"about": about, "content": content}
     whole["bars"] = _tables.bars(whole)
     files.write_json(path, whole)
@@ -119,6 +141,13 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=SECTIONS, help="a section (repeatable; default all)"
     )
+    parser.add_argument(
+        "--cell",
+        action="append",
+        type=_cell,
+        metavar="NETWORK,DEPTH,IMAGES",
+        help="a cell of the speed tables (repeatable); nothing else is measured",
+    )
     parser.add_argument("--output", type=Path, help="folder of the results (default benchmarks/results)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -128,6 +157,14 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--quick needs --output: its figures mean nothing and must not replace real ones.")
     args.output = args.output or Path(__file__).resolve().parent / "results"
     return args
+
+
+def _cell(text: str) -> tuple[str, int, int]:
+    """Read a cell, e.g. "vgg16,9,1": 2^9 regions, 1 image."""
+    network, depth, images = text.split(",")
+    if network not in SIZES:
+        raise argparse.ArgumentTypeError(f"no network {network!r}; one of {', '.join(SIZES)}")
+    return network, int(depth), int(images)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -145,9 +182,15 @@ def main(given: Sequence[str] | None = None) -> None:
         "sampled": SAMPLED,
     }
     run = {"memory": memory, "slope": slope, "accuracy": accuracy, "width": width, "speed": speed}
-    for name in SECTIONS:
-        if args.only is None or name in args.only:
-            run[name](plan, args, lambda content, name=name: write_section(args.output, name, about, content))
+    chosen = args.only or SECTIONS
+    if args.cell:
+        plan, chosen = replace(plan, cells=args.cell), ("speed",)
+    for name in (name for name in SECTIONS if name in chosen):
+
+        def write(content: Any, name: str = name) -> None:
+            write_section(args.output, name, about, content, bool(args.cell))
+
+        run[name](plan, args, write)
     print(f"Written: {args.output / 'explainers.md'} and .json")
 
 

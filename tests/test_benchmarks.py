@@ -79,3 +79,16 @@ def test_memory_is_measured_from_the_same_start(explainers, capsys):
     explainers.main(["--memory-child", "cheap,64,4"])
     found = json.loads(capsys.readouterr().out)
     assert found["explained"]["host"] >= found["plain"]["host"] > 2**20
+
+
+def test_cells_measured_again_take_the_place_of_the_old_ones(explainers, results):
+    before = results[0]["speed"]
+    new = before["content"][0] | {"floor_batch": 99}
+    other = new | {"regions": 7}
+    found = explainers.merged(before, before["about"] | {"date": "later"}, [other, new])
+    assert found[0]["floor_batch"] == 99
+    assert found[1:] == [*before["content"][1:], other]
+    with pytest.raises(SystemExit, match="another hardware"):
+        explainers.merged(before, before["about"] | {"hardware": "x"}, [new])
+    with pytest.raises(SystemExit):
+        explainers.parse(["--cell", "nonsense,1,1"])
