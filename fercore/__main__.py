@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from fercore import provenance, results, runner
+from fercore.datasets import DATASETS
 from fercore.errors import FercoreError
 
 
@@ -16,7 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 well, 1 failed, 2 misused."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+        return code
+    except BrokenPipeError:  # the reader has seen enough: `data status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python ends
+        return 1
     except (FercoreError, ValueError) as error:
         print(f"fercore: {error}", file=sys.stderr)
         return 1
@@ -29,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run one experiment notebook on one dataset and put its page into the book"
     )
     run.add_argument("experiment", help=f"one of: {', '.join(runner.experiments())}")
-    run.add_argument("--dataset", default="faces", help="faces (default) or fer2013")
+    run.add_argument("--dataset", default="faces", help=f"one of: {', '.join(DATASETS)} (default: faces)")
     run.add_argument(
         "-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the notebook"
     )

@@ -10,8 +10,10 @@ from fercore.errors import DatasetError
 
 MAX_MEMBERS = 500_000
 MAX_TOTAL = 20 * 10**9  # bytes
-MAX_RATIO = 1000  # of unpacked to packed size, for more than:
-RATIO_FROM = 100 * 10**6  # bytes
+MAX_RATIO = 200  # of unpacked to packed size of a member, for more than:
+RATIO_FROM = 10 * 10**6  # bytes
+MAX_TOTAL_RATIO = 100  # of all that is unpacked to the archive's size, for more than:
+TOTAL_RATIO_FROM = 50 * 10**6  # bytes
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,12 @@ class Inspector:
             self.refuse(name, "has a negative size")
         if self._total > MAX_TOTAL:
             self.refuse(name, f"brings the archive to more than {in_bytes(MAX_TOTAL)}")
-        large, small = (self._total, self._packed) if packed is None else (size, packed)
-        if large > RATIO_FROM and large > MAX_RATIO * small:
-            self.refuse(name, f"makes {in_bytes(large)} out of {in_bytes(small)}, more than {MAX_RATIO} : 1")
+        if packed is not None and size > RATIO_FROM and size > MAX_RATIO * packed:
+            self.refuse(name, f"makes {in_bytes(size)} out of {in_bytes(packed)}, more than {MAX_RATIO} : 1")
+        total, archive = self._total, self._packed
+        if total > TOTAL_RATIO_FROM and total > MAX_TOTAL_RATIO * archive:
+            brings = f"brings what is unpacked to {in_bytes(total)} out of {in_bytes(archive)}"
+            self.refuse(name, f"{brings}, more than {MAX_TOTAL_RATIO} : 1")
 
     def _refuse_collision(self, name: str, clean: str, folder: bool) -> None:
         if not clean:  # "./", the folder itself

@@ -8,8 +8,9 @@ Before the first byte is written, the whole archive is refused if one of its mem
    no control character. No two members share a name once case and Unicode forms are evened out, and none is a file
    and a folder at once: on some file systems the second would overwrite the first.
 2. **Kinds**: ordinary files and folders only. No symbolic or hard link, device, pipe or sparse file, nothing encrypted.
-3. **Sizes**: at most 500,000 members and 20 GB in all. No member of more than 100 MB is packed tighter than 1000 : 1
-   (in a tar.gz: the archive as a whole). The disk has room for what is declared.
+3. **Sizes**: at most 500,000 members and 20 GB in all. No member of more than 10 MB is packed tighter than 200 : 1 (in
+   a zip), and no archive of more than 50 MB in all tighter than 100 : 1. A dataset that has been recognised may not
+   declare more than :data:`fercore.datasets.recognise.LIMITS` has for it. The disk has room for what is declared.
 
 While unpacking, the bytes that really come are counted: a member that holds more or less than it declared stops it, and
 so does a wrong checksum. The caller computes every path that is written to, and no file is written over. Files get
@@ -118,7 +119,8 @@ def opened(path: Path, title: str | None = None) -> Iterator[Archive]:
     sort = kind(path)
     if sort is None:
         raise DatasetError(
-            f"{title} is neither a zip nor a tar archive. It may be damaged: download it again."
+            f"{title} is neither a zip nor a tar archive, nor a CSV file of FER2013 or FER+. It may be damaged: "
+            "download it again."
         )
     with contextlib.ExitStack() as stack:
         with _reading(title, inspector.where):

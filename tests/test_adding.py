@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from packing import add, below, files, tarred, tree, zipped
 
 from fercore import __main__ as cli
 from fercore import archives, datasets
-from fercore.datasets import catalogue, ck48, ckplus, fer2013, ferg, ferplus, jaffe
+from fercore.datasets import catalogue, ck48, ckplus, fer2013, ferg, ferplus, jaffe, trees
 from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError
 
@@ -124,6 +127,13 @@ def bare_kaggle_table(path, written):
     return path
 
 
+def bare_quoted_table(path, written):
+    path = path / "quoted.csv"
+    lines = [f'"{label}","{pixels}","{usage}"' for label, pixels, usage in ROWS]
+    path.write_text("\n".join(['"emotion","pixels","Usage"', *lines]) + "\n")
+    return path
+
+
 def ferg_zip(path, written):
     return zipped(
         path / "ferg.zip", {**files(written / "ferg"), "README.txt": b"not in the folder of the images"}
@@ -165,6 +175,7 @@ ARCHIVES = {
     fer2013_folders: ("fer2013", {"train", "test"}),
     bare_table: ("fer2013", {"fer2013.csv"}),
     bare_kaggle_table: ("fer2013", {"icml_face_data.csv"}),
+    bare_quoted_table: ("fer2013", {"fer2013.csv"}),
     ferg_zip: ("ferg", {"FERG_DB_256"}),
     ferg_wrapped_without_top: ("ferg", {"FERG_DB_256"}),
     jaffe_zip: ("jaffe", {"jaffe"}),
@@ -189,6 +200,31 @@ def test_official_archive_lands_where_the_loader_looks(build, tmp_path, root, wr
         assert tiny(data.images, data.labels) == tiny((other := load(name, written)).images, other.labels)
     for path in (root / name).rglob("*"):  # the tar archives say that nobody may read them
         assert path.stat().st_mode & 0o700 == (0o700 if path.is_dir() else 0o600)
+
+
+def never(*_, **__):
+    raise AssertionError("the images are read again")
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+@pytest.mark.parametrize("build", ARCHIVES, ids=lambda build: build.__name__)
+def test_first_load_after_adding_reads_no_image(build, tmp_path, root, written, tiny, monkeypatch, replaced):
+    archive, (name, _) = build(tmp_path, written), ARCHIVES[build]
+    if replaced and name != "ckplus":  # of which the archives join what is there
+        add(archive, root)
+    added = add(archive, root, replace=True)
+    monkeypatch.setattr(trees, "read_images", never)
+    monkeypatch.setattr(fer2013, "_read_table", never)
+    monkeypatch.setattr(fer2013, "_read_image", never)
+    assert len(datasets.load(name, root=root, progress=False)) == added.images
+    assert len(list((root / ".cache").iterdir())) == 1
+
+
+def test_cache_that_cannot_be_kept_is_no_failure(tmp_path, root, written, tiny):
+    root.mkdir()
+    (root / ".cache").write_bytes(b"a file")
+    assert add(jaffe_zip(tmp_path, written), root).images == 3
+    assert {path.name for path in root.iterdir()} == {".cache", "jaffe"}
 
 
 def test_without_verify_other_counts_are_taken(tmp_path, root, written):
@@ -480,3 +516,36 @@ def test_status_shows_damage_and_fails(tmp_path, root, written, capsys):
     assert "21 rows for 35,887 images" in flat
     assert "FERG-DB (ferg): not here" in flat
     assert "Traceback" not in flat
+
+
+def test_status_shows_files_that_cannot_be_read_and_fails(root, capsys, monkeypatch):
+    def breaks(*_, **__):
+        raise PermissionError(13, "Permission denied", "/somewhere")
+
+    monkeypatch.setattr(ferg, "load", breaks)
+    monkeypatch.setattr(ferplus, "find", breaks)
+    assert cli.main(["data", "status", "--root", str(root)]) == 1
+    flat = " ".join(capsys.readouterr().out.split())
+    assert (
+        "FERG-DB (ferg): DAMAGED OR INCOMPLETE Error It cannot be read ([Errno 13] Permission denied" in flat
+    )
+    assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE Error It cannot be read" in flat
+    assert "JAFFE (jaffe): not here" in flat
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of the shell")
+def test_reader_that_has_seen_enough_is_no_error(root):
+    """The pipe is closed before anything is written, as by ``data status | head``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fercore", "data", "status", "--root", str(root)]
+    with open(writing, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_help_of_run_lists_every_dataset(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in datasets.DATASETS)

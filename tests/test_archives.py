@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packing import GOOD, add, below, files, tarred, tree, zipped
 
-from fercore import archive_rules, archives
-from fercore.datasets import adding
+from fercore import archive_rules, archives, datasets
+from fercore.datasets import adding, recognise
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
 
 
@@ -128,7 +128,7 @@ REFUSED = {
     "zip: encrypted directory": (encrypted_folder, "is encrypted"),
     "zip: deflate64": (zip_patched(10, "<H", 9), "method 9"),
     "zip: bzip2": (bzip2_zip, "method 12"),
-    "zip: bomb": (zip_patched(24, "<I", 3 * 10**9), "more than 1000 : 1"),
+    "zip: bomb": (zip_patched(24, "<I", 3 * 10**9), "more than 200 : 1"),
     "zip: lies, holds less": (zip_patched(24, "<I", 6), "damaged"),
     "zip: lies, holds more": (zip_patched(24, "<I", 4), "damaged"),
     "zip: lies, holds much more": (zip_patched(24, "<I", 4, data=bytes(10**6)), "damaged"),
@@ -151,7 +151,7 @@ REFUSED = {
     "tar: sparse file by its map": (tar_with_sparse_map, "sparse file"),
     "tar: unknown kind": (tar_with(type=b"Z"), "device"),
     "tar: too large": (tar_with(size=21 * 10**9), "more than 20.0 GB"),
-    "tar: bomb": (tar_with(size=2 * 10**9), "more than 1000 : 1"),
+    "tar: bomb": (tar_with(size=2 * 10**9), "more than 100 : 1"),
     "tar: lies, holds less": (tar_with(size=10**6), "damaged or cut short"),
     "tar: header of a gigabyte": (tar_with(type=tarfile.XHDTYPE, size=2**30), "a header of 1073741824 bytes"),
     "tar: long name of a gigabyte": (tar_with(type=tarfile.GNUTYPE_LONGNAME, size=2**30), "a header of"),
@@ -218,11 +218,66 @@ def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, pack):
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_real_bomb_is_refused(tmp_path, root, monkeypatch, pack):
     monkeypatch.setattr(archive_rules, "RATIO_FROM", 10**5)
-    monkeypatch.setattr(archive_rules, "MAX_RATIO", 200)
+    monkeypatch.setattr(archive_rules, "TOTAL_RATIO_FROM", 10**5)
     archive = pack(tmp_path / "bomb", {"jaffe/KA.AN1.39.tiff": bytes(10**6)})
-    with pytest.raises(DatasetError, match="more than 200 : 1"):
+    with pytest.raises(DatasetError, match=r"more than (200|100) : 1"):
         add(archive, root, verify=False)
     assert not root.exists()
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_bomb_of_many_small_members_is_refused(tmp_path, root, monkeypatch, pack):
+    monkeypatch.setattr(archive_rules, "TOTAL_RATIO_FROM", 10**6)
+    content = {f"jaffe/KA.AN1.{n}.tiff": bytes(10**5) for n in range(10)}
+    archive = pack(tmp_path / "edge", content)
+    with archives.opened(archive) as opened:  # a million bytes: not judged yet
+        assert len(opened.members) == 10
+    archive = pack(tmp_path / "bomb", content | {"jaffe/README": b"x"})
+    with pytest.raises(DatasetError, match=r"'jaffe/README' brings what is unpacked to 1.0 MB .* 100 : 1"):
+        add(archive, root, verify=False)
+    assert not root.exists()
+
+
+@pytest.fixture(scope="module")
+def zeros(tmp_path_factory):
+    """A zip of JAFFE with three members of 99 MB of zeros: 297 MB from some 0.3 MB."""
+    path = zipped(tmp_path_factory.mktemp("zeros") / "jaffe.zip", GOOD)
+    content = bytes(99 * 10**6)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number in range(3):
+            archive.writestr(f"jaffe/zeros{number}", content)
+    return path
+
+
+def test_zeros_beside_a_dataset_are_refused(zeros, root):
+    with pytest.raises(DatasetError, match=r"'jaffe/zeros0' makes 99.0 MB out of .*, more than 200 : 1"):
+        add(zeros, root)
+    assert not root.exists()
+
+
+def test_dataset_of_an_impossible_size_is_refused(tmp_path, root):
+    """Packed not at all, so that no ratio tells; as a file with holes it takes no room here."""
+    archive = tmp_path / "jaffe.tar"
+    with open(archive, "wb") as file:
+        for name, size in [("KA.AN1.39.tiff", 512), *((f"zeros{number}", 99 * 10**6) for number in range(3))]:
+            info = tarfile.TarInfo(f"jaffe/{name}")
+            info.size = size
+            file.write(info.tobuf())
+            file.seek(-(-size // 512) * 512, io.SEEK_CUR)
+        file.truncate(file.tell() + 1024)
+    with pytest.raises(DatasetError, match=r"declares 297\.0 MB for JAFFE, more than 200\.0 MB"):
+        add(archive, root)
+    assert not root.exists()
+
+
+def test_limits_of_datasets_count_what_is_taken_and_not_the_rest(tmp_path, root, monkeypatch):
+    content = GOOD | {"elsewhere/film": bytes(5000)}
+    monkeypatch.setitem(recognise.LIMITS, "jaffe", sum(map(len, GOOD.values())))
+    assert add(zipped(tmp_path / "jaffe.zip", content), root, verify=False).files == 2
+    monkeypatch.setitem(recognise.LIMITS, "jaffe", sum(map(len, GOOD.values())) - 1)
+    with pytest.raises(DatasetError, match="was refused: it declares 9 bytes for JAFFE, more than 8 bytes"):
+        add(tmp_path / "jaffe.zip", root, verify=False, replace=True)
+    assert set(recognise.LIMITS) == {"ferplus", *datasets.DATASETS} - {"faces"}
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
@@ -287,8 +342,16 @@ def test_broken_header_is_not_the_end_of_a_tar(tmp_path, root):
         (b"BZh91AY", "is a bzip2 archive"),
         (b"\xfd7zXZ\x00", "is a xz archive"),
         (b"\x28\xb5\x2f\xfd", "is a zstd archive"),
-        (b"", "neither a zip nor a tar archive"),
-        (b"emotion,pixels\n1,0 0 0\n", "neither a zip nor a tar archive"),
+        (b"", "is empty: the download was cut short"),
+        (b"\0", "is neither a zip nor a tar archive, nor a CSV file of FER2013 or FER+"),
+        (b"one,two\n1,2\n", "is neither a zip nor a tar archive, nor a CSV file of FER2013 or FER+"),
+        (b"emotion,pixels\n1,0 0 0\n", "no column Usage. Kaggle's train.csv and test.csv lack the split or"),
+        (b'"emotion","pixels"\n', "no column Usage.*add fer2013.csv or icml_face_data.csv"),
+        (b"\xef\xbb\xbfpixels\n0 0 0\n", "line 1: no column emotion, Usage. Kaggle's"),
+        ("emotion,pixels,Usage\n".encode("utf-16"), "is text in UTF-16"),
+        (b"<!DOCTYPE html><title>Log in</title>", "is a web page"),
+        (b"\n <HTML lang='en'>", "a login page, say, was saved instead of the archive"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a\n page -->\n<!doctype  HTML>", "is a web page"),
         (b"\x1f\x8b", "damaged or cut short at its start"),
         (b"PK\x03\x04", "damaged or cut short at its start"),
     ],

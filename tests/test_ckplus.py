@@ -269,6 +269,60 @@ def test_ckplus_check_names_emotions_and_numbers(whole_ckplus):
     assert len(load("ckplus", whole_ckplus, verify=True, size=16)) == 927
 
 
+FRAME = "cohn-kanade-images/S010/001/S010_001_0000000"
+
+
+@pytest.mark.parametrize(
+    ("damage", "named", "message"),
+    [
+        (
+            lambda top: (top / f"{FRAME}3.png").unlink(),
+            "S010/001: frame 3 is missing",
+            "before S010_001_00000004",
+        ),
+        (
+            lambda top: [(top / f"{FRAME}{number}.png").unlink() for number in (2, 3)],
+            "S010/001: frames 2 to 3 are missing",
+            "before S010_001_00000004",
+        ),
+        (
+            lambda top: layouts.write_image(top / f"{FRAME}5.png"),
+            f"{FRAME}5.png comes after the frame of S010_001_00000004_emotion.txt",
+            "the last one of sequence S010_001",
+        ),
+        (
+            lambda top: layouts.write_image(top / "cohn-kanade-images/S010/001/S010_001_3.png"),
+            "frame 3 is also there as S010_001_",
+            "Copy the sequence again",
+        ),
+    ],
+)
+def test_ckplus_check_names_missing_and_extra_frames(damage, named, message, tmp_path, monkeypatch):
+    folder = layouts.write_ckplus(tmp_path, {"S010_001": 1, "S010_002": None}, frames=4)
+    once = {Emotion.ANGRY: 1}
+    monkeypatch.setattr(ckplus, "SEQUENCES", once)
+    monkeypatch.setattr(ckplus, "RELEASE", dict(zip(ckplus.RELEASE, (2, 1, 1, 1), strict=True)))
+    assert len(load("ckplus", tmp_path, verify=True)) == 3
+    layouts.write_image(folder / f"{FRAME}0.png")  # enough for three after frames have gone
+    (folder / "cohn-kanade-images/S010/002/S010_002_00000003.png").unlink()  # not used: no emotion
+    damage(folder)
+    with pytest.raises(DatasetError, match=message) as error:
+        load("ckplus", tmp_path, verify=True)
+    assert named in str(error.value)
+    assert len(load("ckplus", tmp_path)) == 3
+
+
+def test_ckplus_check_looks_at_the_frames_that_are_used(tmp_path, monkeypatch):
+    folder = layouts.write_ckplus(tmp_path, {"S010_001": 1}, frames=6)
+    monkeypatch.setattr(ckplus, "SEQUENCES", {Emotion.ANGRY: 1})
+    monkeypatch.setattr(ckplus, "RELEASE", dict.fromkeys(ckplus.RELEASE, 1))
+    (folder / f"{FRAME}3.png").unlink()
+    data = load("ckplus", tmp_path, verify=True, neutral=True)
+    assert [path[-5] for path in data.paths] == ["1", "4", "5", "6"]
+    with pytest.raises(DatasetError, match=r"frame 3 is missing before S010_001_00000004\.png"):
+        load("ckplus", tmp_path, verify=True, frames=4)
+
+
 def test_ckplus_sequences_are_whole_clips(tmp_path, whole_ckplus):
     layouts.write_ckplus(tmp_path, landmarks=True)
     listed = ckplus.sequences(tmp_path)

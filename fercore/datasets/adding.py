@@ -26,6 +26,7 @@ from fercore.datasets.recognise import CKPLUS_NEEDED, FERPLUS, NESTED, Found, Pa
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
 
 _OLD = ".old"  # in the working folder: what has made way
+_CACHE = ".cache"  # where `fercore.datasets.cache.cached` keeps its entries, below a data folder
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ def _add(job: _Job, archive: Archive) -> Added:
         missing = missing_parts(job.root) if dataset == "ckplus" else ()
         if dataset == "ckplus" and not complete and not missing:  # with the parts that were there before
             facts = _verified(job, job.root, True)
+        _keep_cache(job)
         undo.pop_all()
     return Added(dataset, parts, job.root / job.folder, len(places), *facts, missing=missing)
 
@@ -259,6 +261,17 @@ def _place(job: _Job, undo: contextlib.ExitStack) -> None:
             _refuse_overwriting(job, [place])
             _move(place, next(aside), undo)
         _move(new, place, undo)
+
+
+def _keep_cache(job: _Job) -> None:
+    """Move the loaders' cache, which the check has filled, to where they look; without it they read the images anew."""
+    staged, kept = job.working / _CACHE, job.root / _CACHE
+    with contextlib.suppress(OSError):
+        entries = sorted(staged.iterdir())
+        kept.mkdir(exist_ok=True)
+        for entry in entries:
+            shutil.rmtree(kept / entry.name, ignore_errors=True)
+            entry.rename(kept / entry.name)
 
 
 def _moves(new: Path, place: Path) -> Iterator[tuple[Path, Path]]:

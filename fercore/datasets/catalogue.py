@@ -109,11 +109,18 @@ def _dataset(about: About, root: Path, progress: bool) -> _Entry:
             data = datasets.load(about.name, root=root, progress=progress)
     except DatasetNotFoundError:
         return _Entry(f"{heading}: {_lacking(about, root)}", _how_to_get(about, root))
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         again = f"{_ARCHIVES[about.name]}, with --replace"
-        facts = {"Error": str(error)} | _how_to_get(about, root) | {"Add it": again}
+        facts = {"Error": _reason(error)} | _how_to_get(about, root) | {"Add it": again}
         return _Entry(f"{heading}: DAMAGED OR INCOMPLETE", facts, damaged=True)
     return _Entry(f"{heading}: here", _loaded(about, root, data))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's message; what the system raises does not say what to do."""
+    if isinstance(error, OSError):
+        return f"It cannot be read ({error}). Check the permissions and the disk."
+    return str(error)
 
 
 def _lacking(about: About, root: Path) -> str:
@@ -163,14 +170,14 @@ def _votes(root: Path) -> _Entry:
         "Terms": "MIT licence",
         "Add it": _ARCHIVES["ferplus"],
     }
-    path = ferplus.find(root)
-    if path is None:
-        return _Entry("FER+, votes for FER2013: not here", facts)
     try:
+        path = ferplus.find(root)
+        if path is None:
+            return _Entry("FER+, votes for FER2013: not here", facts)
         check_votes(path)
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         return _Entry(
-            "FER+, votes for FER2013: DAMAGED OR INCOMPLETE", {"Error": str(error)} | facts, damaged=True
+            "FER+, votes for FER2013: DAMAGED OR INCOMPLETE", {"Error": _reason(error)} | facts, damaged=True
         )
     return _Entry(
         "FER+, votes for FER2013: here", {"In": str(path)} | facts | {"Looked in": "", "Add it": ""}

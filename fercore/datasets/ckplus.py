@@ -19,7 +19,7 @@ from pathlib import Path
 from fercore.datasets import ckplus_crop
 from fercore.datasets.about import About
 from fercore.datasets.base import FaceDataset
-from fercore.datasets.ckplus_tree import CODES, EMOTION, IMAGES, Sequence, Tree, scan
+from fercore.datasets.ckplus_tree import CODES, EMOTION, IMAGES, Sequence, Tree, check_peaks, scan
 from fercore.datasets.reading import check_size
 from fercore.datasets.trees import Found, Item, compare, passed_over, read_found, top_folder
 from fercore.emotions import Emotion
@@ -89,7 +89,8 @@ def load(
     Args:
         root: The data folder (see :func:`fercore.datasets.data_root`).
         size: Height and width that the images are resized to, 16 ... 512 pixels.
-        verify: Check sequences, subjects, and images per emotion against the official numbers.
+        verify: Check sequences, subjects, and images per emotion against the official numbers, and that each sequence
+            ends with the frame of its emotion file and has no gap among the frames that are taken from its end.
         progress: Show a progress bar.
         contempt: Take also the 18 sequences of contempt, with the label ``Emotion.CONTEMPT``.
         neutral: Take also the first frame of each sequence, with the label ``Emotion.NEUTRAL``.
@@ -195,3 +196,4 @@ def _check(top: Path, tree: Tree, found: Found, choice: _Choice) -> None:
         len({sequence.subject for sequence in labelled}),
     )
     compare(top, dict(zip(RELEASE, counted, strict=True)), RELEASE)
+    check_peaks(filter(choice.takes, tree.sequences), tree.emotions, choice.frames)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ CODES = {  # in the emotion files; 0, neutral, does not occur
     7: Emotion.SURPRISE,
 }
 _SUBJECT, _NUMBER = re.compile(r"S[0-9]{3}"), re.compile(r"[0-9]{3}")
-_FRAME = re.compile(r"(S[0-9]{3}_[0-9]{3})_[0-9]+\.png")
+_FRAME = re.compile(r"(S[0-9]{3}_[0-9]{3})_([0-9]+)\.png")
 _LABEL = re.compile(r"(S[0-9]{3}_[0-9]{3})_[0-9]+_emotion\.txt")
 
 
@@ -104,6 +105,40 @@ def scan(top: Path) -> Tree:
             found.append(Sequence(name, name[:4], label, tuple(frames)))
     _refuse_orphans(labels, found)
     return Tree(found, list(labels.values()), strays)
+
+
+def check_peaks(sequences: Iterable[Sequence], emotions: Iterable[Path], frames: int) -> None:
+    """Check that sequences end with the frame of their emotion file, and that no frame is missing before it.
+
+    Args:
+        sequences: Those to check, each with an emotion file and at least ``frames`` frames.
+        emotions: The emotion files, of other sequences too.
+        frames: How many frames at the end have to follow each other without a gap.
+
+    Raises:
+        DatasetError: If a frame is missing or too many; names it and its sequence.
+    """
+    files = {path.name[:8]: path for path in emotions}
+    for sequence in sequences:
+        last, emotion = sequence.paths[-1], files[sequence.name]
+        if last.stem != emotion.name.removesuffix("_emotion.txt"):
+            raise DatasetError(
+                f"{last} comes after the frame of {emotion.name}, which is the last one of sequence {sequence.name} in "
+                f"the release. Copy the sequence again, or pass verify=False to use it as it is."
+            )
+        _refuse_gaps(sequence.paths[-frames:])
+
+
+def _refuse_gaps(paths: tuple[Path, ...]) -> None:
+    """Refuse frames whose numbers do not follow each other."""
+    remedy = "Copy the sequence again, or pass verify=False to use it as it is."
+    for before, after in pairwise(paths):
+        here, there = (int(_FRAME.fullmatch(path.name)[2]) for path in (before, after))
+        if here == there:
+            raise DatasetError(f"{after}: frame {there} is also there as {before.name}. {remedy}")
+        if there != here + 1:
+            gap = f"frame {here + 1} is" if there == here + 2 else f"frames {here + 1} to {there - 1} are"
+            raise DatasetError(f"{before.parent}: {gap} missing before {after.name}. {remedy}")
 
 
 def _sequence_folders(top: Path, strays: list[Path]) -> Iterator[tuple[str, list[Path]]]:

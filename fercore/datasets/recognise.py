@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fercore.archive_rules import Member
+from fercore.archive_rules import Member, in_bytes
 from fercore.archives import Archive
 from fercore.datasets import ck48, ckplus_crop, ferg, ferplus, jaffe
 from fercore.datasets.ckplus_tree import EMOTION, IMAGES
@@ -14,6 +15,17 @@ from fercore.emotions import NAMES
 from fercore.errors import DatasetError
 
 _SHOWN = 6  # members that the error for an unknown archive names
+_WEB_PAGE = re.compile(rb"<(!doctype\s+html|html|head)\b", re.IGNORECASE)
+_START = 4096  # bytes of a file that is no archive
+# Bytes that an archive may declare for a dataset, several times what the official ones have.
+LIMITS = {
+    "fer2013": 10**9,
+    "ferplus": 50 * 10**6,
+    "ferg": 12 * 10**9,
+    "jaffe": 200 * 10**6,
+    "ckplus": 6 * 10**9,
+    "ck48": 200 * 10**6,
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,8 @@ def recognise(archive: Archive, nested: bool = False) -> tuple[Found, ...]:
         One dataset, or parts of one.
 
     Raises:
-        DatasetError: If it holds none of the datasets, more than one, or one twice; says what was looked for.
+        DatasetError: If it holds none of the datasets, more than one, or one twice; says what was looked for. Also if
+            it declares more bytes for one than :data:`LIMITS` allows.
     """
     parts = [part for part in PARTS if not (nested and part is NESTED)]
     found = [hit for part in parts if (hit := _find(part, archive)) is not None]
@@ -148,19 +161,68 @@ def recognise(archive: Archive, nested: bool = False) -> tuple[Found, ...]:
     if len({hit.part.dataset for hit in found}) > 1:
         titles = " and ".join(hit.part.title for hit in found)
         raise DatasetError(f"{archive.title} holds {titles}. Pack each dataset into an archive of its own.")
+    _refuse_oversize(archive, found)
     return tuple(found)
 
 
+def _refuse_oversize(archive: Archive, found: list[Found]) -> None:
+    totals: dict[str, int] = {}
+    for hit in found:
+        key = "ferplus" if hit.part is FERPLUS else hit.part.dataset
+        totals[key] = totals.get(key, 0) + sum(member.size for member in hit.places)
+        if totals[key] > LIMITS[key]:
+            raise DatasetError(
+                f"{archive.title} was refused: it declares {in_bytes(totals[key])} for {hit.part.title}, more than "
+                f"{in_bytes(LIMITS[key])}. Nothing was unpacked. The official archives are not like this: get yours "
+                "again from its owner."
+            )
+
+
 def table_name(path: Path) -> str | None:
-    """Return the name under which the loaders look for a CSV file, by its header; None where it is none of theirs."""
+    """Return the name under which the loaders look for a CSV file, by its header; None where it is none of theirs.
+
+    Args:
+        path: A file that is no archive.
+
+    Raises:
+        DatasetError: If the file is empty, a web page, in UTF-16, or a table of FER2013 that lacks a column.
+    """
     with open(path, "rb") as file:
-        header = file.readline(4096).decode("utf-8-sig", errors="replace")
-    columns = [name.strip().lower() for name in header.split(",")]
+        start = file.read(_START)
+    _refuse_foreign(path, start)
+    lines = start.decode("utf-8-sig", errors="replace").splitlines()
+    try:
+        header = next(csv.reader(lines[:1]), [])
+    except csv.Error:
+        return None
+    columns = [name.strip().lower() for name in header]
     if {"usage", "neutral", "contempt", "nf"} <= set(columns):
         return ferplus.FILE
     if {"emotion", "pixels", "usage"} <= set(columns):
         return "fer2013.csv" if columns.index("pixels") < columns.index("usage") else "icml_face_data.csv"
+    if "pixels" in columns:
+        missing = [name for name in ("emotion", "Usage") if name.lower() not in columns]
+        raise DatasetError(
+            f"{path}, line 1: no column {', '.join(missing)}. Kaggle's train.csv and test.csv lack the split or the "
+            "labels: add fer2013.csv or icml_face_data.csv, or the archive that holds one of them."
+        )
     return None
+
+
+def _refuse_foreign(path: Path, start: bytes) -> None:
+    """Say what a file is that is often saved in the place of an archive or a table, by its first bytes."""
+    again = "Download the archive again"
+    if not start:
+        raise DatasetError(f"{path} is empty: the download was cut short. {again}.")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DatasetError(
+            f"{path} is text in UTF-16, which is not read here. {again}, or save the table as UTF-8."
+        )
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and _WEB_PAGE.search(start):
+        raise DatasetError(
+            f"{path} is a web page (HTML): a login page, say, was saved instead of the archive. {again} in a browser "
+            "that is logged in."
+        )
 
 
 def looked_for() -> str:
