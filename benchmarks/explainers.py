@@ -47,7 +47,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
         return Plan(
             cells=[("small", 6, 1), ("small", 2, 2)],
             wide=[("small", 3, 1)],
-            limit={"small": 0.1},
+            limit={"small": 0.0},  # leaves out what is not required, on machines of any speed
+            required=lambda *cell: "exact" not in cell[3],
             rounds=1,
             lime_samples=20,
             accuracy=("small", 3, 1),

@@ -57,6 +57,7 @@ from fercore import datasets, experiments, leakage
 from fercore import neighbours, plots, results, training
 from fercore.datasets import splits
 
+# %%
 recipe = dict(epochs=epochs, lr=lr, min_lr=min_lr, augment=augment, seed=seed)
 setting = experiments.setting(
     dataset, model, fusion, width, 0, batch_size, **recipe
