@@ -285,6 +285,7 @@ class TestPages:
             numbers = [of_part.get(emotion, 0) for emotion in EMOTIONS]
             row = " | ".join(f"{number:,}" for number in [*numbers, sum(numbers)])
             assert f"| {part} | {row} |" in text, part
+        assert f"{max(total.values()) / sum(total.values()):.1%}".replace("%", " %") in text
 
     def test_units_are_named_as_in_the_package(self) -> None:
         table = action_units.TABLE
