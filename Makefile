@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATASET ?= faces
-EXPERIMENTS := data_card leakage accuracy emotion_maps linear
+EXPERIMENTS := data_card leakage accuracy ablation emotion_maps linear
 
-.PHONY: help book test runs bench lint figures status clean
+.PHONY: help book test runs bench lint figures pretrained status clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
 	@echo "make bench    time DnCShap beside other explainers: benchmarks/results/explainers.md and .json"
 	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
+	@echo "make pretrained  train the network that comes with the package (FER2013, an hour) and write its model card"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -49,8 +50,11 @@ lint: $(INSTALLED)
 figures: $(INSTALLED)
 	@$(BIN)/python book/figures.py
 
+pretrained: $(INSTALLED)
+	@$(BIN)/python -m fercore.pretrained.shipping
+
 status: $(INSTALLED)
 	@$(BIN)/python -m fercore status
 
 clean:
-	rm -rf _build book/runs/faces results/faces results/clips
+	rm -rf _build book/runs/faces results/*/faces results/*/clips

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fercore import checkpoints, faces, models, provenance
+from fercore import faces, load_pretrained, networks
 
 CLASSES = 7
-WEIGHTS = "results/fer2013/proposed-concatenate-w0.25-official-0.safetensors"
 
 
 @dataclass
@@ -32,19 +31,18 @@ class Network:
 
 
 def proposed(size: int, seed: int) -> Network:
-    """Return the paper's network at a quarter of its width, trained on FER2013 if the weights are there and fit."""
-    module = models.build("proposed", width=0.25, size=(size, size), seed=seed)
-    path = provenance.project_root() / WEIGHTS
-    about = "random weights"
-    if size == 48 and path.exists():
-        checkpoints.restore(path, module, checkpoints.read(path)[0])
-        about = "trained on FER2013"
+    """Return the paper's network at a quarter of its width: the one that comes with the package at 48 pixels."""
+    if size == 48:
+        module, about = load_pretrained(), "trained on FER2013"
+    else:
+        module = networks.build("proposed", width=0.25, size=(size, size), seed=seed)
+        about = "random weights"
     return Network("proposed", size, module.eval(), f"proposed network (width 0.25, {about}), {size} px")
 
 
 def paper(size: int, seed: int) -> Network:
     """Return the paper's network at its full width, with random weights."""
-    module = models.build("proposed", size=(size, size), seed=seed)
+    module = networks.build("proposed", size=(size, size), seed=seed)
     return Network(
         "paper", size, module.eval(), f"proposed network (the paper's width, random weights), {size} px"
     )

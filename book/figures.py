@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from fercore import datasets, experiments, faces, models, plots, training
+from fercore import datasets, evaluation, experiments, faces, models, plots
 from fercore.datasets import splits
 from fercore.emotions import COLORS, EMOTIONS, NAMES
 from fercore.files import atomic_path
@@ -64,10 +64,10 @@ def example_maps() -> plt.Figure:
     """Six faces of unseen characters and their DnCShap maps under the network of the accuracy page."""
     data = datasets.load("faces")
     parts = splits.split(data)
-    setting = experiments.setting("faces", "proposed", "concatenate", 0.25, 0, batch_size=0, epochs=20)
+    setting = experiments.setting("faces", width=0.25, epochs=20)
     network = experiments.trained(setting, data, parts, "cpu").model
     test = data.subset(parts.test)
-    hits = training.predict(network, test.images).argmax(dim=1).numpy() == test.labels
+    hits = evaluation.predict(network, test.images).argmax(dim=1).numpy() == test.labels
     people = np.unique(test.subjects)
     shown = [
         np.flatnonzero(hits & (test.labels == emotion) & (test.subjects == people[n % len(people)]))[0]

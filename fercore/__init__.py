@@ -1,7 +1,8 @@
 """Companion code to "Towards Interpretable Facial Emotion Recognition" (Malik, Kumar & Raman, ICVGIP 2021).
 
-``from fercore import DnCShap`` explains any PyTorch image model; ``fercore.load("fer2013")`` loads a dataset. The parts
-are imported when first used, so ``import fercore`` itself needs torch, torchvision, NumPy and Pillow only.
+``from fercore import DnCShap`` explains any PyTorch image model; ``fercore.load("fer2013")`` loads a dataset;
+``fercore.load_pretrained()`` is a small classifier of FER2013 that comes with the package. The parts are imported when
+first used, so ``import fercore`` itself needs torch, torchvision, NumPy and Pillow only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fercore.datasets import FaceDataset, load
     from fercore.emotions import EMOTIONS, Emotion
     from fercore.models import ProposedNet
+    from fercore.pretrained import load_pretrained
     from fercore.shapley import (
         Background,
         Blur,
@@ -39,6 +41,7 @@ __all__ = [
     "ProposedNet",
     "ReleasedDnCShap",
     "load",
+    "load_pretrained",
 ]
 
 _HOMES = {
@@ -54,6 +57,7 @@ _HOMES = {
     "ProposedNet": "fercore.models",
     "ReleasedDnCShap": "fercore.shapley",
     "load": "fercore.datasets",
+    "load_pretrained": "fercore.pretrained",
 }
 
 

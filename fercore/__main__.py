@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    paths = sorted((provenance.project_root() / "results").glob("*/[!.]*.json"))
+    paths = results.paths()
     worst = 0
     for path in paths:
         try:
@@ -100,8 +100,8 @@ def _status(options: argparse.Namespace) -> int:
         reasons = results.stale(record)
         worst = max(worst, int(bool(reasons)))
         print(f"{results.place(path)}: {'fresh' if not reasons else 'STALE: ' + '; '.join(reasons)}")
-        if reasons:
-            print(f"    run again: {runner.command(record['experiment'], record['dataset'])}")
+        if reasons and (page := runner.page_of(path)):
+            print(f"    run again: {runner.command(page)}")
     if not paths:
         print("No records yet: run `make book`.")
     return worst

@@ -39,19 +39,29 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_training(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    about: dict[str, Any],
+    averaged: nn.Module | None = None,
 ) -> None:
-    """Write weights and optimiser state in one file, so that both are always of the same epoch."""
+    """Write weights, optimiser state and averaged weights in one file, so that all are always of the same epoch."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    if averaged is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in averaged.state_dict().items()}
     save(path, tensors, about)
 
 
 def load_training(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, key: str
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    key: str,
+    averaged: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """Restore weights and optimiser state in place and return the description they were saved with.
+    """Restore weights, optimiser state and averaged weights in place; return the description they were saved with.
 
     Raises:
         CheckpointError: If the file is damaged or belongs to another training run.
@@ -61,7 +71,11 @@ def load_training(
         raise CheckpointError(
             f"{path} belongs to a training run with other settings, data or code. Delete it or choose another folder."
         )
-    restore(path, model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    for prefix, network in (("model.", model), ("average.", averaged)):
+        if network is not None:
+            restore(
+                path, network, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            )
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,4 +1,4 @@
-"""One trained network per setting: trained once, found again by what it depends on."""
+"""One network per setting and what it answers: trained once, found again by what it depends on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fercore import checkpoints, models, paper, provenance, training
+from fercore import (
+    augmentation,
+    backbones,
+    checkpoints,
+    compute,
+    evaluation,
+    networks,
+    paper,
+    provenance,
+    recipes,
+    throughput,
+    training,
+)
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
 from fercore.errors import CheckpointError
+from fercore.models import Fusion
+from fercore.pretrained import DATASET as SHIPPED_FOR
+from fercore.pretrained import WEIGHTS as SHIPPED
 from fercore.provenance import code_digest, hardware, project_root
 
 
@@ -23,61 +39,90 @@ class Setting:
     """Which network is trained how, on which part of which dataset.
 
     Attributes:
-        model: Name of the network in :data:`fercore.models.MODELS`.
-        fusion: ``"concatenate"`` (the paper's text) or ``"add"`` (its released code).
+        model: One of :data:`fercore.networks.MODELS`.
+        fusion: ``"concatenate"`` (the paper's text) or ``"add"`` (its released code); of the proposed network and the
+            baseline only.
         width: Multiplier of all channels and hidden units.
         fold: Fold of the protocol.
+        pretrained: Whether VGG-16 and ResNet-50 start from ImageNet weights.
         recipe: The hyper-parameters of training.
     """
 
     model: str = "proposed"
-    fusion: models.Fusion = "concatenate"
+    fusion: Fusion = "concatenate"
     width: float = 1.0
     fold: int = 0
-    recipe: training.Recipe = field(default_factory=training.Recipe)
+    pretrained: bool = False
+    recipe: recipes.Recipe = field(default_factory=recipes.Recipe)
 
     def parameters(self) -> dict[str, Any]:
         """Return all fields in one flat dict, as a record keeps them."""
         fields = asdict(self)
         recipe = fields.pop("recipe")
-        return {**fields, **recipe}
+        return {**fields, "recipe": recipe.pop("name"), **recipe}
 
     def name(self, split: Split) -> str:
-        """Return a readable name, e.g. ``"proposed-concatenate-w0.25-official-0"``."""
-        return f"{self.model}-{self.fusion}-w{self.width:g}-{split.protocol}-{self.fold}"
+        """Return a readable name, e.g. ``"proposed-concatenate-w0.25-paper-official-0"``."""
+        fusion = f"-{self.fusion}" if networks.has_fusion(self.model) else ""
+        recipe = self.recipe.name.replace(" ", "_")
+        return f"{self.model}{fusion}-w{self.width:g}-{recipe}-{split.protocol}-{self.fold}"
 
 
 def setting(
-    dataset: str, model: str, fusion: models.Fusion, width: float, fold: int, batch_size: int, **recipe: Any
+    dataset: str,
+    model: str = "",
+    fusion: Fusion = "concatenate",
+    width: float = 1.0,
+    fold: int = 0,
+    recipe: str = "paper",
+    batch_size: int = 0,
+    pretrained: bool = False,
+    **changes: Any,
 ) -> Setting:
     """Build a setting from a notebook's parameters.
 
     Args:
-        dataset: Name of the dataset; decides the batch size if ``batch_size`` is 0.
-        model: As in :class:`Setting`.
+        dataset: Name of the dataset; the paper's batch size depends on it.
+        model: As in :class:`Setting`; ``""`` takes the network that comes with the package on FER2013 and ignores the
+            other arguments, and the proposed network elsewhere.
         fusion: As in :class:`Setting`.
         width: As in :class:`Setting`.
         fold: As in :class:`Setting`.
-        batch_size: Images per step; 0 takes the paper's (Section 4.1).
-        **recipe: The other fields of :class:`fercore.training.Recipe`.
+        recipe: Name of the recipe, see :data:`fercore.recipes.RECIPES`.
+        batch_size: Images per step; 0 takes the recipe's (the paper's: 32 for FER2013, 16 elsewhere).
+        pretrained: Ask for ImageNet weights; where there are none, or they cannot be had, a line says so and the
+            setting has False.
+        **changes: Other fields of :class:`fercore.recipes.Recipe` that differ from the recipe's.
 
     Raises:
+        UnknownNameError: If there is no such recipe.
         ValueError: If a value is of the wrong kind or out of range; names it.
     """
-    whole = {
-        "fold": fold,
-        "batch_size": batch_size,
-        **{n: recipe[n] for n in ("epochs", "seed") if n in recipe},
-    }
+    if model == "" and dataset == SHIPPED_FOR:
+        return shipped()
+    model = model or "proposed"
+    whole = {"fold": fold, "batch_size": batch_size}
+    whole |= {n: changes[n] for n in ("epochs", "seed", "patience", "warmup") if n in changes}
     for name, value in whole.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"{name}={value!r} must be a whole number, not negative.")
-    numbers = {"width": width, **{n: recipe[n] for n in ("lr", "min_lr", "factor") if n in recipe}}
+    numbers = {"width": width, **{n: changes[n] for n in ("lr", "min_lr", "factor") if n in changes}}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ValueError(f"{name}={value!r} must be a number above zero.")
-    batch_size = batch_size or paper.batch_size(dataset)
-    return Setting(model, fusion, width, fold, training.Recipe(batch_size=batch_size, **recipe))
+    if batch_size:
+        changes["batch_size"] = batch_size
+    elif recipe == "paper":
+        changes["batch_size"] = paper.batch_size(dataset)
+    chosen = recipes.recipe(recipe, **changes)
+    pretrained = bool(pretrained) and backbones.imagenet_weights(model, width, chosen.batch_norm) is not None
+    return Setting(model, fusion, width, fold, pretrained, chosen)
+
+
+def shipped() -> Setting:
+    """Return the setting of the network that comes with the package, see :mod:`fercore.pretrained`."""
+    said = checkpoints.read(SHIPPED)[1]["setting"]
+    return Setting(**{**said, "recipe": recipes.Recipe(**said["recipe"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,28 +133,81 @@ class Trained:
         model: The network in evaluation mode, with the weights of the best validation epoch rounded to half precision
             (what the weights file holds), computing in float32.
         history: One dict per epoch, see :func:`fercore.training.fit`.
-        key: What the weights depend on, as a SHA-256: setting, data, split and the code of models and training.
+        key: What the weights depend on, as a SHA-256: setting, data, split and the code of networks and training.
         weights: The weights file (half precision, safetensors).
         hardware: The machine that trained it.
+        ceiling: Floating-point operations per second that its matrix products reach, in the precision of the recipe.
     """
 
     model: nn.Module
-    history: list[dict[str, float]]
+    history: training.History
     key: str
     weights: Path
     hardware: str
+    ceiling: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a trained network answers: all that its numbers need, in a fifth of a megabyte.
+
+    Attributes:
+        logits: (images, 7) float32 logits, rounded to half precision, of ``"validation"`` and ``"test"``, and of
+            ``"validation mirrored"`` and ``"test mirrored"``, averaged with those of the mirror images.
+        mirror: Whether the recipe asks for mirrored answers.
+        history: As in :class:`Trained`.
+        key: As in :class:`Trained`.
+        hardware: As in :class:`Trained`.
+        ceiling: As in :class:`Trained`.
+    """
+
+    logits: dict[str, Tensor]
+    mirror: bool
+    history: training.History
+    key: str
+    hardware: str
+    ceiling: float
+
+    def predicted(self, part: str, mirror: bool | None = None) -> np.ndarray:
+        """Return the predicted classes of a part.
+
+        Args:
+            part: ``"validation"`` or ``"test"``.
+            mirror: Whether to average over mirror images; by default as the recipe says.
+
+        Returns:
+            (images,) int64.
+        """
+        mirror = self.mirror if mirror is None else mirror
+        return self.logits[f"{part} mirrored" if mirror else part].argmax(dim=1).numpy()
 
 
 def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
     """Return the SHA-256 of everything that decides the weights, blind to comments and to other modules."""
+    code = [networks.source(setting.model), *(Path(m.__file__) for m in (augmentation, training))]
     parts = {
         "setting": asdict(setting),
         "size": list(dataset.images.shape[1:3]),
         "data": dataset.checksum,
         "split": split.checksum(),
-        "code": code_digest(Path(models.__file__), Path(training.__file__)),
+        "code": code_digest(*code),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
+    """Build the network of a setting with its first weights.
+
+    Args:
+        setting: Which network.
+        size: Height and width of the images.
+    """
+    recipe, first = setting.recipe, None
+    if setting.pretrained:
+        first = backbones.imagenet_weights(setting.model, setting.width, recipe.batch_norm)
+    return networks.build(
+        setting.model, setting.fusion, setting.width, size, recipe.seed, recipe.batch_norm, first
+    )
 
 
 def trained(
@@ -119,11 +217,13 @@ def trained(
     device: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
+    compiled: bool = False,
 ) -> Trained:
     """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
 
-    Weights are looked for in ``results/<dataset>/<name>.safetensors`` (published) and under ``runs/results/``. New ones
-    go to :func:`fercore.provenance.output_folder`, the checkpoints of training to ``runs/<dataset>/<name>-<key>/``.
+    Weights lie in ``runs/weights/<dataset>/<name>.safetensors``, the checkpoints of training in
+    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too, by
+    its setting, data and split.
 
     Args:
         setting: Network and recipe.
@@ -132,6 +232,7 @@ def trained(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         folder: The project folder by default.
         progress: Show progress bars.
+        compiled: As in :func:`fercore.training.fit`.
 
     Returns:
         The network and its history.
@@ -140,25 +241,59 @@ def trained(
         CheckpointError: If a checkpoint is damaged; says which file to delete.
     """
     root = project_root() if folder is None else Path(folder)
-    key, name = training_key(setting, dataset, split), setting.name(split)
-    place = f"{dataset.name}/{name}.safetensors"
+    key = training_key(setting, dataset, split)
+    weights = root / "runs" / "weights" / dataset.name / f"{setting.name(split)}.safetensors"
+    chosen = compute.choose_device(device)
+    model = build(setting, dataset.images.shape[1:3]).to(chosen)
+    found = _find([weights], key)
+    if found is None and _is_shipped(setting, dataset, split):
+        weights, found = SHIPPED, checkpoints.read(SHIPPED)
+    if found is None:
+        history = _train(model, dataset, split, setting, root, key, progress, compiled)
+        half = {n: t.half() if t.is_floating_point() else t for n, t in model.state_dict().items()}
+        speed = throughput.ceiling(chosen, setting.recipe.precision)
+        about = {"key": key, "history": history, "hardware": hardware(chosen), "ceiling": speed}
+        checkpoints.save(weights, half, about)
+        found = half, about
+    tensors, about = found
+    checkpoints.restore(weights, model, tensors)
+    return Trained(model.eval(), about["history"], about["key"], weights, about["hardware"], about["ceiling"])
+
+
+def outcome(
+    setting: Setting,
+    dataset: FaceDataset,
+    split: Split,
+    device: str = "auto",
+    folder: str | Path | None = None,
+    progress: bool = True,
+    compiled: bool = False,
+) -> Outcome:
+    """Return what the network of a setting answers: from its outcome file if it is still the same, else trained.
+
+    Outcomes are looked for in ``results/outcomes/<dataset>/<name>.safetensors`` (published) and under
+    ``runs/results/``. New ones go to :func:`fercore.provenance.output_folder`. So the pages of a network that took
+    hours need no weights. Arguments and errors are those of :func:`trained`.
+    """
+    root = project_root() if folder is None else Path(folder)
+    key = training_key(setting, dataset, split)
+    place = Path("outcomes", dataset.name, f"{setting.name(split)}.safetensors")
     published, private = root / "results" / place, root / "runs" / "results" / place
-    weights = provenance.output_folder(root) / place
-    chosen = training.choose_device(device)
-    size = dataset.images.shape[1:3]
-    model = models.build(setting.model, setting.fusion, setting.width, size, setting.recipe.seed).to(chosen)
+    wanted = provenance.output_folder(root) / place
     found = _find([published, private], key)
     if found is None:
-        history = _train(model, dataset, split, setting, root, key, progress)
-        half = {name: tensor.half() for name, tensor in model.state_dict().items()}
-        about = {"key": key, "history": history, "hardware": hardware(chosen)}
-        checkpoints.save(weights, half, about)
-        found = weights, half, about
-    elif found[0] == private and weights == published:
-        checkpoints.save(weights, *found[1:])
-    path, tensors, about = found
-    checkpoints.restore(path, model, tensors)
-    return Trained(model.eval(), about["history"], key, path, about["hardware"])
+        network = trained(setting, dataset, split, device, root, progress, compiled)
+        answers = {}
+        for name, part in (("validation", split.validation), ("test", split.test)):
+            for also, mirror in ((name, False), (f"{name} mirrored", True)):
+                answers[also] = evaluation.predict(network.model, dataset.images[part], mirror=mirror).half()
+        about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
+        found = answers, about
+    tensors, about = found
+    if not wanted.exists() or checkpoints.read(wanted)[1].get("key") != key:
+        checkpoints.save(wanted, tensors, about)
+    logits = {name: tensor.float() for name, tensor in tensors.items()}
+    return Outcome(logits, setting.recipe.mirror, **about)
 
 
 def _train(
@@ -169,24 +304,33 @@ def _train(
     root: Path,
     key: str,
     progress: bool,
-) -> list[dict[str, float]]:
+    compiled: bool,
+) -> training.History:
     """Train the network, or go on with its training, and return the history."""
     run = root / "runs" / dataset.name / f"{setting.name(split)}-{key[:12]}"
     _check_run(run, key)
     train, validation = dataset.subset(split.train), dataset.subset(split.validation)
-    history = training.fit(model, train, validation, setting.recipe, run, key, progress)
+    history = training.fit(model, train, validation, setting.recipe, run, key, progress, compiled)
     _check_run(run, key)
     return history
 
 
-def _find(places: list[Path], key: str) -> tuple[Path, dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Read the first weights file that is there and of this key."""
-    for weights in filter(Path.exists, places):
-        tensors, about = checkpoints.read(weights)
+def _find(places: list[Path], key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Read the first file that is there and of this key."""
+    for path in filter(Path.exists, places):
+        tensors, about = checkpoints.read(path)
         if about.get("key") == key:
-            return weights, tensors, about
-        print(f"{weights.name} belongs to other settings, data or code: not used.")
+            return tensors, about
+        print(f"{path.name} belongs to other settings, data or code: not used.")
     return None
+
+
+def _is_shipped(setting: Setting, dataset: FaceDataset, split: Split) -> bool:
+    """Whether the network that comes with the package was trained by this setting, on these images."""
+    if dataset.name != SHIPPED_FOR or not SHIPPED.exists() or setting != shipped():
+        return False
+    said = checkpoints.read(SHIPPED)[1]
+    return (said["data"], said["split"]) == (dataset.checksum, split.checksum())
 
 
 def _check_run(run: Path, key: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fercore import experiments, training
+from fercore import experiments
 from fercore.datasets import splits
 from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.datasets.splits import Split
@@ -112,9 +112,7 @@ def network_hits(
     setting: experiments.Setting, data: FaceDataset, parts: Split, device: str = "auto"
 ) -> np.ndarray:
     """Train a network, or find it trained, and say which test images it classifies correctly: (k,) bool."""
-    model = experiments.trained(setting, data, parts, device).model
-    test = data.subset(parts.test)
-    return training.predict(model, test.images).numpy().argmax(axis=1) == test.labels
+    return experiments.outcome(setting, data, parts, device).predicted("test") == data.labels[parts.test]
 
 
 def official_hits(data: FaceDataset, progress: bool = True) -> np.ndarray:

@@ -1,19 +1,17 @@
-"""The paper's network (Section 3.2, Figure 2): a VGG-16 trunk whose every block also feeds the classifier directly."""
+"""The paper's networks (Section 3.2, Figure 2; Section 4.2): a VGG-16 trunk whose blocks also feed the classifier."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fercore.emotions import EMOTIONS
-from fercore.errors import UnknownNameError
 
 Fusion = Literal["concatenate", "add"]
 TRUNK = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # VGG-16's convolutions
-HIDDEN = 2048
 
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -31,8 +29,9 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     return tensor.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+def _convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]:
+    layer = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not batch_norm)
+    return [layer, *([nn.BatchNorm2d(outputs)] if batch_norm else []), nn.ReLU(inplace=True)]
 
 
 class ProposedNet(nn.Module):
@@ -49,10 +48,14 @@ class ProposedNet(nn.Module):
         size: Height and width of the images in pixels, at least 32.
         classes: Number of classes.
         generator: Source of the initial weights; the global generator if None.
+        batch_norm: Put batch normalisation (Ioffe & Szegedy 2015) behind every convolution; the paper has none.
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    LEVELS: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)  # the blocks that a branch follows
+    HIDDEN: ClassVar[int] = 2048  # units of the two hidden layers
 
     def __init__(
         self,
@@ -61,31 +64,30 @@ class ProposedNet(nn.Module):
         size: tuple[int, int] = (48, 48),
         classes: int = len(EMOTIONS),
         generator: torch.Generator | None = None,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         if fusion not in get_args(Fusion):
             raise ValueError(f"fusion={fusion!r}: choose one of {', '.join(get_args(Fusion))}.")
-        if not 0 < width <= 4:
-            raise ValueError(f"width={width} must lie in (0, 4].")
-        if min(size) < 32:
-            raise ValueError(f"size={size}: five max-pools need images of at least 32 x 32 pixels.")
-        self.fusion, self.width, self.size = fusion, width, tuple(size)
-        channels = [[_scaled(count, width) for count in block] for block in TRUNK]
+        check_size(width, size)
+        self.fusion, self.width, self.size, self.batch_norm = fusion, width, tuple(size), batch_norm
+        channels = [[scaled(count, width) for count in block] for block in TRUNK]
         last = channels[-1][-1]
         self.blocks, self.branches = nn.ModuleList(), nn.ModuleList()
         inputs = 3
         for level, block in enumerate(channels, start=1):
             layers: list[nn.Module] = []
             for outputs in block:
-                layers += _convolution(inputs, outputs)
+                layers += _convolution(inputs, outputs, batch_norm)
                 inputs = outputs
             self.blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
-            if level < len(channels):
+            if level in self.LEVELS:
                 pools: list[nn.Module] = [nn.MaxPool2d(2) for _ in range(4 - level)]
-                self.branches.append(nn.Sequential(*pools, *_convolution(inputs, last), nn.MaxPool2d(2)))
+                branch = _convolution(inputs, last, batch_norm)
+                self.branches.append(nn.Sequential(*pools, *branch, nn.MaxPool2d(2)))
         maps = 1 if fusion == "add" else 1 + len(self.branches)
         features = maps * last * (size[0] // 32) * (size[1] // 32)
-        hidden = _scaled(HIDDEN, width)
+        hidden = scaled(self.HIDDEN, width)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             *(nn.Linear(features, hidden), nn.ReLU(inplace=True)),
@@ -103,17 +105,41 @@ class ProposedNet(nn.Module):
         Returns:
             (N, classes) logits.
         """
-        maps = []
-        for level, block in enumerate(self.blocks):
+        branches, maps = iter(self.branches), []
+        for level, block in enumerate(self.blocks, start=1):
             images = block(images)
-            if level < len(self.branches):
-                maps.append(self.branches[level](images))
+            if level in self.LEVELS:
+                maps.append(next(branches)(images))
         maps.append(images)
         fused = torch.cat(maps, dim=1) if self.fusion == "concatenate" else torch.stack(maps).sum(dim=0)
         return self.classifier(fused)
 
 
-def _scaled(count: int, width: float) -> int:
+class BaselineNet(ProposedNet):
+    """The paper's baseline (Section 4.2): residual branches "integrated with the last two blocks", two layers of 4,096.
+
+    The paper does not draw it. The last two blocks that a branch can follow are B3 and B4, so these feed R3 and R4; all
+    else is as in :class:`ProposedNet`, whose arguments it takes.
+    """
+
+    LEVELS = (3, 4)
+    HIDDEN = 4096
+
+
+def check_size(width: float, size: tuple[int, int]) -> None:
+    """Refuse a width or an image size that no network of this module can be built for.
+
+    Raises:
+        ValueError: If the width lies outside (0, 4], or a side of the images is below 32 pixels.
+    """
+    if not 0 < width <= 4:
+        raise ValueError(f"width={width} must lie in (0, 4].")
+    if min(size) < 32:
+        raise ValueError(f"size={size}: five max-pools need images of at least 32 x 32 pixels.")
+
+
+def scaled(count: int, width: float) -> int:
+    """Return a number of channels or units times the width, at least 4."""
     return max(4, round(count * width))
 
 
@@ -125,32 +151,5 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
-
-
-MODELS = {"proposed": ProposedNet}
-
-
-def build(
-    name: str,
-    fusion: Fusion = "concatenate",
-    width: float = 1.0,
-    size: tuple[int, int] = (48, 48),
-    seed: int = 0,
-) -> nn.Module:
-    """Build a network by name with seeded initial weights, channels-last in memory.
-
-    Raises:
-        UnknownNameError: If there is no such network; lists those that there are.
-        ValueError: If an argument is out of range.
-    """
-    if name not in MODELS:
-        raise UnknownNameError(f"There is no model {name!r}; choose one of {', '.join(sorted(MODELS))}.")
-    generator = torch.Generator().manual_seed(seed)
-    model = MODELS[name](fusion=fusion, width=width, size=size, generator=generator)
-    return model.to(memory_format=torch.channels_last)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

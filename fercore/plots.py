@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -261,3 +261,67 @@ def _plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
     axis.set_major_locator(FixedLocator(sorted(ticks)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def validation_curves(histories: Mapping[str, Sequence[dict[str, float]]]) -> Figure:
+    """Draw the validation accuracy by epoch, one line per name; a dot marks the chosen epoch."""
+    figure, axes = _new(height=3.6)
+    dashes = itertools.cycle(("-", "--", ":", "-."))
+    colors = itertools.cycle(_LINES[1:])
+    for (name, history), line, color in zip(histories.items(), dashes, colors, strict=False):
+        epochs = [row["epoch"] for row in history]
+        values = [row["validation_accuracy"] for row in history]
+        axes.plot(epochs, values, line, color=color, label=name, linewidth=1.4)
+        best = int(np.argmax(values))
+        axes.plot(epochs[best], values[best], "o", color=color, markersize=4)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    figure.legend(loc="outside right upper", frameon=False)
+    return _done(figure)
+
+
+def confusions(matrices: Mapping[str, Sequence[Sequence[int]]], columns: int = 3) -> Figure:
+    """Draw confusion matrices side by side: the share of each true emotion's images, in per cent."""
+    rows = -(-len(matrices) // columns)
+    figure, grid = _new(rows, columns, width=2.9 * columns, height=3.0 * rows, squeeze=False)
+    short = [name[:3] for name in NAMES]
+    for axes in grid.flat[len(matrices) :]:
+        axes.set_axis_off()
+    for axes, (name, matrix) in zip(grid.flat, matrices.items(), strict=False):
+        counts = np.asarray(matrix)
+        share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        sns.heatmap(
+            share,
+            annot=True,
+            fmt=".0f",
+            annot_kws={"size": 6},
+            cmap="Blues",
+            vmin=0,
+            vmax=100,
+            square=True,
+            cbar=False,
+            xticklabels=short,
+            yticklabels=short,
+            ax=axes,
+        )
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.supxlabel("predicted", fontsize=9)
+    figure.supylabel("true", fontsize=9)
+    return _done(figure)
+
+
+def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
+    """Draw accuracies with their standard errors, one row per variant; a line marks the reference.
+
+    Args:
+        table: Columns ``accuracy`` and ``error``; NaN rows are left out.
+        reference: Name of the row that the others are compared with.
+    """
+    shown = table.dropna(subset=["accuracy"])
+    figure, axes = _new(height=0.6 + 0.3 * len(shown))
+    places = np.arange(len(shown))[::-1]
+    axes.errorbar(shown["accuracy"], places, xerr=shown["error"], fmt="o", color="#0072B2", capsize=2)
+    axes.axvline(shown.loc[reference, "accuracy"], color="grey", linewidth=1, linestyle=":")
+    axes.set(yticks=places, yticklabels=shown.index, xlabel="accuracy (bars: one standard error)")
+    axes.grid(axis="y", visible=False)
+    return _done(figure)

@@ -45,7 +45,7 @@ class Run:
         folder: str | Path | None = None,
         **training: Any,
     ) -> Path:
-        """Write the record to ``<dataset>/<experiment>-<name>.json`` in the output folder.
+        """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder.
 
         Args:
             name: What tells this run from others of the experiment.
@@ -60,7 +60,7 @@ class Run:
             The path of the record.
         """
         folder = provenance.output_folder() if folder is None else Path(folder)
-        path = folder / self.dataset / f"{self.experiment}-{name}.json"
+        path = folder / self.experiment / self.dataset / f"{name}.json"
         record = {
             "schema": SCHEMA,
             "experiment": self.experiment,
@@ -93,6 +93,12 @@ def notebook_digest(experiment: str) -> str:
     """Return the SHA-256 of an experiment's text notebook, ``""`` where it does not lie in the project."""
     path = provenance.project_root() / "notebooks" / f"{experiment}.py"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def paths(root: Path | None = None) -> list[Path]:
+    """Return all published records, sorted: ``results/<experiment>/<dataset>/<name>.json``."""
+    root = provenance.project_root() if root is None else root
+    return sorted((root / "results").glob("*/*/[!.]*.json"))
 
 
 def read(path: str | Path) -> dict[str, Any]:

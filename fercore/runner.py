@@ -19,6 +19,7 @@ from fercore.datasets import title
 from fercore.errors import FercoreError, UnknownNameError
 from fercore.files import atomic_path, digest
 
+_IDENTITY = ("model", "fusion", "recipe", "protocol", "fold")
 _TIMINGS = ("execution", "papermill", "collapsed", "jupyter")
 
 
@@ -27,9 +28,14 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (provenance.project_root() / "notebooks").glob("*.py"))
 
 
-def page_path(experiment: str, dataset: str) -> Path:
-    """Return where the executed page of a run lies."""
-    return provenance.project_root() / "book" / "runs" / dataset / f"{experiment}.ipynb"
+def page_path(experiment: str, dataset: str, parameters: dict[str, Any] | None = None) -> Path:
+    """Return where the executed page of a run lies.
+
+    Its name repeats the parameters that tell one run of an experiment from another, where they are given: model,
+    fusion, recipe, protocol and fold, e.g. ``accuracy-vgg16-strong.ipynb``.
+    """
+    given = [str(parameters[name]) for name in _IDENTITY if name in parameters] if parameters else []
+    return provenance.project_root() / "book" / "runs" / dataset / f"{'-'.join([experiment, *given])}.ipynb"
 
 
 def run(
@@ -53,9 +59,9 @@ def run(
     title(dataset)
     if experiment not in experiments():
         raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
-    page = page_path(experiment, dataset)
-    source = provenance.project_root() / "notebooks" / f"{experiment}.py"
     asked = {**(parameters or {}), "dataset": dataset}
+    page = page_path(experiment, dataset, asked)
+    source = provenance.project_root() / "notebooks" / f"{experiment}.py"
     if not force and _is_fresh(page, asked):
         return page, False
     _publish(_execute(source, asked), experiment, asked, page)
@@ -82,11 +88,21 @@ def _about(page: Path) -> dict[str, Any]:
         return {}
 
 
-def command(experiment: str, dataset: str) -> str:
+def command(page: Path) -> str:
     """Return the command line that makes a page again with the parameters it was made with."""
-    asked = _about(page_path(experiment, dataset)).get("asked", {})
-    given = [f"-p {name}={value}" for name, value in sorted(asked.items()) if name != "dataset"]
-    return " ".join([f"python -m fercore run {experiment} --dataset {dataset}", *given])
+    about = _about(page)
+    given = [f"-p {name}={value}" for name, value in sorted(about["asked"].items()) if name != "dataset"]
+    return " ".join([f"python -m fercore run {about['experiment']} --dataset {about['dataset']}", *given])
+
+
+def pages() -> list[Path]:
+    """Return all executed pages of the book, sorted."""
+    return sorted((provenance.project_root() / "book" / "runs").glob("*/[!.]*.ipynb"))
+
+
+def page_of(record: Path) -> Path | None:
+    """Return the page that a record belongs to, None if there is none."""
+    return next((page for page in pages() if _about(page).get("record") == results.place(record)), None)
 
 
 def _execute(source: Path, asked: dict[str, Any]) -> Any:
@@ -103,8 +119,9 @@ def _execute(source: Path, asked: dict[str, Any]) -> Any:
             f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
     root, dataset = provenance.project_root(), asked["dataset"]
-    _name_figures(notebook, dataset)
-    failed = root / "runs" / dataset / f"{source.stem}.failed.ipynb"
+    page = page_path(source.stem, dataset, asked)
+    _name_figures(notebook, page.stem.removeprefix(source.stem), dataset)
+    failed = root / "runs" / dataset / f"{page.stem}.failed.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         ready, output = Path(folder, f"{source.stem}.ipynb"), Path(folder, "executed.ipynb")
@@ -165,16 +182,17 @@ def _last_line(error: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", f"{name}: {value}")
 
 
-def _name_figures(notebook: Any, dataset: str) -> None:
-    """Give every figure the dataset's name, in place, so that two pages of one notebook do not share labels."""
+def _name_figures(notebook: Any, variant: str, dataset: str) -> None:
+    """Give every figure the run's name, in place, so that two pages of one notebook do not share labels."""
+    suffix = f"{variant.replace('.', '_')}-{dataset}"
     figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
     names = [figure["name"] for figure in figures if "name" in figure]
     for figure in figures:
         if "name" in figure:
-            figure["name"] = f"{figure['name']}-{dataset}"
+            figure["name"] += suffix
     for cell in notebook.cells:
         for name in names if cell.cell_type == "markdown" else []:
-            cell.source = cell.source.replace(f"`{name}`", f"`{name}-{dataset}`")
+            cell.source = cell.source.replace(f"`{name}`", f"`{name}{suffix}`")
 
 
 def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) -> None:
@@ -186,7 +204,8 @@ def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) 
     for number, cell in enumerate(notebook.cells):
         _tidy(cell, number)
     first = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
-    first.source = re.sub(r"\A# (.*)", rf"# \1: {title(asked['dataset'])}", first.source)
+    variant = "".join(f", {asked[name]}" for name in _IDENTITY if name in asked)
+    first.source = re.sub(r"\A# (.*)", rf"# \1{variant}: {title(asked['dataset'])}", first.source)
     shown = (
         "commit",
         "started",

@@ -23,17 +23,18 @@
 # algorithm as printed, its released code, and the linear and the exact version used here.
 
 # %% tags=["parameters"]
-dataset = "faces"  # "faces" (rendered, always there) or "fer2013"
-model = "proposed"
+dataset = "faces"  # or "fer2013", "ferg", "jaffe", "ckplus"
+model = ""  # "": on FER2013 the network that comes with fercore
 fusion = "concatenate"
-protocol = ""  # "official", "subject" or "paper"; "" takes the dataset's own
+recipe = "paper"  # or "strong"
+protocol = ""  # as splits.PROTOCOLS; "" takes the dataset's own
 fold = 0
 width = 0.25
 epochs = 20
-batch_size = 0  # 0 takes the paper's: 32 for FER2013, 16 elsewhere
-lr = 8e-4
-min_lr = 8e-5
-augment = "flip"
+batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
+precision = "float32"  # or "tf32", "bfloat16"
+changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
 examples = 3  # faces per emotion
@@ -47,15 +48,15 @@ import numpy as np
 import pandas as pd
 import shap
 
-from fercore import datasets, emotions, experiments, maps, models
-from fercore import plots, results, training
+from fercore import datasets, emotions, evaluation, experiments, maps
+from fercore import models, plots, results
 from fercore.datasets import splits
 from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap, build_tree
 
 # %%
-recipe = dict(epochs=epochs, lr=lr, min_lr=min_lr, augment=augment, seed=seed)
+chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
 setting = experiments.setting(
-    dataset, model, fusion, width, fold, batch_size, **recipe
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
 )
 own = {"examples": examples, "depth": depth, "contexts": contexts}
 own |= {"mean_of": mean_of, "mean_contexts": mean_contexts, "protocol": protocol}
@@ -76,7 +77,7 @@ parts = splits.split(data, protocol or None, fold, seed)
 tree = build_tree(*data.images.shape[1:3], depth)
 trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-given = training.predict(trained.model, test.images).softmax(dim=1).numpy()
+given = evaluation.predict(trained.model, test.images).softmax(dim=1).numpy()
 correct = given.argmax(axis=1) == test.labels
 eligible = correct & ~splits.duplicates(data, parts)
 shares = {e.title: correct[test.labels == e] for e in test.emotions}

@@ -31,14 +31,15 @@
 
 # %% tags=["parameters"]
 dataset = "faces"  # or another that is there: "fer2013", "jaffe", "ckplus", …
-model = "proposed"
+model = ""  # "": on FER2013 the network that comes with fercore
 fusion = "concatenate"
+recipe = "paper"  # or "strong"
 width = 0.25
 epochs = 20
-batch_size = 0  # 0 takes the paper's: 32 for FER2013, 16 elsewhere
-lr = 8e-4
-min_lr = 8e-5
-augment = "flip"
+batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
+precision = "float32"  # or "tf32", "bfloat16"
+changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
 small_width = 0.125  # of the network that FER2013's folds are compared with
@@ -47,20 +48,18 @@ folds = 1  # folds on which the network is trained, up to 5
 most = 36_000  # images for the nearest neighbours, at most
 
 # %%
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from fercore import datasets, experiments, leakage
-from fercore import neighbours, plots, results, training
+from fercore import compute, datasets, experiments, leakage
+from fercore import neighbours, plots, results
 from fercore.datasets import splits
 
 # %%
-recipe = dict(epochs=epochs, lr=lr, min_lr=min_lr, augment=augment, seed=seed)
+chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
 setting = experiments.setting(
-    dataset, model, fusion, width, 0, batch_size, **recipe
+    dataset, model, fusion, width, 0, recipe, batch_size, pretrained, **chosen
 )
 own = dict(folds=folds, most=most)
 own |= dict(small_width=small_width, small_epochs=small_epochs)
@@ -214,8 +213,9 @@ else:
 # spare an hour; they are to be compared with each other only.
 
 # %%
-recipe = replace(setting.recipe, epochs=small_epochs)
-small = replace(setting, width=small_width, recipe=recipe)
+small = experiments.setting(
+    dataset, "proposed", fusion, small_width, epochs=small_epochs, seed=seed
+)
 taught = [(data, setting if data.usage is None else small)]
 taught += [(clips, setting)] if dataset == "faces" else []
 for some, chosen in taught:
@@ -265,7 +265,7 @@ metrics = leakage.as_metrics(table)
 metrics["company"] = company.to_dict(orient="index")
 if several.any():
     metrics["with_a_copy"] = copied.to_dict(orient="index")
-name = f"{model}-{fusion}-w{width:g}"
-where = training.choose_device(device)
+name = f"{setting.model}-{setting.fusion}-w{setting.width:g}"
+where = compute.choose_device(device)
 record = run.finish(name, data, metrics, where, protocol="several")
 print("Record:", results.place(record))

@@ -28,17 +28,18 @@
 # 3. So "linear against quadratic" is not the question. The question is: *at equal evaluations, which rule is closest?*
 
 # %% tags=["parameters"]
-dataset = "faces"  # "faces" (rendered, always there) or "fer2013"
-model = "proposed"
+dataset = "faces"  # or "fer2013", "ferg", "jaffe", "ckplus"
+model = ""  # "": on FER2013 the network that comes with fercore
 fusion = "concatenate"
-protocol = ""  # "official", "subject" or "paper"; "" takes the dataset's own
+recipe = "paper"  # or "strong"
+protocol = ""  # as splits.PROTOCOLS; "" takes the dataset's own
 fold = 0
 width = 0.25
 epochs = 20
-batch_size = 0  # 0 takes the paper's: 32 for FER2013, 16 elsewhere
-lr = 8e-4
-min_lr = 8e-5
-augment = "flip"
+batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
+precision = "float32"  # or "tf32", "bfloat16"
+changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
 faces = 12  # test faces on 2**depth regions
@@ -52,15 +53,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fercore import comparison, datasets, experiments, models
-from fercore import plots, provenance, results, training
+from fercore import comparison, datasets, evaluation, experiments
+from fercore import models, plots, provenance, results
 from fercore.datasets import splits
 from fercore.shapley import build_tree
 
 # %%
-recipe = dict(epochs=epochs, lr=lr, min_lr=min_lr, augment=augment, seed=seed)
+chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
 setting = experiments.setting(
-    dataset, model, fusion, width, fold, batch_size, **recipe
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
 )
 own = {"faces": faces, "depth": depth, "protocol": protocol}
 own |= {"fine_faces": fine_faces, "fine_depth": fine_depth}
@@ -79,7 +80,7 @@ data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
 trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-predicted = training.predict(trained.model, test.images).numpy().argmax(axis=1)
+predicted = evaluation.predict(trained.model, test.images).numpy().argmax(axis=1)
 eligible = (predicted == test.labels) & ~splits.duplicates(data, parts)
 order = np.random.default_rng(seed).permutation(np.flatnonzero(eligible))
 where = next(trained.model.parameters()).device

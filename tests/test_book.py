@@ -137,7 +137,7 @@ class TestRecords:
         assert set(run_table.row({"metrics": [1]})) == {"–"}
 
     @pytest.mark.parametrize(
-        "path", sorted((ROOT / "results").glob("*/[!.]*.json")), ids=lambda path: path.stem
+        "path", sorted((ROOT / "results").glob("*/*/[!.]*.json")), ids=lambda path: path.stem
     )
     def test_committed_records_fit_the_table(self, path: Path) -> None:
         cells = run_table.row(records.load(path))

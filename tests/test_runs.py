@@ -17,8 +17,8 @@ from fercore import experiments, files, provenance, results, runner
 from fercore.errors import FercoreError, UnknownNameError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-COMMITTED = [p for p in sorted((ROOT / "results").glob("*/[!.]*.json")) if p.parent.name != "faces"]
-PAGES = [p for p in sorted((ROOT / "book" / "runs").glob("*/[!.]*.ipynb")) if p.parent.name != "faces"]
+COMMITTED = [p for p in results.paths() if p.parent.name != "faces"]
+PAGES = [p for p in runner.pages() if p.parent.name != "faces"]
 
 
 def test_importing_the_package_needs_no_more_than_torch_numpy_and_pillow():
@@ -90,18 +90,18 @@ def test_a_damaged_record_is_named(tmp_path, text):
         results.read(path)
 
 
-@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_committed_runs_are_fresh(path):
-    record = results.read(path)
-    again = runner.command(record["experiment"], record["dataset"])
-    assert results.stale(record) == [], f"run again: {again}"
+@pytest.mark.parametrize("path", COMMITTED, ids=results.place)
+def test_committed_runs_are_fresh_and_have_a_page(path):
+    record, page = results.read(path), runner.page_of(path)
+    assert page is not None, "a record without a page: delete it, or run its experiment again"
+    assert results.stale(record) == [], f"run again: {runner.command(page)}"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_committed_pages_belong_to_their_records(path):
     about = nbformat.read(path, as_version=4).metadata["fercore"]
-    assert (about["dataset"], about["experiment"]) == (path.parent.name, path.stem)
-    again = runner.command(about["experiment"], about["dataset"])
+    assert runner.page_path(about["experiment"], about["dataset"], about["asked"]) == path
+    again = runner.command(path)
     assert files.digest(ROOT / about["record"]) == about["record_sha256"], f"run again: {again}"
 
 
@@ -168,6 +168,12 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_the_page_of_a_run_is_named_after_what_tells_it_from_others():
+    asked = {"fold": 3, "width": 0.5, "model": "vgg16", "dataset": "jaffe"}
+    assert runner.page_path("accuracy", "jaffe", asked).name == "accuracy-vgg16-3.ipynb"
+    assert runner.page_path("accuracy", "jaffe", {"dataset": "jaffe"}).name == "accuracy.ipynb"
+
+
 def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
     page, ran = runner.run("tiny", "faces", {"level": 1})
     assert ran
@@ -175,7 +181,7 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
     notebook = nbformat.read(page, as_version=4)
     about = notebook.metadata["fercore"]
     assert about["parameters"] == {"dataset": "faces", "level": 1}
-    assert about["record"] == "results/faces/tiny-x.json"
+    assert about["record"] == "results/tiny/faces/x.json"
     assert notebook.cells[0].source.startswith("# Tiny: Embedded faces")
     assert "`fig-a-faces`" in notebook.cells[0].source
     parameters, injected, last = notebook.cells[1:]
@@ -184,7 +190,7 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
     assert last.metadata["mystnb"]["figure"]["name"] == "fig-a-faces"
     assert [output["name"] for output in last.outputs] == ["stdout"]  # progress bars are not part of a page
     assert "papermill" not in json.dumps(notebook.metadata)
-    assert runner.command("tiny", "faces") == "python -m fercore run tiny --dataset faces -p level=1"
+    assert runner.command(page) == "python -m fercore run tiny --dataset faces -p level=1"
     before = page.stat().st_mtime_ns
     assert runner.run("tiny", "faces", {"level": 1}) == (page, False)
     assert page.stat().st_mtime_ns == before
@@ -201,7 +207,7 @@ def test_the_reviewed_text_is_what_runs_even_before_it_is_paired(project, capfd)
 @pytest.mark.parametrize("damaged", ["page", "record"])
 def test_a_damaged_page_or_record_is_made_anew(project, capfd, damaged):
     page, _ = runner.run("tiny")
-    path = page if damaged == "page" else project / "results" / "faces" / "tiny-x.json"
+    path = page if damaged == "page" else project / "results" / "tiny" / "faces" / "x.json"
     path.write_text(path.read_text()[:50])
     assert runner.run("tiny") == (page, True)
 
@@ -210,7 +216,7 @@ def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     monkeypatch.delenv("FERCORE_PUBLISH", raising=False)
     path = results.Run("accuracy", "toy").finish("x", brightness_faces(14), {})
-    assert path == tmp_path / "runs" / "results" / "toy" / "accuracy-x.json"
+    assert path == tmp_path / "runs" / "results" / "accuracy" / "toy" / "x.json"
 
 
 def test_a_killed_kernel_is_reported(project, capfd):
@@ -272,4 +278,4 @@ def test_setting_names_are_readable():
     from fercore.datasets import splits
 
     parts = splits.split(brightness_faces(70), "paper", 2)
-    assert experiments.Setting(width=0.25, fold=2).name(parts) == "proposed-concatenate-w0.25-paper-2"
+    assert experiments.Setting(width=0.25, fold=2).name(parts) == "proposed-concatenate-w0.25-paper-paper-2"

@@ -1,7 +1,7 @@
 """Quote numbers from the records of real runs, so that no number of the book is typed by hand.
 
-A record is ``results/<dataset>/<name>.json``. The role names a file, a dotted key and, if wanted, a format:
-``{record}`fer2013/accuracy-proposed-official.json:metrics.PrivateTest.accuracy:.1%` ``.
+A record is ``results/<experiment>/<dataset>/<name>.json``. The role names a file, a key and, if wanted, a format:
+``{record}`accuracy/fer2013/proposed-official.json:metrics.test.accuracy:.1%` ``.
 An unknown file, key or format is a warning, which fails a strict build.
 """
 
@@ -39,7 +39,7 @@ def split_reference(text: str) -> tuple[str, str, str]:
     file, mark, rest = text.strip().partition(".json:")
     key, _, form = rest.partition(":")
     if not (file and mark and key):
-        raise RecordError(f"{text!r} is not of the form 'dataset/name.json:key:format'")
+        raise RecordError(f"{text!r} is not of the form 'experiment/dataset/name.json:key:format'")
     return file + ".json", key, form
 
 

@@ -70,7 +70,7 @@ class RunTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # records may come and go between builds
         results = Path(self.env.srcdir) / "results"
-        pattern = f"{self.arguments[0]}/*.json" if self.arguments else "*/*.json"
+        pattern = f"*/{self.arguments[0]}/*.json" if self.arguments else "*/*/*.json"
         group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in HEADINGS], cols=len(HEADINGS))
         head, body = nodes.thead(), nodes.tbody()
         head += nodes.row("", *[nodes.entry("", nodes.paragraph(text=text)) for text in HEADINGS])

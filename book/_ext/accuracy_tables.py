@@ -1,0 +1,170 @@
+"""Tables of accuracies, and what can be said of them by arithmetic; all computed anew at every build.
+
+``{accuracy-table} table-1`` and ``{accuracy-table} table-2`` set the paper's tables beside the records of our runs;
+``{accuracy-table} ranks`` counts who is above whom in the paper's Table 2, and ``{accuracy-table} reachable`` asks of
+the cells of its Table 1 whether they can be means over folds. ``{reachable} 213 5 99.20`` answers that for one number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from fercore import arithmetic, datasets, paper, results, tables
+from fercore.errors import FercoreError
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("table-1", "table-2", "ranks", "reachable")
+SMALL = ("jaffe", "ckplus")  # few enough images for their means to be told apart at two decimals
+DASH = "–"
+TITLES = {name: datasets.title(name) for name in datasets.DATASETS}
+
+
+def explanation(group: tables.Group) -> str:
+    """Say which records a number comes from, and what else there is to know of it."""
+    facts = [", ".join(results.place(path) for path in group.records)]
+    if group.parameters is not None:
+        facts.append(f"{group.parameters:,} parameters")
+    return "; ".join([*facts, *(f"trained on {machine}" for machine in group.hardware)])
+
+
+def build(kind: str, found: list[tables.Group], dataset: str) -> tables.Table:
+    """Return the table that a directive asks for."""
+    if kind == "table-1":
+        return tables.table_1(found, dataset, TITLES)
+    if kind == "table-2":
+        return tables.table_2(found, TITLES)
+    if kind == "ranks":
+        return tables.ranks(TITLES)
+    return tables.reachable({name: datasets.about(name).images for name in SMALL}, titles=TITLES)
+
+
+class AccuracyTable(SphinxDirective):
+    """One of the tables; our numbers link to the pages of their runs, where these are part of the book."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {
+        "dataset": directives.unchanged_required,
+        "name": directives.unchanged_required,
+        "caption": directives.unchanged_required,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # records may come and go between builds
+        kind, dataset = self.arguments[0], self.options.get("dataset", paper.DATASETS[0])
+        if kind not in KINDS:
+            raise self.error(f"accuracy-table: there is no table {kind!r}; choose one of {', '.join(KINDS)}.")
+        if dataset not in TITLES:
+            raise self.error(f"accuracy-table: there is no dataset {dataset!r}; choose {', '.join(TITLES)}.")
+        found = []
+        try:
+            found = tables.load(Path(self.env.srcdir))
+        except FercoreError as error:
+            logger.warning(
+                "accuracy-table: %s", error, location=self.get_location(), type="fercore", subtype="record"
+            )
+        return [nodes.container("", self.table(build(kind, found, dataset)), classes=["full-width"])]
+
+    def table(self, content: tables.Table) -> nodes.table:
+        """Return the table; its first column heads the rows."""
+        width = len(content.headings)
+        columns = [nodes.colspec(colwidth=1, stub=1 if column == 0 else None) for column in range(width)]
+        group, head, body = nodes.tgroup("", *columns, cols=width), nodes.thead(), nodes.tbody()
+        head += nodes.row("", *[nodes.entry("", nodes.paragraph(text=text)) for text in content.headings])
+        for label, cells in content.rows:
+            first = nodes.entry("", nodes.paragraph(text=label))
+            body += nodes.row("", first, *[nodes.entry("", *self.lines(cell)) for cell in cells])
+        group += [head, body]
+        table = nodes.table("", classes=["accuracy-table"])
+        if "caption" in self.options:
+            table += nodes.title(text=self.options["caption"])
+        table += group
+        self.add_name(table)
+        return table
+
+    def lines(self, cell: list[tables.Entry]) -> list[nodes.paragraph]:
+        """Return a cell's paragraphs: one per entry, a dash if there is none."""
+        return [self.line(entry) for entry in cell] or [nodes.paragraph(text=DASH)]
+
+    def line(self, entry: tables.Entry) -> nodes.paragraph:
+        paragraph = nodes.paragraph()
+        if entry.note:
+            paragraph += nodes.Text(f"{entry.note}: ")
+        if entry.group is None:
+            paragraph += nodes.Text(entry.text)
+            return paragraph
+        shown = self.link(entry.text, entry.group) or nodes.Text(entry.text)
+        paragraph += nodes.abbreviation(
+            "", "", shown, explanation=explanation(entry.group), classes=["record"]
+        )
+        if entry.group.without_copies is not None:
+            paragraph += nodes.Text(f"; without copies {100 * entry.group.without_copies:.1f}\u00a0%")
+        return paragraph
+
+    def link(self, text: str, group: tables.Group) -> nodes.Node | None:
+        """Return a reference to the first page of a group that the book holds, None if it holds none."""
+        source = Path(self.env.srcdir).resolve()
+        inside = [page.resolve() for page in group.pages if page and page.resolve().is_relative_to(source)]
+        names = [page.relative_to(source).with_suffix("").as_posix() for page in inside]
+        name = next((name for name in names if name in self.env.found_docs), None)
+        if name is None:
+            return None
+        return addnodes.pending_xref(
+            "",
+            nodes.inline(text=text),
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/{name}",
+            refdoc=self.env.docname,
+            refexplicit=True,
+            refwarn=True,
+        )
+
+
+def sentence(images: int, folds: int, printed: str) -> str:
+    """Say whether a percentage can be a mean over folds, and what the nearest means are where it cannot."""
+    found = arithmetic.verdict(images, folds, printed)
+    sizes = " or ".join(map(str, found.sizes))
+    start = f"{images:,} images in {folds} folds of {sizes}:"
+    if folds == 1:
+        start = f"{images:,} images at once:"
+    if found.possible:
+        right = " or ".join(f"{count:,}" for count in sorted({*found.rounded, *found.cut}))
+        way = {(True, False): ", if it is rounded", (False, True): ", if further decimals are cut off"}
+        how = way.get((bool(found.rounded), bool(found.cut)), "")
+        return f"{start} {printed}\u00a0% is possible{how}, with {right} right."
+    near = [f"{float(mean):.3f}\u00a0%" for mean in (found.below, found.above) if mean is not None]
+    fewest = arithmetic.fewest_folds(images, printed)
+    rest = "no number of folds gives it" if fewest is None else f"it takes at least {fewest} folds to get it"
+    return (
+        f"{start} {printed}\u00a0% is impossible, whether rounded or cut off. "
+        f"The nearest means are {' and '.join(near)}; {rest}."
+    )
+
+
+class Reachable(SphinxDirective):
+    """Print whether a percentage can be a mean over near-equal folds: images, folds, percentage."""
+
+    required_arguments = 3
+
+    def run(self) -> list[nodes.Node]:
+        images, folds, printed = self.arguments
+        try:
+            text = sentence(int(images), int(folds), printed)
+        except (ValueError, ArithmeticError) as error:
+            raise self.error(f"reachable: {error}") from error
+        return [nodes.paragraph("", text, classes=["computed"])]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("accuracy-table", AccuracyTable)
+    app.add_directive("reachable", Reachable)
+    return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,130 @@
+"""What each part of a network and of a recipe gives: variants that differ in one thing, trained and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fercore import experiments, metrics, networks, training
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
+from fercore.experiments import Outcome, Setting
+
+# What is changed in the recipe `strong`, by what a table calls it.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "strong": {},
+    "without batch normalisation": {"batch_norm": False},
+    "without moved images": {"shift": 0.0, "rotation": 0.0, "zoom": 0.0},
+    "without erased rectangles": {"erase": 0.0},
+    "without mirrored training images": {"flip": False},
+    "without label smoothing": {"label_smoothing": 0.0},
+    "without averaged weights": {"averaging": 0.0},
+    "with the paper's optimiser": {
+        **{"optimizer": "adam", "schedule": "plateau", "lr": 8e-4, "min_lr": 8e-5},
+        **{"warmup": 0, "weight_decay": 0.0},
+    },
+    "with mixup": {"mixup": 0.2},
+}
+NETWORKS = {
+    "VGG-16": ("vgg16", "concatenate"),
+    "ResNet-50": ("resnet50", "concatenate"),
+    "baseline": ("baseline", "concatenate"),
+    "proposed, concatenate": ("proposed", "concatenate"),
+    "proposed, add": ("proposed", "add"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One trained variant.
+
+    Attributes:
+        setting: How it was trained.
+        outcome: What it answers; None if its loss left the finite numbers.
+    """
+
+    setting: Setting
+    outcome: Outcome | None
+
+
+def recipe_settings(base: Setting) -> dict[str, Setting]:
+    """Return the settings of :data:`VARIANTS` around a setting with the recipe ``strong``, by name."""
+    return {
+        name: replace(base, recipe=replace(base.recipe, **changes, name=_slug(base.recipe.name, name)))
+        for name, changes in VARIANTS.items()
+    }
+
+
+def run(
+    settings: Mapping[str, Setting], data: FaceDataset, parts: Split, device: str = "auto"
+) -> dict[str, Compared]:
+    """Train every setting, or find it trained.
+
+    Args:
+        settings: What to compare, by name.
+        data: The dataset.
+        parts: Its split.
+        device: As in :func:`fercore.experiments.trained`.
+    """
+    done = {}
+    for name, setting in settings.items():
+        try:
+            done[name] = Compared(setting, experiments.outcome(setting, data, parts, device))
+        except FloatingPointError as error:
+            print(f"{name}: {error}")
+            done[name] = Compared(setting, None)
+    return done
+
+
+def table(compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str) -> pd.DataFrame:
+    """Score variants on one part of the split.
+
+    Args:
+        compared: What :func:`run` returns.
+        data: The dataset.
+        parts: Its split.
+        part: ``"validation"`` or ``"test"``.
+
+    Returns:
+        One row per variant: ``parameters``, ``epoch`` (the chosen one), ``accuracy``, ``error`` (standard error of the
+        accuracy, as if the images were independent), ``macro_f1``, ``images_per_second`` (in training); NaN where the
+        training failed.
+    """
+    labels = data.labels[getattr(parts, part)]
+    return pd.DataFrame({name: _row(one, labels, part, data) for name, one in compared.items()}).T
+
+
+def confusions(compared: Mapping[str, Compared], labels: np.ndarray) -> dict[str, list[list[int]]]:
+    """Return the confusion matrix on the test part of every variant that was trained, by name."""
+    found = {name: one.outcome.predicted("test") for name, one in compared.items() if one.outcome}
+    return {name: metrics.classification(labels, answers)["confusion"] for name, answers in found.items()}
+
+
+def histories(compared: Mapping[str, Compared]) -> dict[str, training.History]:
+    """Return the history of every variant that was trained, by name."""
+    return {name: one.outcome.history for name, one in compared.items() if one.outcome}
+
+
+def _row(one: Compared, labels: np.ndarray, part: str, data: FaceDataset) -> dict[str, float]:
+    network = experiments.build(replace(one.setting, pretrained=False), data.images.shape[1:3])
+    row = {"parameters": float(networks.count_parameters(network))}
+    if one.outcome is None:
+        return row
+    score = metrics.classification(labels, one.outcome.predicted(part))
+    accuracy = score["accuracy"]
+    return row | {
+        "epoch": training.best_epoch(one.outcome.history)["epoch"],
+        "accuracy": accuracy,
+        "error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
+        "macro_f1": score["macro_f1"],
+        "images_per_second": float(np.median([row["images_per_second"] for row in one.outcome.history])),
+    }
+
+
+def _slug(base: str, name: str) -> str:
+    """Return a recipe's name that tells its file from others: ``"strong without batch normalisation"``."""
+    return base if name == base else f"{base} {name}"

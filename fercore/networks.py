@@ -1,0 +1,68 @@
+"""The four networks of the paper's Table 1, by name, with seeded initial weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fercore import backbones, models
+from fercore.errors import UnknownNameError
+
+OWN = {"proposed": models.ProposedNet, "baseline": models.BaselineNet}
+MODELS = (*OWN, "vgg16", "resnet50")
+
+
+def build(
+    name: str,
+    fusion: models.Fusion = "concatenate",
+    width: float = 1.0,
+    size: tuple[int, int] = (48, 48),
+    seed: int = 0,
+    batch_norm: bool = False,
+    pretrained: dict[str, Tensor] | None = None,
+) -> nn.Module:
+    """Build a network by name with seeded initial weights, channels-last in memory.
+
+    Args:
+        name: One of :data:`MODELS`.
+        fusion: How the proposed network and the baseline join their branches; the others have none.
+        width: Multiplier of all channels and hidden units (of ResNet-50: of its stages).
+        size: Height and width of the images, at least 32 pixels.
+        seed: Seed of the initial weights.
+        batch_norm: Normalise behind every convolution. ResNet-50 always does.
+        pretrained: Weights to start VGG-16 or ResNet-50 from, see :func:`fercore.backbones.imagenet_weights`.
+
+    Raises:
+        UnknownNameError: If there is no such network; lists those that there are.
+        ValueError: If an argument is out of range.
+    """
+    if name in OWN:
+        generator = torch.Generator().manual_seed(seed)
+        model = OWN[name](fusion, width, size, generator=generator, batch_norm=batch_norm)
+    elif name in MODELS:
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            torch.manual_seed(seed)
+            norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
+            model = getattr(backbones, name)(width, size, **norm)
+        if pretrained is not None:
+            backbones.start_from(model, pretrained)
+    else:
+        raise UnknownNameError(f"There is no model {name!r}; choose one of {', '.join(MODELS)}.")
+    return model.to(memory_format=torch.channels_last)
+
+
+def source(name: str) -> Path:
+    """Return the file with the code that decides what a network computes."""
+    return Path(models.__file__ if name in OWN else backbones.__file__)
+
+
+def has_fusion(name: str) -> bool:
+    """Whether a network joins branches, so that ``fusion`` says something about it."""
+    return name in OWN
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

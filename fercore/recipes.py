@@ -1,0 +1,137 @@
+"""How a network is trained: the paper's recipe (Section 4.1), and a stronger one for the same architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from fercore.errors import UnknownNameError
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["plateau", "cosine"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyper-parameters of training; the defaults are the paper's where it states them (Section 4.1).
+
+    Attributes:
+        name: What the recipe is called in records and names of files.
+        epochs: Passes over the training images; the paper trains "up to 100".
+        batch_size: Images per step; the paper uses 32 for FER2013 and 16 elsewhere.
+        optimizer: ``"adam"`` (Kingma & Ba 2015; the paper's), ``"adamw"`` (Loshchilov & Hutter 2019) or ``"sgd"``
+            (with Nesterov momentum of 0.9).
+        lr: First learning rate (after the warm-up); the default is the upper end of the paper's range.
+        min_lr: Last learning rate; the default is the lower end of the paper's range.
+        schedule: ``"plateau"`` (the paper's) multiplies the learning rate by ``factor`` when the validation accuracy
+            has not improved for more than ``patience`` epochs; ``"cosine"`` falls from ``lr`` to ``min_lr`` along half
+            a cosine, step by step (Loshchilov & Hutter 2017).
+        factor: Not stated in the paper.
+        patience: Not stated in the paper.
+        warmup: Epochs in which the cosine schedule first climbs from 0 to ``lr``.
+        weight_decay: Strength of the L2 penalty (decoupled in ``"adamw"``).
+        label_smoothing: Probability mass spread evenly over all classes in the targets (Szegedy et al. 2016), 0..1.
+        flip: Mirror half of the training images at random. One of the released scripts does, the paper's text names no
+            augmentation.
+        shift: Move images by up to this share of their side, each way.
+        rotation: Turn images by up to this many degrees, each way.
+        zoom: Scale images by a factor between 1 / (1 + zoom) and 1 + zoom, uniform in its logarithm.
+        erase: Share of the images in which a random rectangle is blacked out (Zhong et al. 2020).
+        mixup: Parameter alpha of mixup (Zhang et al. 2018): batches are blended with themselves in another order, with
+            a weight drawn from Beta(alpha, alpha); 0 turns it off.
+        batch_norm: Put batch normalisation behind every convolution of the network.
+        averaging: Decay per step of the exponential moving average of the weights that is validated and kept, in place
+            of the last weights (less in the first steps: (1 + t) / (10 + t) in step t); 0 turns it off.
+        mirror: Average the predicted probabilities over a test image and its mirror image.
+        precision: ``"float32"``; ``"tf32"`` lets matrix products on a GPU round their inputs to 10 bits;
+            ``"bfloat16"`` computes layers in mixed precision.
+        seed: Seed of the initial weights, of the order of the images and of the augmentation.
+    """
+
+    name: str = "paper"
+    epochs: int = 100
+    batch_size: int = 32
+    optimizer: Optimizer = "adam"
+    lr: float = 8e-4
+    min_lr: float = 8e-5
+    schedule: Schedule = "plateau"
+    factor: float = 0.5
+    patience: int = 2
+    warmup: int = 0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    flip: bool = True
+    shift: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+    batch_norm: bool = False
+    averaging: float = 0.0
+    mirror: bool = False
+    precision: Precision = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train anything, by name."""
+        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: choose one of {', '.join(get_args(choices))}."
+                )
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
+        if not 0 < self.min_lr <= self.lr:
+            raise ValueError(f"lr={self.lr} and min_lr={self.min_lr} must satisfy 0 < min_lr <= lr.")
+        if not 0 <= self.warmup < self.epochs:
+            raise ValueError(f"warmup={self.warmup} must lie in 0 ... epochs - 1 = {self.epochs - 1}.")
+        for name in ("label_smoothing", "shift", "erase", "averaging"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
+        for name in ("rotation", "zoom", "mixup", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+
+    @property
+    def moves(self) -> bool:
+        """Whether images are shifted, turned or scaled, and so resampled."""
+        return self.shift > 0 or self.rotation > 0 or self.zoom > 0
+
+
+STRONG = Recipe(
+    name="strong",
+    epochs=60,
+    batch_size=128,
+    optimizer="sgd",
+    lr=0.1,
+    min_lr=1e-4,
+    schedule="cosine",
+    warmup=2,
+    weight_decay=5e-4,
+    label_smoothing=0.1,
+    shift=0.1,
+    rotation=10.0,
+    zoom=0.1,
+    erase=0.25,
+    batch_norm=True,
+    averaging=0.998,
+    mirror=True,
+)
+RECIPES = {"paper": Recipe(), "strong": STRONG}
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """Return a recipe by name, with some of its values changed.
+
+    Args:
+        name: ``"paper"`` or ``"strong"``.
+        **changes: Values of :class:`Recipe`'s attributes.
+
+    Raises:
+        UnknownNameError: If there is no such recipe.
+        ValueError: If a value is out of range.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    return replace(RECIPES[name], **changes)

@@ -1,0 +1,185 @@
+"""One training step against closed forms: loss, update, averaged weights, and memory that runs out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_training import SHORT, STRONG, batch, fit, numbers, same_weights, small_network, trainer
+
+from fercore import augmentation
+from fercore.errors import FercoreError
+
+PLAIN = replace(SHORT, optimizer="sgd", lr=0.01)
+
+
+def soft_targets(labels, smoothing, weight):
+    """The targets of label smoothing and mixup: a mix of evenly smoothed one-hot rows."""
+    hot = torch.nn.functional.one_hot(labels, 7).double()
+    smooth = (1 - smoothing) * hot + smoothing / 7
+    return weight * smooth + (1 - weight) * smooth.flip(0)
+
+
+def loss_of(model, images, labels, smoothing=0.0, weight=1.0):
+    """The summed cross-entropy of blended images to soft targets, in double precision."""
+    blended = weight * images + (1 - weight) * images.flip(0)
+    scores = model(blended).double()
+    return -(soft_targets(labels, smoothing, weight) * torch.log_softmax(scores, 1)).sum(), scores
+
+
+@pytest.mark.parametrize(("smoothing", "weight"), [(0, 1), (0.1, 1), (0, 0.7), (0.2, 0.6), (1, 0.5)])
+def test_the_loss_is_the_cross_entropy_to_smoothed_and_mixed_targets(smoothing, weight):
+    state = trainer(replace(PLAIN, label_smoothing=smoothing))
+    images, labels = batch(9)
+    expected, scores = loss_of(copy.deepcopy(state.model), images, labels, smoothing, weight)
+    loss, hits = state._step(images, labels, weight).tolist()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert hits == (scores.argmax(1) == labels).sum().item()
+
+
+@pytest.mark.parametrize("decay", [0, 0.1])
+def test_a_step_of_sgd_goes_down_the_mean_gradient(decay):
+    state = trainer(replace(PLAIN, label_smoothing=0.1, weight_decay=decay))
+    images, labels = batch(9)
+    before = copy.deepcopy(state.model)
+    (loss_of(before, images, labels, 0.1, 0.7)[0] / 9).backward()
+    state._step(images, labels, 0.7)
+    for old, new in zip(before.parameters(), state.model.parameters(), strict=True):
+        slope = old.grad + decay * old.detach()
+        # Nesterov momentum of 0.9 looks one step ahead: the first update is 1 + 0.9 times the gradient.
+        torch.testing.assert_close(new.detach(), old.detach() - 0.01 * 1.9 * slope, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("decay", [0.15, 0.998])
+def test_averaged_weights_follow_the_recursion(decay):
+    state = trainer(replace(STRONG, averaging=decay, lr=0.05))
+    state.updates = 0
+    expected = None
+    for step in range(6):
+        state._step(*batch(8, seed=step), 1.0)
+        now = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+        if expected is None:
+            expected = now  # the average starts at the first weights that were trained
+            continue
+        share = min(decay, (1 + step) / (10 + step))
+        for name, tensor in expected.items():
+            if tensor.is_floating_point():  # weights, and means and variances of batch normalisation
+                expected[name] = share * tensor + (1 - share) * now[name]
+    found = state.kept.state_dict()
+    assert state.kept is not state.model
+    for name, tensor in expected.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+            assert not torch.equal(found[name], now[name])
+
+
+def test_the_average_goes_on_counting_from_epoch_to_epoch():
+    state = trainer(replace(STRONG, epochs=3))
+    for epoch in (1, 2):
+        state.epoch(epoch, progress=False)
+        assert state.updates == epoch * state.steps == state.averaged.n_averaged.item()
+
+
+def test_without_averaging_the_network_itself_is_kept():
+    state = trainer(PLAIN)
+    assert state.kept is state.model
+
+
+def limited(monkeypatch, model, most):
+    """Let a network run out of memory on more than ``most`` images; return the list of what it was given."""
+    real, asked = model.forward, []
+
+    def forward(images):
+        asked.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError
+        return real(images)
+
+    monkeypatch.setattr(model, "forward", forward)
+    return asked
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.7])
+@pytest.mark.parametrize(("most", "parts"), [(4, [4, 4, 1]), (8, [5, 4]), (1, [1] * 9)])
+def test_a_batch_that_does_not_fit_is_computed_in_parts(monkeypatch, capsys, most, parts, weight):
+    recipe = replace(PLAIN, batch_size=9, label_smoothing=0.1)
+    whole, state = trainer(recipe), trainer(recipe)
+    expected = whole._step(*batch(9), weight)
+    asked = limited(monkeypatch, state.model, most)
+    found = state._step(*batch(9), weight)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(state.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+    said = capsys.readouterr().out
+    assert "does not hold 9 images at once: computing 5 at a time" in said
+    assert "a step still takes 9" in said
+    while parts != asked[-len(parts) :]:  # halved until it fits; the last parts are the ones that did
+        pytest.fail(f"the network was given {asked}")
+    asked.clear()
+    state._step(*batch(9, seed=1), weight)
+    assert asked == parts  # remembered: the next step does not fail again
+    assert capsys.readouterr().out == ""
+
+
+def test_a_part_that_fails_late_leaves_no_gradients_behind(monkeypatch):
+    recipe = replace(PLAIN, batch_size=8)
+    whole, state = trainer(recipe), trainer(recipe)
+    whole._step(*batch(8), 1.0)
+    state.at_once, real, calls = 4, state.model.forward, []
+
+    def forward(images):
+        calls.append(len(images))
+        if len(calls) == 2:  # the second half, when the first has its gradients already
+            raise torch.OutOfMemoryError
+        return real(images)
+
+    monkeypatch.setattr(state.model, "forward", forward)
+    state._step(*batch(8), 1.0)
+    assert calls == [4, 4, 2, 2, 2, 2]
+    for one, other in zip(state.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_whole_run_in_parts_has_the_same_numbers(monkeypatch, tmp_path, capsys):
+    recipe = replace(SHORT, epochs=2)
+    _, expected = fit(tmp_path / "whole", recipe)
+    model = small_network()
+    evaluated = model.forward
+
+    def forward(images):  # validation, which has no gradients, fits
+        if torch.is_grad_enabled() and len(images) > 3:
+            raise torch.OutOfMemoryError
+        return evaluated(images)
+
+    monkeypatch.setattr(model, "forward", forward)
+    _, found = fit(tmp_path / "parts", recipe, model=model)
+    for one, other in zip(numbers(found), numbers(expected), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    assert capsys.readouterr().out.count("at a time") == 2  # 8 to 4 to 2 images
+
+
+def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch):
+    state = trainer(PLAIN)
+    before = copy.deepcopy(state.model)
+    limited(monkeypatch, state.model, 0)
+    with pytest.raises(
+        FercoreError, match=r"not hold one training image: lower width, or train on another device"
+    ):
+        state._step(*batch(8), 1.0)
+    assert same_weights(before, state.model)
+
+
+def test_an_epoch_takes_every_image_once_in_the_order_of_its_plan(monkeypatch):
+    state, seen = trainer(replace(STRONG, mixup=0.4)), []
+    monkeypatch.setattr(
+        state, "_step", lambda images, labels, weight: seen.append((images, labels, weight)) or torch.ones(2)
+    )
+    state.epoch(2, progress=False)
+    plan = augmentation.draw(state.recipe, len(state.labels), (32, 32), 2, torch.device("cpu"))
+    assert torch.equal(torch.cat([labels for _, labels, _ in seen]), state.labels[plan.order])
+    whole = augmentation.batch(state.images, plan, slice(0, len(state.labels)))
+    torch.testing.assert_close(torch.cat([images for images, _, _ in seen]), whole)
+    assert [weight for _, _, weight in seen] == plan.blends.tolist()
+    assert [len(images) for images, _, _ in seen] == [8] * 6 + [1]
