@@ -65,8 +65,8 @@ run = results.Run("emotion_maps", dataset, **setting.parameters(), **own)
 # %% [markdown]
 # ## The network and the faces
 #
-# The network is the one of the accuracy page: same settings, same data, same split, so its weights are found again
-# instead of being trained again. The faces come from the test part, and only correctly classified ones are explained:
+# On FER2013 the network is the one that comes with the package. Elsewhere it is that of the accuracy page: same settings,
+# same data, same split, so its weights are found again instead of being trained again. The faces come from the test part, and only correctly classified ones are explained:
 # a map of a wrong answer explains something else. Test images that are exact copies of training images are left out.
 #
 # Before hours of training, one line makes sure that the images can be halved as often as `depth` asks.

@@ -175,7 +175,7 @@ else:
 
 # %% [markdown]
 # The same question under the official split: how well does a classifier do on those PrivateTest images that are also
-# Training images, and how well on the rest? Here the network takes part. It is the one of the accuracy page.
+# Training images, and how well on the rest? Here the network takes part. It is the one that comes with the package.
 
 # %%
 if data.usage is not None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import brightness_faces
 from sklearn.neighbors import KNeighborsClassifier
 
-from fercore import experiments, leakage, neighbours, plots, training
+from fercore import evaluation, experiments, leakage, neighbours, plots, recipes
 from fercore.datasets import FaceDataset, splits
 from fercore.emotions import Emotion
 
@@ -134,12 +134,12 @@ def test_network_hits_are_the_network_s(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "project_root", lambda: tmp_path)
     monkeypatch.setattr(experiments.provenance, "output_folder", lambda root: tmp_path / "out")
     toy = brightness_faces(70)
-    setting = experiments.Setting(width=0.0625, recipe=training.Recipe(epochs=1, batch_size=16))
+    setting = experiments.Setting(width=0.0625, recipe=recipes.Recipe(epochs=1, batch_size=16))
     parts = leakage.equal_split(toy, "paper", 0)
     hits = leakage.network_hits(setting, toy, parts, "cpu")
     model = experiments.trained(setting, toy, parts, "cpu", progress=False).model
     assert hits.shape == (14,)
-    assert hits.mean() == pytest.approx(training.score(model, toy.subset(parts.test))["accuracy"])
+    assert hits.mean() == pytest.approx(evaluation.score(model, toy.subset(parts.test))["accuracy"])
 
 
 def official() -> FaceDataset:

@@ -141,6 +141,21 @@ def test_a_kill_between_the_two_checkpoints_changes_nothing(undisturbed, tmp_pat
     assert same_weights(model, resumed)
 
 
+def test_a_resumed_run_waits_and_falls_on_its_plateau_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        evaluation, "score", lambda *_: {"loss": 1.0, "accuracy": 0.5}
+    )  # never better than at first
+    recipe = replace(SHORT, epochs=6, patience=1, min_lr=1e-4)
+    model, history = fit(tmp_path / "undisturbed", recipe)
+    assert [row["lr"] for row in history] == [1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4]
+    for epochs in (2, 4):  # one of two idle epochs over, before and after the first fall
+        folder = tmp_path / str(epochs)
+        fit(folder, replace(recipe, epochs=epochs))
+        resumed, whole = fit(folder, recipe)
+        assert numbers(whole) == numbers(history)
+        assert same_weights(model, resumed)
+
+
 def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
     model, history, folder = undisturbed
     monkeypatch.setattr(training._Trainer, "epoch", None)  # any further epoch would fail
@@ -149,17 +164,22 @@ def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
     assert same_weights(model, again)
 
 
-def test_the_weights_left_are_those_of_the_best_epoch(undisturbed):
-    model, history, folder = undisturbed
-    validation = parts_of_toy()[1]
-    best = training.best_epoch(history)
-    assert evaluation.score(model, validation)["accuracy"] == best["validation_accuracy"]
-    assert evaluation.score(model, validation)["loss"] == pytest.approx(best["validation_loss"], abs=1e-6)
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_weights_left_are_those_of_the_best_epoch(undisturbed, undisturbed_strong, name):
+    """Of the strong recipe: the averaged ones."""
+    model, history = {"short": undisturbed[:2], "strong": undisturbed_strong}[name]
+    best, found = training.best_epoch(history), evaluation.score(model, parts_of_toy()[1])
+    assert found["accuracy"] == best["validation_accuracy"]
+    assert found["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
+    losses = [row["validation_loss"] for row in history]
+    assert len(set(losses)) == len(losses)
+
+
+def test_the_log_holds_the_history(undisturbed):
+    _, history, folder = undisturbed
     with open(folder / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["validation_accuracy"]) for row in rows] == [
-        row["validation_accuracy"] for row in history
-    ]
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == history
 
 
 def test_best_epoch_is_the_first_of_equals():

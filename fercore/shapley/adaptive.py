@@ -29,7 +29,7 @@ from fercore.shapley.quadrature import Level, coarse, condition, floor, posterio
 from fercore.shapley.splits import SplitLevel, asymmetries, hand_down, split_levels
 from fercore.shapley.tree import PartitionTree
 
-# Chosen once, on 50 faces of FER2013 (those of the page "How good is linear?"), and kept for everything else.
+# Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.
 R = 0.5  # variance of an effect per sibling that takes part in it, to begin with
 INTERACTIONS = (0.02, 0.1, 0.2, 0.35, 0.5, 0.65)  # among which the likeliest is taken
 SPLITS_TO_FIT = 32  # splits of each level that decide this and the next
