@@ -24,7 +24,7 @@ def facts(dataset: FaceDataset) -> pd.DataFrame:
     kind = "grey" if channels == 1 else "colour"
     made = dataset.name == "faces"
     about = None if made else datasets.about(dataset.name)
-    published = paper.TABLE_1_PROPOSED.get(dataset.name)
+    published = paper.table_1("proposed").get(dataset.name)
     rows = {
         "images": f"{len(dataset):,} of {height} x {width} pixels, {kind}",
         "read from": dataset.source,

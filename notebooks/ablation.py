@@ -33,10 +33,10 @@ protocol = ""  # as splits.PROTOCOLS; "" takes the dataset's own
 fold = 0
 width = 0.125  # multiplier of all channels; the paper's networks are 1.0
 epochs = 10  # of the recipe "paper"
-strong_epochs = 10  # of the recipe "strong"
+strong_epochs = 20  # of the recipe "strong"
 batch_size = 0  # 0: each recipe's own
 part_width = 0.125  # the same for the parts of the recipe
-part_epochs = 10
+part_epochs = 20
 precision = "float32"  # or "tf32", "bfloat16"
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
@@ -74,19 +74,13 @@ def setting(name, recipe, width, epochs):
     """Return the setting of a row of the table."""
     model, fusion = ablation.NETWORKS[name]
     values = dict(epochs=epochs, precision=precision, seed=seed)
+    values |= dict(batch_size=batch_size, pretrained=pretrained)
     return experiments.setting(
-        dataset,
-        model,
-        fusion,
-        width,
-        fold,
-        recipe,
-        batch_size,
-        pretrained,
-        **values,
+        dataset, model, fusion, width, fold, recipe, **values
     )
 
 
+# %%
 length = {"paper": epochs, "strong": strong_epochs}
 settings = {
     f"{name}, {recipe}": setting(name, recipe, width, length[recipe])

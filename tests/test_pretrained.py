@@ -66,7 +66,9 @@ def test_it_recognises_the_real_faces_as_well_as_its_card_says(real_fer2013):
     found = evaluation.predict(fercore.load_pretrained(), test.images).argmax(1).numpy()
     accuracy = float(np.mean(found == test.labels))
     assert accuracy >= 0.62
-    assert accuracy == pytest.approx(card_numbers("PrivateTest")[0], abs=0.002)  # processors round differently
+    assert accuracy == pytest.approx(
+        card_numbers("PrivateTest")[0], abs=0.002
+    )  # processors round differently
 
 
 def test_training_is_not_repeated_for_it(real_fer2013, tmp_path, monkeypatch):
