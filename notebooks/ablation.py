@@ -101,6 +101,9 @@ shown.round({"error": 4, "macro_f1": 4}).astype(kinds)
 # independent. Differences of less than about two of them are noise, and even larger ones may be the luck of a seed: this page
 # trains each network once. An empty row means that the loss left the finite numbers.
 #
+# The embedded faces are few: in batches of 128, an epoch of `strong` has seven steps there. After so few, its rows say how
+# fast a network learns under heavy augmentation, and not how well in the end.
+#
 # The paper's column for the same dataset stands below, where it has one. Its numbers are means over random folds of all
 # images at full width, ours come from the one split named above. So the *order* of the rows can be compared, the numbers
 # cannot.
