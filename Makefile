@@ -15,7 +15,7 @@ help:
 	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
 	@echo "make bench    time DnCShap beside other explainers: benchmarks/results/explainers.md and .json"
 	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
-	@echo "make pretrained  train the network that comes with the package (FER2013, an hour) and write its model card"
+	@echo "make pretrained  train the network that comes with the package (FER2013, half an hour on two cores) and write its model card"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
 $(INSTALLED): pyproject.toml constraints.txt

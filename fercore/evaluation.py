@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ def predict(
             found = model(inputs).float()
             if mirror:
                 both = torch.stack([found, model(inputs.flip(-1)).float()])
-                found = both.softmax(dim=-1).mean(dim=0).log()
+                found = both.log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)
             logits.append(found.cpu())
     model.train(training)
     return torch.cat(logits)

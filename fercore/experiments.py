@@ -27,7 +27,7 @@ from fercore import (
 )
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from fercore.errors import CheckpointError
+from fercore.errors import CheckpointError, FercoreError
 from fercore.models import Fusion
 from fercore.pretrained import DATASET as SHIPPED_FOR
 from fercore.pretrained import WEIGHTS as SHIPPED
@@ -62,10 +62,12 @@ class Setting:
         return {**fields, "recipe": recipe.pop("name"), **recipe}
 
     def name(self, split: Split) -> str:
-        """Return a readable name, e.g. ``"proposed-concatenate-w0.25-paper-official-0"``."""
+        """Return a readable name, e.g. ``"proposed-concatenate-w0.25-paper-e100-official-0"``."""
         fusion = f"-{self.fusion}" if networks.has_fusion(self.model) else ""
         recipe = self.recipe.name.replace(" ", "_")
-        return f"{self.model}{fusion}-w{self.width:g}-{recipe}-{split.protocol}-{self.fold}"
+        start = "-imagenet" if self.pretrained else ""
+        size = f"w{self.width:g}-{recipe}-e{self.recipe.epochs}"
+        return f"{self.model}{fusion}{start}-{size}-{split.protocol}-{self.fold}"
 
 
 def setting(
@@ -201,10 +203,18 @@ def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
     Args:
         setting: Which network.
         size: Height and width of the images.
+
+    Raises:
+        FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
     """
     recipe, first = setting.recipe, None
     if setting.pretrained:
         first = backbones.imagenet_weights(setting.model, setting.width, recipe.batch_norm)
+        if first is None:
+            raise FercoreError(
+                f"The ImageNet weights of {setting.model}, there a moment ago, cannot be had: run again, or say "
+                "pretrained=False."
+            )
     return networks.build(
         setting.model, setting.fusion, setting.width, size, recipe.seed, recipe.batch_norm, first
     )

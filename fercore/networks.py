@@ -38,18 +38,18 @@ def build(
         UnknownNameError: If there is no such network; lists those that there are.
         ValueError: If an argument is out of range.
     """
-    if name in OWN:
-        generator = torch.Generator().manual_seed(seed)
-        model = OWN[name](fusion, width, size, generator=generator, batch_norm=batch_norm)
-    elif name in MODELS:
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-            torch.manual_seed(seed)
+    if name not in MODELS:
+        raise UnknownNameError(f"There is no model {name!r}; choose one of {', '.join(MODELS)}.")
+    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
+        torch.manual_seed(seed)
+        if name in OWN:
+            generator = torch.Generator().manual_seed(seed)
+            model = OWN[name](fusion, width, size, generator=generator, batch_norm=batch_norm)
+        else:
             norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
             model = getattr(backbones, name)(width, size, **norm)
-        if pretrained is not None:
-            backbones.start_from(model, pretrained)
-    else:
-        raise UnknownNameError(f"There is no model {name!r}; choose one of {', '.join(MODELS)}.")
+    if pretrained is not None:
+        backbones.start_from(model, pretrained)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from fercore.errors import UnknownNameError
@@ -80,6 +81,12 @@ class Recipe:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}: choose one of {', '.join(get_args(choices))}."
                 )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = {"int": int, "float": (int, float), "bool": bool}.get(field.type)
+            odd = isinstance(value, bool) != (field.type == "bool") if kinds else False
+            if odd or (kinds and not (isinstance(value, kinds) and math.isfinite(value))):
+                raise ValueError(f"{field.name}={value!r} must be a finite {field.type}.")
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
         if not 0 < self.min_lr <= self.lr:
@@ -134,4 +141,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
     """
     if name not in RECIPES:
         raise UnknownNameError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    known = [field.name for field in fields(Recipe)]
+    if unknown := sorted(set(changes) - set(known)):
+        raise ValueError(f"A recipe has no {', '.join(unknown)}; it has {', '.join(known)}.")
     return replace(RECIPES[name], **changes)

@@ -45,6 +45,7 @@ def flops_per_image(model: nn.Module, size: tuple[int, int]) -> int:
     """
     training, device = model.training, next(model.parameters()).device
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad(set_to_none=True)  # else the count would add into the gradients that are there
     model.eval()  # batch normalisation refuses a single image while training
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, *size, device=device)).sum().backward()

@@ -167,8 +167,8 @@ plots.accuracy_dots(recipe_table, "strong")
 # %% [markdown]
 # {numref}`fig-recipe` answers for this size and this number of epochs only. Augmentation and smoothing slow the learning down and
 # pay late, when a network would otherwise have learnt its training images by heart. So a part that costs accuracy in a
-# short run of a small network may give some in a long run of a large one. Mixup is the example: it was tried and left out,
-# for at the sizes that could be afforded here it only cost.
+# short run of a small network may give some in a long run of a large one. Mixup is not part
+# of the recipe; its row says what it would give here.
 #
 # One part needs no training of its own, the mirror image at the test: the same network, asked once about the image and once
 # about the image and its mirror image.

@@ -61,3 +61,16 @@ def test_score_is_the_cross_entropy_and_the_share_of_hits():
     found = evaluation.score(model, toy)
     assert found["loss"] == pytest.approx(-np.log(odds[np.arange(30), toy.labels]).mean(), abs=1e-6)
     assert found["accuracy"] == pytest.approx((scores.argmax(axis=1) == toy.labels).mean())
+
+
+def test_a_network_that_is_certain_still_has_finite_mirrored_answers():
+    class Certain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images):
+            return torch.tensor([[300.0, 0.0, 0.0]]).repeat(len(images), 1)
+
+    found = evaluation.predict(Certain(), np.zeros((2, 8, 8, 1), dtype=np.uint8), mirror=True)
+    torch.testing.assert_close(found, torch.tensor([[0.0, -300.0, -300.0]] * 2))

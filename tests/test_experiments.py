@@ -281,15 +281,16 @@ def test_a_setting_names_what_it_does_not_know():
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("proposed", "proposed-concatenate-w0.25-paper-subject-3"),
-        ("baseline", "baseline-concatenate-w0.25-paper-subject-3"),
-        ("vgg16", "vgg16-w0.25-paper-subject-3"),
-        ("resnet50", "resnet50-w0.25-paper-subject-3"),
+        ("proposed", "proposed-concatenate-w0.25-paper-e20-subject-3"),
+        ("baseline", "baseline-concatenate-w0.25-paper-e20-subject-3"),
+        ("vgg16", "vgg16-w0.25-paper-e20-subject-3"),
+        ("resnet50", "resnet50-w0.25-paper-e20-subject-3"),
     ],
 )
 def test_names_say_what_distinguishes_networks(model, name):
     split = splits.split(TOY, "subject", 3)
-    assert experiments.Setting(model, width=0.25, fold=3).name(split) == name
+    recipe = recipes.recipe("paper", epochs=20)
+    assert experiments.Setting(model, width=0.25, fold=3, recipe=recipe).name(split) == name
 
 
 def test_imagenet_weights_that_cannot_be_had_are_not_claimed(monkeypatch, capsys):

@@ -106,12 +106,7 @@ def test_initial_weights_are_seeded(name, batch_norm):
     assert any(not torch.equal(one[n], other[n]) for n in one)
 
 
-_KNOWN = pytest.mark.xfail(strict=True, reason="PyTorch's own first weights are drawn before the seeded ones")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=_KNOWN) if n in networks.OWN else n for n in networks.MODELS]
-)
+@pytest.mark.parametrize("name", networks.MODELS)
 def test_building_leaves_the_global_generator_alone(name):
     before = torch.get_rng_state()
     networks.build(name, width=0.05, size=(32, 32), seed=5)

@@ -147,3 +147,19 @@ def test_a_plateau_lowers_the_rate_down_to_the_last_one(tmp_path, monkeypatch):
     # The fourth epoch is the second without progress, the seventh and the ninth the second since then.
     expected = [1e-3] * 4 + [1e-4] * 3 + [2e-5] * 2
     assert [row["lr"] for row in history] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rotation": float("nan")}, "rotation=nan must be a finite float"),
+        ({"zoom": float("inf")}, "zoom=inf"),
+        ({"epochs": 1.5}, "epochs=1.5 must be a finite int"),
+        ({"label_smoothing": "a"}, "label_smoothing='a'"),
+        ({"batch_norm": 1}, "batch_norm=1 must be a finite bool"),
+        ({"droput": 1}, "A recipe has no droput"),
+    ],
+)
+def test_odd_values_and_unknown_names_are_refused_by_name(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.recipe("strong", **wrong)

@@ -278,4 +278,5 @@ def test_setting_names_are_readable():
     from fercore.datasets import splits
 
     parts = splits.split(brightness_faces(70), "paper", 2)
-    assert experiments.Setting(width=0.25, fold=2).name(parts) == "proposed-concatenate-w0.25-paper-paper-2"
+    name = experiments.setting("faces", width=0.25, fold=2, epochs=20).name(parts)
+    assert name == "proposed-concatenate-w0.25-paper-e20-paper-2"

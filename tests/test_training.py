@@ -246,7 +246,15 @@ def test_bfloat16_trains_and_is_deterministic(tmp_path, name):
     assert numbers(history) == numbers(repeated)
     assert same_weights(model, again)
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
-    exact = fit(tmp_path / "exact", replace(recipe, precision="float32"))[1]
-    losses = [[row["train_loss"] for row in rows] for rows in (history, exact)]
-    assert losses[0] != losses[1]
-    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bfloat16_computes_the_same_loss_up_to_its_rounding(tmp_path, name):
+    # Weights that hardly move: in training that moves, rounding grows differently on every processor.
+    still = replace(RECIPES[name], epochs=1, lr=1e-7, min_lr=1e-8, warmup=0)
+    rounded, exact = (
+        fit(tmp_path / precision, replace(still, precision=precision))[1][0]["train_loss"]
+        for precision in ("bfloat16", "float32")
+    )
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.02)

@@ -77,7 +77,7 @@ doi 10.1016/j.neunet.2014.09.005). The file holds no images.
 
 
 def setting() -> experiments.Setting:
-    """Return how the shipped network is trained: in an hour on two cores, so at a quarter of the paper's width."""
+    """Return how the shipped network is trained: in half an hour on two cores, so at a quarter of the paper's width."""
     return experiments.setting(
         DATASET, "proposed", width=0.25, recipe="strong", epochs=40, precision="bfloat16"
     )
