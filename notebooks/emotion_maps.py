@@ -14,13 +14,14 @@
 # %% [markdown]
 # # Emotion maps
 #
-# Which parts of a face made the network say "happy"? The paper's Figures 5 to 11 answer with one map per face, made by
-# DnCShap. This page makes such maps for every emotion, on test images that are not copies of training images, and the
-# mean map of each emotion.
+# Which parts of a face made the network say "happy"? The paper's Figures 5 to 11 answer with a few maps per emotion, made by
+# DnCShap. This page has a section for each emotion: test faces drawn at random, their maps, and the mean map of *all*
+# correctly classified test faces of that emotion with its uncertainty.
 #
-# A map is only as good as what it is a map *of*. So this page first states the game that is played, then checks that
+# A map is only as good as what it is a map *of*. So the page first states the game that is played, then checks that
 # the maps add up, and only then shows faces. At its end stand four maps of one face side by side: the paper's
-# algorithm as printed, its released code, and the linear and the exact version used here.
+# algorithm as printed, its released code, and the linear and the exact version used here. Whether the maps lie where
+# anatomy expects them is the subject of the page "Facial regions".
 
 # %% tags=["parameters"]
 dataset = "faces"  # or "fer2013", "ferg", "jaffe", "ckplus"
@@ -40,17 +41,17 @@ device = "auto"
 examples = 3  # faces per emotion
 depth = 6  # 2**depth regions
 contexts = "exact"  # for the examples; what DnCShap accepts
-mean_of = 24  # faces per emotion behind the mean maps, at most
-mean_contexts = 8  # for the mean maps: K sampled contexts are unbiased
+mean_depth = 6  # for the mean maps, of all correctly classified faces
+mean_contexts = 2  # K sampled contexts are unbiased: errors average out
 
 # %%
 import numpy as np
 import pandas as pd
-import shap
 
-from fercore import datasets, emotions, evaluation, experiments, maps
-from fercore import models, plots, results
+from fercore import atlas, datasets, emotions, evaluation, experiments
+from fercore import maps, models, plots, plots_maps, results
 from fercore.datasets import splits
+from fercore.emotions import Emotion
 from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap, build_tree
 
 # %%
@@ -59,22 +60,24 @@ setting = experiments.setting(
     dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
 )
 own = {"examples": examples, "depth": depth, "contexts": contexts}
-own |= {"mean_of": mean_of, "mean_contexts": mean_contexts, "protocol": protocol}
+own |= {"mean_depth": mean_depth, "mean_contexts": mean_contexts}
+own |= {"protocol": protocol}
 run = results.Run("emotion_maps", dataset, **setting.parameters(), **own)
 
 # %% [markdown]
 # ## The network and the faces
 #
 # On FER2013 the network is the one that comes with the package. Elsewhere it is that of the accuracy page: same settings,
-# same data, same split, so its weights are found again instead of being trained again. The faces come from the test part, and only correctly classified ones are explained:
-# a map of a wrong answer explains something else. Test images that are exact copies of training images are left out.
+# same data, same split, so its weights are found again instead of being trained again. The faces come from the test part, and
+# only correctly classified ones are explained: a map of a wrong answer explains something else. Test images that are exact
+# copies of training images are left out.
 #
-# Before hours of training, one line makes sure that the images can be halved as often as `depth` asks.
+# Before hours of training, one line makes sure that the images can be halved as often as `depth` and `mean_depth` ask.
 
 # %%
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
-tree = build_tree(*data.images.shape[1:3], depth)
+build_tree(*data.images.shape[1:3], max(depth, mean_depth))
 trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
 given = evaluation.predict(trained.model, test.images).softmax(dim=1).numpy()
@@ -107,8 +110,7 @@ pd.Series(shares, name="correctly classified").to_frame()
 # the halves sum to the score of the whole.
 #
 # The parameter `contexts` decides for the single faces, exact by default; `mean_contexts` for the mean maps, which need
-# many faces: eight sampled contexts, whose errors have no bias and average out. A table says how far the linear scores
-# are from the exact ones on the faces shown; the page "How good is linear?" asks it of all methods and budgets.
+# many faces: sampled contexts, drawn anew for every group of faces, whose errors have no bias and average out.
 
 # %%
 where = next(trained.model.parameters()).device
@@ -121,58 +123,29 @@ def explain(index, **options):
     return explainer.attribute(models.to_input(test.images[index], where))
 
 
+# %% [markdown]
+# The faces are drawn at random among the correctly classified ones, not picked by hand. Before looking at them, the
+# sums: at every level of the tree the scores must add up to what there is to explain, $f_c(x) - f_c(b)$.
+
 # %%
 chosen = maps.choose(test.labels, eligible, examples, seed)
 explained = explain(chosen, contexts=contexts)
 pictures = explained.pixel_map()[..., 0].sum(axis=-1)
-print(f"{len(chosen)} faces, {explained.evaluations[0]} evaluations a face")
-
-# %% [markdown]
-# The faces are drawn at random among these, not picked by hand. Before looking at them, the
-# sums: at every level of the tree the scores must add up to what there is to explain, $f_c(x) - f_c(b)$.
-
-# %%
 worth = explained.predictions - explained.base_values
 gap = max(np.abs(level.sum(axis=1) - worth).max() for level in explained.levels)
 map_gap = np.abs(pictures.sum(axis=(1, 2)) - worth[:, 0]).max()
+print(f"{len(chosen)} faces, {explained.evaluations[0]} evaluations a face")
 print(f"largest gap on any level {gap:.0e}, of the maps {map_gap:.0e}")
 
 # %% [markdown]
-# ## Maps of single faces
-#
-# Red regions raise the probability of the emotion, blue regions lower it. Each map has its own colour scale, symmetric
-# about zero; above it stands the probability that the network gives the emotion.
-
-# %% mystnb={"figure": {"name": "fig-rows", "caption": "Test faces and their DnCShap maps, one row per emotion (the paper's Figures 5 to 11). Red raises the probability of the emotion, blue lowers it."}, "image": {"alt": "Grid of faces with coloured maps over them, one row for each emotion; red regions support the predicted emotion and blue regions speak against it."}}
-captions = [f"p = {given[index].max():.2f}" for index in chosen]
-faces, labels = test.images[chosen], test.labels[chosen]
-plots.emotion_rows(faces, pictures, labels, captions, examples)
-
-# %% [markdown]
-# How to read a patch: its colour is the change in probability that this patch makes, averaged over the surroundings in
-# which it may appear, from a black image to the whole face. A patch is not red because it is unusual or bright but
-# because the network becomes surer of the emotion when the patch is there. A pale patch has no say, or says opposite
-# things in different surroundings.
-#
-# Look for two things in {numref}`fig-rows`. First, whether red lies where a person would look: the paper names the smile
-# for happiness, eyes and upper lip for surprise, the eyes for anger. Second, how much lies elsewhere: hair, background,
-# the border of the image. A network may well use them, and a faithful map must then show it.
-#
-# The result is an ordinary `shap.Explanation`, so shap's own plot draws it too.
-
-# %% mystnb={"figure": {"name": "fig-shap", "caption": "The first of these faces in the plot of the shap library."}, "image": {"alt": "A face beside its map of Shapley values as drawn by shap.image_plot, with a colour bar."}}
-first = explain(chosen[:1], contexts=contexts)
-shap.image_plot(first.explanation(), show=False)
-
-# %% [markdown]
-# How good is the linear version? Here is the same for the cheaper contexts: the correlation of their region scores with
-# the exact ones, and the size of the difference relative to the exact scores, as means over the faces shown.
+# How good is the linear version? Here are the cheaper contexts: the correlation of their region scores with
+# the exact ones, and the size of the difference relative to the exact scores, as means over the faces shown. The page
+# "How good is linear?" asks this of all methods and budgets.
 
 # %%
 known = contexts == "exact"
 reference = explained if known else explain(chosen, contexts="exact")
-exact = reference.region_scores[..., 0]
-rows = {}
+exact, rows = reference.region_scores[..., 0], {}
 for name in ("absent", "present", "both", 8, "adaptive"):
     cheap = explain(chosen, contexts=name)
     scores = cheap.region_scores[..., 0]
@@ -185,23 +158,119 @@ agreement = pd.DataFrame.from_dict(rows, orient="index", columns=names)
 agreement.round(2)
 
 # %% [markdown]
-# ## The mean map of an emotion
+# ## All faces
 #
-# Single maps are noisy. The mean over many correctly classified faces of one emotion shows what the network uses *in
-# general*, as far as faces lie in the same place in all images. All maps share one colour scale.
+# Single maps are noisy. The mean over all correctly classified faces of an emotion shows what the network uses *in
+# general*, as far as faces lie in the same place in all images. The faces are explained in chunks; a run that is stopped
+# goes on with the next chunk, and what has been computed is kept in one small file.
 
 # %%
-several = maps.choose(test.labels, eligible, mean_of, seed)
-signed = np.empty((len(several), *test.images.shape[1:3]))
-for group in range(min(8, len(several))):  # sampled contexts: a seed each
-    part = explain(several[group::8], contexts=mean_contexts, seed=group)
-    signed[group::8] = part.pixel_map()[..., 0].sum(axis=-1)
-mean = maps.average(signed, test.images[several], test.labels[several])
-print(
-    f"{len(several)} faces, {mean_contexts!r}: {part.evaluations[0]} evaluations each"
+faces = np.flatnonzero(eligible)
+scored = atlas.explain_all(
+    trained.model,
+    test.images[faces],
+    dataset,
+    f"{setting.name(parts)}-{2**mean_depth}",
+    mean_depth,
+    mean_contexts,
+    seed,
 )
+mean = maps.average(scored.maps(), test.images[faces], test.labels[faces])
+captions = [f"p = {given[index].max():.2f}" for index in chosen]
+shown = test.images[chosen], pictures, test.labels[chosen], captions, mean
+gallery = plots_maps.Gallery(*shown)
+print(f"{len(faces)} faces, {scored.evaluations:.0f} evaluations each")
 
-# %% mystnb={"figure": {"name": "fig-means", "caption": "Mean DnCShap map of each emotion over its mean face, on one colour scale."}, "image": {"alt": "One blurred mean face per emotion in a row, each under its mean map of Shapley values in red and blue."}}
+# %% [markdown]
+# How to read the figures. The first columns are test faces; above each stands the probability that the network gives the
+# emotion. Below a face lies the **positive part** of its map, red as in the paper: what speaks *for* the emotion. The
+# third row shows the **signed** map: red raises the probability, blue lowers it. Each column has its own scale, symmetric
+# about zero. The last column is the mean face with the mean map. Its hatched pixels are within two standard errors of
+# zero: there the faces disagree, or have nothing to say.
+#
+# A patch's colour is the change in probability that the patch makes, averaged over the surroundings in which it may appear,
+# from a black image to the whole face. A patch is not red because it is unusual or bright but because the network becomes
+# surer of the emotion when the patch is there. A pale patch has no say, or says opposite things in different surroundings.
+# A network may also use hair, background or the border of the image, and a faithful map must then show it.
+
+# %% [markdown]
+# ## Angry
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of lowered brows, raised upper lids and tightened lips
+# (action units 4, 5, 7, 23, 24). The paper sees features that are "vertically distributed with more emphasis on the
+# eyes".
+
+# %% mystnb={"figure": {"name": "fig-angry", "caption": "Angry (the paper's Figure 5): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled angry above two rows of maps; in the middle row red marks what speaks for angry, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.ANGRY, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.ANGRY, examples, reason)
+
+# %% [markdown]
+# ## Disgust
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of a wrinkled nose and a raised upper lip (9, 10, also 15
+# and 17). The paper shows maps and says nothing of them.
+
+# %% mystnb={"figure": {"name": "fig-disgust", "caption": "Disgust (the paper's Figure 6): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled disgust above two rows of maps; in the middle row red marks what speaks for disgust, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.DISGUST, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.DISGUST, examples, reason)
+
+# %% [markdown]
+# ## Fear
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of raised and drawn-together brows, wide eyes, stretched
+# lips (1, 2, 4, 5, 7, 20, 25, 26). The paper shows maps and says nothing of them.
+
+# %% mystnb={"figure": {"name": "fig-fear", "caption": "Fear (the paper's Figure 7): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled fear above two rows of maps; in the middle row red marks what speaks for fear, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.FEAR, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.FEAR, examples, reason)
+
+# %% [markdown]
+# ## Happy
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of raised cheeks and pulled lip corners (6, 12, also 25).
+# The paper sees "smile patterns".
+
+# %% mystnb={"figure": {"name": "fig-happy", "caption": "Happy (the paper's Figure 8): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled happy above two rows of maps; in the middle row red marks what speaks for happy, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.HAPPY, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.HAPPY, examples, reason)
+
+# %% [markdown]
+# ## Sad
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of raised inner brows and lowered lip corners (1, 4, 15,
+# also 17). The paper sees features that are "distributed throughout the face vertically".
+
+# %% mystnb={"figure": {"name": "fig-sad", "caption": "Sad (the paper's Figure 9): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled sad above two rows of maps; in the middle row red marks what speaks for sad, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.SAD, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.SAD, examples, reason)
+
+# %% [markdown]
+# ## Surprise
+#
+# By FACS {cite:p}`ekman2002facs`, the expression is made of raised brows, wide eyes and a dropped jaw (1, 2, 5, 25,
+# 26). The paper sees "eyes and upper lips".
+
+# %% mystnb={"figure": {"name": "fig-surprise", "caption": "Surprise (the paper's Figure 10): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled surprise above two rows of maps; in the middle row red marks what speaks for surprise, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.SURPRISE, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.SURPRISE, examples, reason)
+
+# %% [markdown]
+# ## Neutral
+#
+# FACS {cite:p}`ekman2002facs` expects nothing: no action unit belongs to it. The paper shows maps and says nothing of
+# them. What speaks for a neutral face is, above all, what does not speak for another emotion.
+
+# %% mystnb={"figure": {"name": "fig-neutral", "caption": "Neutral (the paper's Figure 11): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled neutral above two rows of maps; in the middle row red marks what speaks for neutral, in the lower row red speaks for it and blue against it; the last column is the mean."}}
+reason = maps.why_none(Emotion.NEUTRAL, test.labels, correct, eligible)
+plots_maps.emotion(gallery, Emotion.NEUTRAL, examples, reason)
+
+# %% [markdown]
+# ## The mean maps side by side
+#
+# Above, every column has a scale of its own. On one common scale the emotions can be compared: an emotion whose faces
+# reach a probability near one has more to distribute.
+
+# %% mystnb={"figure": {"name": "fig-means", "caption": "Mean DnCShap map of each emotion over its mean face, on one colour scale; in brackets the number of faces."}, "image": {"alt": "One blurred mean face per emotion, each under its mean map of Shapley values in red and blue, with a common colour bar."}}
 plots.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
 
 # %% [markdown]
@@ -210,15 +279,18 @@ plots.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
 # not say that the network looks nowhere.
 #
 # How strong is the pattern in {numref}`fig-means` against the scatter of single faces? The table gives, for each
-# emotion, the mean of $f_c(x) - f_c(b)$, which is what the map distributes, and the share of the map's energy (sum of
+# emotion, the mean of $f_c(x) - f_c(b)$, which is what the map distributes; the share of the map's energy (sum of
 # squares) that the mean map keeps: 1 if all faces had the same map, about one over the number of faces if they had
-# nothing in common.
+# nothing in common; and the share of pixels that are further than two standard errors from zero. The noise of the
+# sampled contexts counts as scatter here, so the true agreement is larger.
 
 # %%
+certain = np.abs(mean.maps) > 2 * mean.errors
 columns = {
     "faces": mean.counts,
     "mean of f(x) - f(b)": mean.worth,
     "shared energy": mean.shared_energy,
+    "pixels beyond 2 errors": certain.mean(axis=(1, 2)),
 }
 titles = [emotion.title for emotion in mean.emotions]
 pattern = pd.DataFrame(columns, index=titles)
@@ -227,7 +299,7 @@ pattern.round(3)
 # %% [markdown]
 # ## What the published algorithm draws
 #
-# The same face, four ways. `as printed` follows the paper's Algorithms 1 and 2, `as released` behaves like its code,
+# One face, four ways. `as printed` follows the paper's Algorithms 1 and 2, `as released` behaves like its code,
 # both at 9 halvings as in the paper's figures. They cut strips through the *whole* image instead of halving the part in
 # hand, so their map is a sum of a row profile and a column profile. Such a matrix has rank two at most: it can show
 # bands, but not an eye.
@@ -241,15 +313,11 @@ variants = {
     "exact": explain(chosen[:1], contexts="exact"),
 }
 drawn = {name: v.pixel_map()[0].sum(axis=(2, 3)) for name, v in variants.items()}
-ranks = [np.linalg.matrix_rank(m, rtol=1e-9) for m in drawn.values()]
-
-# %%
-found = variants.values()
 facts = {
-    "model calls": [v.calls or v.evaluations[0] for v in found],
-    "distinct": [v.evaluations[0] for v in found],
-    "sum / (f(x) - f(b))": [v.region_scores.sum() / worth[0, 0] for v in found],
-    "rank": ranks,
+    "model calls": [v.calls or v.evaluations[0] for v in variants.values()],
+    "distinct": [v.evaluations[0] for v in variants.values()],
+    "sum": [v.region_scores.sum() / worth[0, 0] for v in variants.values()],
+    "rank": [np.linalg.matrix_rank(m, rtol=1e-9) for m in drawn.values()],
 }
 pd.DataFrame(facts, index=list(variants)).round(2)
 
@@ -259,7 +327,7 @@ plots.labelled_maps(test.images[chosen[0]], drawn)
 # %% [markdown]
 # The table first: the published procedure calls the model 1,024 times, although only 94 of the inputs differ, because the
 # strips of different branches of the recursion coincide. Then the sums: a map of Shapley values must distribute exactly
-# $f_c(x) - f_c(b)$, so the column should read 1.
+# $f_c(x) - f_c(b)$, so *sum*, the sum of the scores over it, should read 1.
 #
 # The bands in the first two maps of {numref}`fig-published` are a property of the algorithm, not of the face. The
 # sum of the printed one misses $f_c(x) - f_c(b)$ by a factor that doubles with every halving after the second, that of
