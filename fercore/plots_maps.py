@@ -9,10 +9,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from fercore import plots
 from fercore.emotions import Emotion
 from fercore.maps import MeanMaps
+from fercore.sentences import Finding
 
 POSITIVE_COLORS = "Reds"
 _ROWS = ("face", "positive part", "signed")
@@ -66,6 +68,34 @@ def emotion(gallery: Gallery, which: Emotion, columns: int, reason: str = "") ->
         axes.text(
             -0.08, 0.5, title, rotation=90, ha="right", va="center", transform=axes.transAxes, fontsize=8
         )
+    return plots._done(figure)
+
+
+def sentence_dots(findings: Sequence[Finding]) -> Figure:
+    """Draw every part of every sentence: the mean with its 95 % interval, and the mean under the released masking.
+
+    Args:
+        findings: As :func:`fercore.sentences.check` gives them; those without enough faces get an empty row.
+    """
+    figure, axes = plots._new(height=0.9 + 0.45 * len(findings))
+    for place, found in enumerate(findings):
+        if np.isnan(found.mean):
+            axes.text(1.0, place, "too few faces", ha="center", va="center", fontsize=8)
+            continue
+        bar = [[found.mean - found.low], [found.high - found.mean]]
+        axes.errorbar(found.mean, place, xerr=bar, fmt="o", color="#0072B2", capsize=3)
+        axes.plot(found.mean - found.difference, place, "|", color="#0072B2", markersize=12)
+        axes.plot(found.released, place, "x", color="#D55E00")
+    handles = [
+        Line2D([], [], marker="o", color="#0072B2", label="this emotion, 95 % interval"),
+        Line2D([], [], marker="|", color="#0072B2", linestyle="", markersize=12, label="all other emotions"),
+        Line2D([], [], marker="x", color="#D55E00", linestyle="", label="this emotion, released masking"),
+    ]
+    axes.axvline(1, color="grey", linewidth=1, linestyle=":")
+    names = [f"{found.sentence.emotion.title}: {found.part}" for found in findings]
+    axes.set(yticks=range(len(findings)), yticklabels=names, xlabel="positive attribution, 1 is chance")
+    axes.invert_yaxis()
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return plots._done(figure)
 
 

@@ -11,6 +11,8 @@ from fercore.emotions import Emotion
 
 SUPPORTED, ARTEFACT, UNSUPPORTED, UNTESTED = "supported", "artefact", "not supported", "not tested"
 HEIGHT, UPPER_LIP = "height", "upper lip"
+# Vertices of MediaPipe's mesh: middle of the upper and lower lip where they meet, corners of the mouth.
+_UPPER_INNER, _LOWER_INNER, _RIGHT_CORNER, _LEFT_CORNER = 13, 14, 61, 291
 _FEWEST = 5  # faces below which nothing is concluded
 _DRAWS = 2000
 
@@ -128,6 +130,28 @@ def _spread(mass: np.ndarray, axis: int) -> np.ndarray:
     place = np.arange(profile.shape[1])
     centre = (share * place).sum(axis=1, keepdims=True)
     return np.sqrt((share * (place - centre) ** 2).sum(axis=1))
+
+
+def masks(regions: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Return where the face and its parts are.
+
+    Args:
+        regions: (N, H, W) uint8, labels of ``fercore.faces.REGIONS``; 0 outside the face.
+        points: (N, 468, 2 or 3) landmarks in pixels.
+
+    Returns:
+        (N, H, W) bool each: ``"face"``, the regions, and ``"upper lip"``: of the region of the mouth what lies above
+        the line along the corners of the lips, put through the middle of where the lips meet.
+    """
+    from fercore.faces.mesh import REGIONS
+
+    found = {name: regions == label for label, name in enumerate(REGIONS, start=1)}
+    middle = points[:, [_UPPER_INNER, _LOWER_INNER], :2].mean(axis=1)
+    along = points[:, _LEFT_CORNER, :2] - points[:, _RIGHT_CORNER, :2]
+    rows, columns = np.indices(regions.shape[1:]) + 0.5  # centres of the pixels
+    x, y = columns - middle[:, 0, None, None], rows - middle[:, 1, None, None]
+    above = along[:, 0, None, None] * y - along[:, 1, None, None] * x < 0
+    return {**found, "face": regions > 0, UPPER_LIP: found["mouth"] & above}
 
 
 def statistic(part: str, maps: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -103,6 +103,32 @@ def test_an_emotion_with_few_or_no_faces_is_not_tested():
     assert {f.faces for f in found if f.sentence.emotion == Emotion.SURPRISE} == {0}
 
 
+def test_the_upper_lip_is_what_lies_above_where_the_lips_meet():
+    from fercore import faces
+
+    sample = faces.render_face(faces.make_character(0), Emotion.SURPRISE, size=96)
+    found = sentences.masks(sample.regions[None], sample.landmarks[None])
+    mouth, upper = found["mouth"][0], found[sentences.UPPER_LIP][0]
+    assert 0.2 < upper.sum() / mouth.sum() < 0.8
+    rows = np.indices(mouth.shape)[0]
+    assert rows[upper].max() <= sample.landmarks[[13, 14], 1].mean() + 2
+    assert rows[mouth & ~upper].min() >= sample.landmarks[[13, 14], 1].mean() - 2
+    turned = sentences.masks(np.rot90(sample.regions, 2)[None], 96 - sample.landmarks[None])
+    assert (np.rot90(turned[sentences.UPPER_LIP][0], 2) == upper).mean() > 0.99
+    assert found["face"][0].sum() == (sample.regions > 0).sum()
+
+
+def test_every_part_has_a_row_in_the_figure():
+    from fercore import plots_maps
+
+    labels = np.repeat([Emotion.HAPPY, Emotion.FEAR], 20)
+    findings = sentences.check(noisy(40), noisy(40), labels, masks(40))
+    axes = plots_maps.sentence_dots(findings).axes[0]
+    named = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert named == [f"{f.sentence.emotion.title}: {f.part}" for f in findings]
+    assert sum(text.get_text() == "too few faces" for text in axes.texts) == 5
+
+
 def test_the_bootstrap_interval_is_that_of_the_mean():
     labels = np.repeat([Emotion.HAPPY, Emotion.SAD], 200)
     maps = noisy(400)
