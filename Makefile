@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATASET ?= faces
-EXPERIMENTS := data_card leakage accuracy ablation emotion_maps linear
+EXPERIMENTS := data_card leakage accuracy ablation emotion_maps regions explainers linear landmarks
 
 .PHONY: help book test runs bench lint figures pretrained status clean
 .DEFAULT_GOAL := help

@@ -146,22 +146,23 @@ plots_regions.lift_heatmap(profile)
 
 # %%
 fit = landmarks.mask_fit(maps_all, regions, labels, within_face=True)
-rotation = landmarks.rotation_test(fit.fit)
+rotation = landmarks.rotation_test(fit.fit) if fit.emotions else None
 square = pd.DataFrame(fit.fit, [e.title for e in fit.emotions])
 square.columns = [f"mask of {e.title}" for e in fit.emotions]
 square.round(3)
 
 # %%
-mine = pd.DataFrame({"own mask": np.diag(fit.fit)}, index=square.index)
-mine["other masks"] = (fit.fit.sum(axis=1) - np.diag(fit.fit)) / (len(fit.fit) - 1)
+own_mask, others = np.diag(fit.fit), len(fit.fit) - 1
+mine = pd.DataFrame({"own mask": own_mask}, index=square.index)
+mine["other masks"] = (fit.fit.sum(axis=1) - own_mask) / (others or np.nan)
 mine["faces"] = fit.counts
-low = "less" if rotation.p_value <= 0.05 else "more"
-print(
-    f"mean over own masks {rotation.statistic:.3f}, over all orders {rotation.expected:.3f}"
-)
-print(
-    f"p = {rotation.p_value:.4f} of {rotation.permutations} orders: {low} than 0.05"
-)
+if rotation is None:
+    print("There is no map of an emotion that FACS has action units for.")
+else:
+    low = "at most" if rotation.p_value <= 0.05 else "more than"
+    print(f"mean over own masks {rotation.statistic:.3f}")
+    print(f"over all {rotation.permutations} orders {rotation.expected:.3f}")
+    print(f"p = {rotation.p_value:.4f}: {low} 0.05")
 mine.round(3)
 
 # %% [markdown]
@@ -245,9 +246,9 @@ facts = {
     "coverage": covered.to_dict(orient="index"),
     "faces": len(faces),
     "with_landmarks": int(seen.sum()),
-    "auroc": mine.to_dict(orient="index"),
-    "rotation": vars(rotation),
-    "lift": lifts.to_dict(orient="index"),
+    "auroc": mine.astype(object).where(mine.notna(), None).to_dict("index"),
+    "rotation": rotation and vars(rotation),
+    "lift": lifts.astype(object).where(lifts.notna(), None).to_dict("index"),
     "sentences": verdicts,
 }
 record = run.finish(
