@@ -83,6 +83,17 @@ class Finding:
             return SUPPORTED
         return ARTEFACT if self.low <= 1 and self.released_low > 1 else UNSUPPORTED
 
+    def row(self) -> dict[str, str]:
+        """Return the finding as a row of a table, numbers as text; dashes where there are too few faces."""
+        known = not np.isnan(self.mean)
+        numbers = {
+            "mean": f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})",
+            "others": f"{self.mean - self.difference:.2f}",
+            "released": f"{self.released:.2f} (from {self.released_low:.2f})",
+        }
+        numbers = numbers if known else dict.fromkeys(numbers, "–")
+        return {"the paper": self.sentence.text, "measured": self.part, **numbers, "verdict": self.verdict}
+
 
 def emphasis(maps: np.ndarray, masks: np.ndarray, face: np.ndarray) -> np.ndarray:
     """Return how much denser positive attribution is in a part than in the whole face; 1 is chance.

@@ -198,18 +198,7 @@ released[several] = bands[..., 0].sum(axis=-1)
 # %%
 masks = sentences.masks(regions[seen], found.points[seen])
 checked = sentences.check(maps_all[seen], released[seen], labels[seen], masks, seed)
-rows = [
-    {
-        "the paper": f.sentence.text,
-        "measured": f.part,
-        "mean": f"{f.mean:.2f} ({f.low:.2f} to {f.high:.2f})",
-        "others": round(f.mean - f.difference, 2),
-        "released": f"{f.released:.2f} (from {f.released_low:.2f})",
-        "verdict": f.verdict,
-    }
-    for f in checked
-]
-pd.DataFrame(rows)
+pd.DataFrame([finding.row() for finding in checked])
 
 # %% mystnb={"figure": {"name": "fig-sentences", "caption": "The paper's sentences, measured: mean over the faces of the emotion with its 95 % interval, over those of all other emotions, and under the released code's masking."}, "image": {"alt": "Dot plot with one row for each part of each sentence; dots with intervals for our maps, ticks for the other emotions, crosses for the released masking, and a dotted line at chance."}}
 plots_maps.sentence_dots(checked)

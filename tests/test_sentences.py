@@ -101,6 +101,10 @@ def test_an_emotion_with_few_or_no_faces_is_not_tested():
     untested = {f.sentence.emotion for f in found if f.verdict == sentences.UNTESTED}
     assert untested == {Emotion.SAD, Emotion.SURPRISE, Emotion.ANGRY}
     assert {f.faces for f in found if f.sentence.emotion == Emotion.SURPRISE} == {0}
+    assert {f.row()["mean"] for f in found if f.verdict == sentences.UNTESTED} == {"–"}
+    (happy,) = (f.row() for f in found if f.sentence.emotion == Emotion.HAPPY)
+    assert happy["measured"] == "mouth"
+    assert " to " in happy["mean"]
 
 
 def test_the_upper_lip_is_what_lies_above_where_the_lips_meet():
