@@ -1,0 +1,306 @@
+"""Many explainers on the same images, networks and measures: what the page "Explainers" computes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fercore import explainers, faithfulness, localisation, overlap, provenance, sanity
+from fercore.explainers import METHODS, Maps, Settings
+from fercore.files import atomic_path
+
+Scores = dict[str, dict[str, np.ndarray]]  # method -> measure -> (images,)
+
+# The measures of the page: what people read, and whether more is better (None: neither).
+MEASURES: dict[str, tuple[str, bool | None]] = {
+    "insertion_black": ("insertion, black", True),
+    "insertion_blurred": ("insertion, blurred", True),
+    "deletion_black": ("deletion, black", False),
+    "deletion_blurred": ("deletion, blurred", False),
+    "infidelity": ("infidelity", False),
+    "sensitivity": ("max-sensitivity", False),
+    "mass": ("relevance mass accuracy", True),
+    "rank": ("relevance rank accuracy", True),
+    "pointing": ("pointing game", True),
+    "correlation": ("correlation with the exact map", True),
+    "error": ("relative error to the exact map", False),
+    "same_rank": ("rank correlation", None),
+    "same_magnitude": ("rank correlation of magnitudes", None),
+    "same_structure": ("SSIM", None),
+}
+
+
+def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
+
+    Args:
+        labels: (N,) integers.
+        index: (M,) indices, grouped by label as :func:`fercore.maps.choose` gives them.
+        count: How many, at least 1; all where there are not so many.
+    """
+    if count < 1:
+        raise ValueError(f"{count} images cannot be explained: ask for at least 1.")
+    turn = np.concatenate([np.arange(n) for n in np.unique(labels[index], return_counts=True)[1]])
+    return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
+def explain_all(
+    names: Sequence[str],
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    settings: Settings,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Maps]:
+    """Explain the same images by several methods.
+
+    Args:
+        names: Keys of :data:`fercore.explainers.METHODS`.
+        model: The network.
+        images: (N, C, H, W).
+        targets: (N,) classes.
+        settings: Of all methods.
+        folder: Where maps are kept, one file per method, so that a run that was stopped goes on with the next method;
+            nothing is kept if None. Files of other networks, images, settings or code are not used.
+        progress: Show bars.
+
+    Returns:
+        Maps by method.
+    """
+    found = {}
+    for name in names:
+        path = None if folder is None else folder / f"{_key(name, model, images, targets, settings)}.npz"
+        maps = None if path is None else _read(name, path)
+        if maps is None:
+            maps = explainers.explain(name, model, images, targets, settings, progress)
+            if path is not None:
+                with atomic_path(path) as temporary:
+                    np.savez(temporary, **{f: getattr(maps, f) for f in _FIELDS})
+        found[name] = maps
+    return found
+
+
+_FIELDS = ("values", "evaluations", "gradients", "seconds")
+
+
+def _read(name: str, path: Path) -> Maps | None:
+    """Read maps; None where there are none, or a damaged file."""
+    try:
+        with np.load(path) as file:
+            return Maps(name, **{field: file[field] for field in _FIELDS})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that explain and measure here, of those that are installed."""
+    found = {}
+    for name in ("captum", "lime", "scikit-image", "scipy", "shap"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _key(name: str, model: nn.Module, images: Tensor, targets: np.ndarray, settings: Settings) -> str:
+    """Return a checksum of everything that decides the maps."""
+    package = Path(explainers.__file__).parent
+    code = sorted(
+        [*package.glob("*.py"), *(package.parent / "shapley").glob("*.py"), package.parent / "rivals.py"]
+    )
+    content = hashlib.sha256(
+        f"{name} {provenance.code_digest(*code)} {provenance.versions()} {packages()}".encode()
+    )
+    plain = replace(settings, background=None, layer=None)
+    content.update(json.dumps([str(value) for value in astuple(plain)]).encode())
+    layer = [key for key, module in model.named_modules() if module is settings.layer]
+    content.update(f"{type(model)} {layer}".encode())
+    tensors = [images, torch.from_numpy(np.asarray(targets)), *model.state_dict().values()]
+    tensors += [settings.background] if settings.background is not None else []
+    for tensor in tensors:
+        content.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
+    return content.hexdigest()[:24]
+
+
+def faithful(
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    found: Mapping[str, Maps],
+    steps: int = 16,
+    squares: int = 100,
+    seed: int = 0,
+    progress: bool = True,
+) -> Scores:
+    """Return insertion and deletion under both blanks, and infidelity, of every method and image.
+
+    Args:
+        model: The network.
+        images: (N, C, H, W).
+        targets: (N,) classes.
+        found: Maps by method.
+        steps: Steps of the curves.
+        squares: Squares of infidelity.
+        seed: Of the squares and of the order of equal values.
+        progress: Show a bar.
+    """
+    from tqdm import tqdm
+
+    wanted = torch.from_numpy(np.asarray(targets))
+    removed = faithfulness.removals(model, images, wanted, squares, seed)
+    scores: Scores = {}
+    for name, maps in tqdm(found.items(), desc="Scoring", unit="method", disable=not progress):
+        about = (model, images, wanted, maps.values, steps, seed)
+        scores[name] = faithfulness.insertion_deletion(*about)
+        scores[name]["infidelity"] = faithfulness.infidelity(maps.values, removed)
+    return scores
+
+
+def steady(
+    names: Sequence[str],
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    settings: Settings,
+    samples: int = 3,
+    progress: bool = True,
+) -> Scores:
+    """Return the max-sensitivity of every method and image; arguments as for :func:`explain_all`."""
+    from tqdm import tqdm
+
+    about = (model, images, targets, settings, samples)
+    bar = tqdm(names, desc="Noise", unit="method", disable=not progress)
+    return {name: {"sensitivity": faithfulness.sensitivity(name, *about)} for name in bar}
+
+
+def dependent(found: Mapping[str, Maps], again: Mapping[str, Maps]) -> Scores:
+    """Compare maps of the network (the first images of each method) with those of its randomised copy."""
+    scores: Scores = {}
+    for name, other in again.items():
+        a, b = found[name].values, other.values
+        scores[name] = {
+            "same_rank": sanity.rank_correlation(a, b),
+            "same_magnitude": sanity.rank_correlation(np.abs(a), np.abs(b)),
+            "same_structure": sanity.structural_similarity(a, b),
+        }
+    return scores
+
+
+def located(found: Mapping[str, Maps], truth: np.ndarray) -> Scores:
+    """Return the localisation scores of every method and image against masks (N, H, W) bool."""
+    return {name: localisation.scores(maps.values, truth) for name, maps in found.items()}
+
+
+def near_exact(found: Mapping[str, Maps]) -> Scores:
+    """Compare the methods that are efficient with the exact values; nothing where those were not computed.
+
+    Returns:
+        ``correlation`` over pixels (NaN where a map is constant), and ``error``, the length of the difference over that
+        of the exact map (NaN where that is zero).
+    """
+    scores: Scores = {}
+    for name, maps in found.items() if "dnc_exact" in found else ():
+        if METHODS[name].efficient and name != "dnc_exact":
+            exact, other = (np.reshape(m.values, (len(m.values), -1)) for m in (found["dnc_exact"], maps))
+            size, gap = np.linalg.norm(exact, axis=1), np.linalg.norm(other - exact, axis=1)
+            a, b = exact - exact.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+            lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+            scores[name] = {
+                "correlation": _ratio((a * b).sum(axis=1), lengths),
+                "error": _ratio(gap, size),
+            }
+    return scores
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.full(len(over), np.nan), where=under > 0)
+
+
+def rows(found: Mapping[str, Maps], index: np.ndarray) -> dict[str, Maps]:
+    """Return the maps of some of the images."""
+    return {
+        name: Maps(name, *(getattr(maps, field)[index] for field in _FIELDS)) for name, maps in found.items()
+    }
+
+
+def merged(*parts: Scores) -> Scores:
+    """Put the measures of several studies together, by method."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: {k: v for part in parts for k, v in part.get(name, {}).items()} for name in names}
+
+
+def overlaps(found: Mapping[str, Maps], references: Sequence[str], view: overlap.View) -> list[dict]:
+    """Return the soft Dice coefficient of every pair of a reference and another method, with its chance levels.
+
+    Args:
+        found: Maps by method, of at least two images.
+        references: The methods that the others are compared with.
+        view: As in :func:`fercore.overlap.viewed`.
+
+    Returns:
+        One dict per pair: ``reference`` and ``method`` (keys), and (N,) arrays ``overlap``, ``shuffled`` and
+        ``swapped`` as :mod:`fercore.overlap` defines them.
+    """
+    pairs = [(a, b) for a in references for b in found if a != b]
+    functions = {
+        "overlap": overlap.overlap,
+        "shuffled": overlap.shuffled_level,
+        "swapped": overlap.swapped_level,
+    }
+    return [
+        {"reference": a, "method": b}
+        | {name: function(found[a].values, found[b].values, view) for name, function in functions.items()}
+        for a, b in pairs
+    ]
+
+
+def scaling(
+    names: Sequence[str],
+    model: nn.Module,
+    image: Tensor,
+    target: int,
+    settings: Settings,
+    depths: Sequence[int],
+    most: int = 3000,
+) -> list[dict]:
+    """Measure how the cost of methods grows with the number of regions.
+
+    Args:
+        names: Methods on regions.
+        model: The network.
+        image: (1, C, H, W).
+        target: Its class.
+        settings: ``depth`` is replaced, and the budget follows it (8n).
+        depths: Numbers of halvings.
+        most: The exact values are left out where they need more evaluations than this.
+
+    Returns:
+        One dict per method and depth: ``method``, ``regions``, ``evaluations``, ``seconds``.
+    """
+    found = []
+    for name in names:
+        for depth in depths:
+            n = 2**depth
+            if name == "dnc_exact" and 2 * (n * n - 1) // 3 + 2 > most:
+                continue
+            chosen = replace(settings, depth=depth, evaluations=None)
+            maps = explainers.explain(name, model, image, [target], chosen)
+            cost = {"evaluations": int(maps.evaluations[0]), "seconds": float(maps.seconds[0])}
+            found.append({"method": name, "regions": n, **cost})
+    return found
+
+
+def title(name: str) -> str:
+    """Return what people call a method or a measure."""
+    return METHODS[name].title if name in METHODS else MEASURES[name][0]
