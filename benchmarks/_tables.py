@@ -169,6 +169,24 @@ def speed_table(cell: Row) -> str:
     return "\n\n".join(parts + not_run(cell["rows"]))
 
 
+def speed_tables(cells: list[Row]) -> str:
+    """Return the tables of all cells, and one line for each cell of which nothing was measured."""
+    measured = [any(row["ratio"] is not None for row in cell["rows"]) for cell in cells]
+    parts = [speed_table(cell) for cell, found in zip(cells, measured, strict=True) if found]
+    missing = [unmeasured(cell) for cell, found in zip(cells, measured, strict=True) if not found]
+    if missing:
+        parts += ["### Nothing measured", "\n".join(missing)]
+    return "\n\n".join(parts)
+
+
+def unmeasured(cell: Row) -> str:
+    """Say in one line of a list why nothing was measured in a cell, and how many evaluations it would have taken."""
+    reasons = "; ".join(dict.fromkeys(row["skipped"].rstrip(".") for row in cell["rows"]))
+    expected = [row["expected"] for row in cell["rows"] if row.get("expected")]
+    evaluations = f" ({min(expected):,} to {max(expected):,} evaluations)" if expected else ""
+    return f"- {where(cell)}{evaluations}: {reasons}."
+
+
 def not_run(rows: list[Row]) -> list[str]:
     """Name what is missing from a table, with its evaluations, one paragraph for each reason."""
     reasons: dict[str, list[str]] = {}
@@ -258,11 +276,8 @@ def document(whole: dict[str, Any]) -> str:
     if whole.get("bars"):
         parts += ["## Bars", bars_table(whole["bars"])]
     writers = {
-        "speed": ("Speed", lambda cells: "\n\n".join(speed_table(cell) for cell in cells)),
-        "width": (
-            "Speed at the paper's width",
-            lambda cells: "\n\n".join(speed_table(cell) for cell in cells),
-        ),
+        "speed": ("Speed", speed_tables),
+        "width": ("Speed at the paper's width", speed_tables),
         "accuracy": ("Agreement with the exact values", accuracy_table),
         "slope": ("Time against regions", slope_table),
         "memory": ("Memory", memory_table),

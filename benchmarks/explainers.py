@@ -8,7 +8,8 @@
 Writes ``explainers.json`` (every number of every round) and ``explainers.md`` (tables) after each section. A ratio is
 an explainer's time over that of its floor: as many images through the same network in the best batch size and nothing
 else, measured in between (see ``_floor.py``). Only ratios of one run mean anything; seconds drift with the machine.
-Without ``--full`` what would take too long is listed as not run, with its number of evaluations.
+Without ``--full`` what would take too long is listed as not run, with its number of evaluations; in a cell that is
+asked for by name, the methods that a bar is about (default, "absent" and "both") run whatever it takes.
 """
 
 from __future__ import annotations
@@ -185,7 +186,16 @@ def main(given: Sequence[str] | None = None) -> None:
     run = {"memory": memory, "slope": slope, "accuracy": accuracy, "width": width, "speed": speed}
     chosen = args.only or SECTIONS
     if args.cell:
-        plan, chosen = replace(plan, cells=args.cell), ("speed",)
+        planned = plan.required
+
+        def required(*cell: Any) -> bool:
+            return cell[3] in _tables.TIMED or planned(*cell)
+
+        plan, chosen = replace(plan, cells=args.cell, required=required), ("speed",)
+        path = args.output / "explainers.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if "speed" in before:  # say now, not after measuring, if these cells cannot stand beside the others
+            merged(before["speed"], about, [])
     for name in (name for name in SECTIONS if name in chosen):
 
         def write(content: Any, name: str = name) -> None:

@@ -76,6 +76,20 @@ def test_bars_follow_from_the_figures(explainers, results):
     assert page.count("| **no** |") == sum(bar["met"] is False for bar in data["bars"])
 
 
+def test_cells_without_any_measurement_take_one_line_each(explainers, results):
+    cell = results[0]["speed"]["content"][0]
+    missed = [row | {"skipped": "takes too long here", "ratio": None, "expected": 9} for row in cell["rows"]]
+    empty = [cell | {"regions": regions, "rows": missed} for regions in (512, 1024)]
+    page = explainers._tables.speed_tables([empty[0], cell, empty[1]])
+    assert page.count("### ") == 2  # the cell, and one list for both others
+    lines = [line for line in page.splitlines() if line.startswith("- ")]
+    assert [
+        f"{regions} regions, 1 image (9 to 9 evaluations): takes too long here." in line
+        for regions, line in zip(("512", "1,024"), lines, strict=True)
+    ] == [True, True]
+    assert "Nothing measured" not in explainers._tables.speed_tables([cell])
+
+
 def test_memory_is_measured_from_the_same_start(explainers, capsys):
     explainers.main(["--memory-child", "cheap,64,4"])
     found = json.loads(capsys.readouterr().out)

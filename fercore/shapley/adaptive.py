@@ -25,17 +25,28 @@ import numpy as np
 
 from fercore.shapley.base import TargetGame
 from fercore.shapley.contexts import Pool, extend_codes, pools
-from fercore.shapley.quadrature import Level, coarse, condition, floor, posterior, scales, tempered
+from fercore.shapley.quadrature import (
+    Level,
+    coarse,
+    condition,
+    condition_anew,
+    floor,
+    gain,
+    observed,
+    posterior,
+    scales,
+    tempered,
+)
 from fercore.shapley.splits import SplitLevel, asymmetries, hand_down, split_levels
 from fercore.shapley.tree import PartitionTree
 
 # Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.
-R = 0.5  # variance of an effect per sibling that takes part in it, to begin with
-INTERACTIONS = (0.02, 0.1, 0.2, 0.35, 0.5, 0.65)  # among which the likeliest is taken
+INTERACTIONS = np.array([0.02, 0.1, 0.2, 0.35, 0.5, 0.65])  # r, among which the likeliest is taken
+FIRST_R = 4  # its number to begin with
 SPLITS_TO_FIT = 32  # splits of each level that decide this and the next
 ROUGH = 0.5  # part of the parent's asymmetry in the reach
 FADE = 0.5  # reach in terms of the parent's, as long as the parent's pair was not observed
-HEATS = (0.0, 0.5, 1.0)  # exponents of the reach among which the likeliest is taken
+HEATS = np.array([0.0, 0.5, 1.0])  # exponents of the reach among which the likeliest is taken
 FIRST_REVIEW = 96  # pairs after which γ and r are fitted first
 REVIEW = 4  # then again each time their number has grown by this factor
 ROUNDS = 8  # selections per budget, at least; within one, every split gets one pair at most
@@ -55,7 +66,7 @@ class Search:
         self.tree, self._arity = game.tree, game.tree.arity
         self.observed = np.zeros(len(game.empty), dtype=np.int64)
         self._empty, self._full = game.empty, game.full
-        self._heat, self._r = [1.0] * len(game.empty), [R] * len(game.empty)
+        self._heat, self._r = np.ones(len(game.empty)), np.full(len(game.empty), FIRST_R)
         self._review = np.full(len(game.empty), FIRST_REVIEW)
         self._levels = [
             self._start(splits, pool)
@@ -72,33 +83,25 @@ class Search:
         return Level(
             splits=splits,
             pool=pool,
+            kernels=pool.kernels(INTERACTIONS),
             hidden=hidden,
             shown=hidden | (1 << splits.slots)[:, None],
             values=np.zeros((*shape, 2**self._arity, classes)),
             seen=np.zeros(shape, dtype=bool),
             size=np.zeros(shape),
             reach=np.full(shape, np.nan),
-            spread=np.empty(0, dtype=np.float32),
+            pairs=np.zeros(shape[:2], dtype=np.int64),
+            factor=np.empty(0),
+            variance=np.empty(0),
         )
-
-    def _condition_again(self, image: int) -> None:
-        """Condition z anew on all that was seen of an image: its r has changed, or this was not kept."""
-        for level in self._levels:
-            if not level.spread.size:
-                level.spread = np.empty((*level.seen.shape, level.seen.shape[2]), dtype=np.float32)
-            level.spread[image] = level.pool.kernel(self._r[image])
-            seen = level.seen[image]
-            for context in np.flatnonzero(seen.any(axis=0)):
-                split = np.flatnonzero(seen[:, context])
-                condition(level.spread, np.full(len(split), image), split, np.full(len(split), context))
 
     @staticmethod
     def bytes_per_image(tree: PartitionTree, classes: int) -> int:
-        """Return about how much memory a search takes for each image, most of it for the covariances while it runs."""
+        """Return how much memory a search takes for each image at most, for the factors if all pairs are observed."""
         contexts = [len(pool.weights) for pool in pools(tree)]
         splits = [len(tree.splits(level)[0]) for level in range(tree.depth)]
         return sum(
-            s * m * (4 * m + 8 * classes * 2**tree.arity + 25) for s, m in zip(splits, contexts, strict=False)
+            s * m * (8 * m + 8 * classes * 2**tree.arity + 25) for s, m in zip(splits, contexts, strict=False)
         )
 
     @property
@@ -108,10 +111,11 @@ class Search:
 
     def run(self, game: TargetGame, pairs: int) -> None:
         """Observe up to ``pairs`` more pairs per image, in rounds."""
-        for image in range(len(self.observed)):
-            self._condition_again(image)
+        images = np.arange(len(self.observed))
+        for level in self._levels:
+            condition_anew(level, self._r, images)
         step = max(min(pairs // ROUNDS, self.tree.n_leaves // PART), 1)
-        left = np.full(len(self.observed), pairs)
+        left = np.full(len(images), pairs)
         while left.any() and self._levels:
             chosen = self._choose(np.minimum(step, left))
             if chosen is None:
@@ -121,16 +125,16 @@ class Search:
             due = self.observed >= self._review
             self._review[due] *= REVIEW
             self._fit(np.flatnonzero(due))
-        self._fit(np.arange(len(left)))
+        self._fit(images)
         for level in self._levels:
-            level.spread = np.empty(0, dtype=np.float32)  # by far the largest part, and quickly made again
+            level.factor = level.variance = np.empty(0)  # by far the largest part, and quickly made again
 
     def scores(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scores and standard errors (N, m, K) of the nodes of level l = 0 ... L."""
         totals = (self._full - self._empty)[:, None]
         variances = np.zeros_like(totals)
         yield totals, np.sqrt(variances)
-        reaches = self._reaches()
+        reaches = list(self._reaches())
         guesses = [self._guess(image, [reach[image] for reach in reaches]) for image in range(len(totals))]
         for number, level in enumerate(self._levels):
             mean = np.stack([guess[number][0] for guess in guesses])
@@ -142,64 +146,53 @@ class Search:
 
     def _guess(self, image: int, reaches: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return mean and variance of every level for one image."""
-        result, of_level = [], None
-        for level, reach in zip(self._levels, tempered(reaches, self._heat[image]), strict=True):
-            every = np.arange(len(reach))
-            mean, variance, _, of_level = posterior(level, image, reach, self._r[image], every, of_level)
-            result.append((mean, variance))
+        result, of_level, images = [], None, np.array([image])
+        heat, r = self._heat[None, images], self._r[None, images]
+        for level, reach in zip(self._levels, reaches, strict=True):
+            splits = np.arange(len(reach))
+            pairs, h = observed(level, images, splits), tempered(reach[None], heat)
+            mean, variance, _, of_level = posterior(level, images, splits, pairs, h, r, of_level)
+            result.append((mean[0, 0], variance[0, 0]))
         return result
 
     def _fit(self, images: np.ndarray) -> None:
-        """Find the γ and r of some images under which what was observed is likeliest, starting from those they have."""
-        reaches = self._reaches() if len(images) else []
-        for image in images:
-            own, before = [reach[image] for reach in reaches], self._r[image]
-            fits = [self._likelihood(image, before, tempered(own, heat)) for heat in HEATS]
-            self._heat[image] = HEATS[int(np.argmax(fits))]
-            self._r[image] = self._likeliest_r(image, tempered(own, self._heat[image]), max(fits))
-            if self._r[image] != before:
-                self._condition_again(image)
+        """Find the γ and r of some images (I,) under which what was observed is likeliest, from those they have on."""
+        if not len(images):
+            return
+        looks = []
+        for level, reach in zip(self._levels, self._reaches(), strict=False):
+            if not level.pairs[images].any():
+                break  # nor was anything further down, so there is nothing to be more or less likely
+            count = reach.shape[1]
+            splits = np.unique(np.linspace(0, count - 1, min(count, SPLITS_TO_FIT)).astype(int))
+            looks.append((level, images, splits, observed(level, images, splits), reach[images]))
+        before = self._r[images]
+        heats = np.repeat(HEATS[:, None], len(images), axis=1)
+        heat = HEATS[_likelihoods(looks, heats, np.broadcast_to(before, heats.shape)).argmax(axis=0)]
+        every_r = np.repeat(np.arange(len(INTERACTIONS))[:, None], len(images), axis=1)
+        fits = _likelihoods(looks, np.broadcast_to(heat, every_r.shape), every_r)
+        self._heat[images] = heat
+        self._r[images] = [_climb(fits[:, i], start) for i, start in enumerate(before)]
+        changed = images[self._r[images] != before]
+        for level in self._levels if len(changed) else ():
+            condition_anew(level, self._r, changed)
 
-    def _likeliest_r(self, image: int, reaches: list[np.ndarray], fit: float) -> float:
-        """Climb from the present r, whose log likelihood is ``fit``, to the likeliest one nearby."""
-        at = INTERACTIONS.index(self._r[image])
-        for direction in (1, -1):
-            start = at
-            while 0 <= at + direction < len(INTERACTIONS):
-                further = self._likelihood(image, INTERACTIONS[at + direction], reaches)
-                if further <= fit:
-                    break
-                at, fit = at + direction, further
-            if at != start:
-                break
-        return INTERACTIONS[at]
-
-    def _likelihood(self, image: int, r: float, reaches: list[np.ndarray]) -> float:
-        """Return the log marginal likelihood of what was observed of an image, on some splits of each level."""
-        total, of_level = 0.0, None
-        for level, reach in zip(self._levels, reaches, strict=True):
-            rows = np.unique(np.linspace(0, len(reach) - 1, min(len(reach), SPLITS_TO_FIT)).astype(int))
-            *_, likelihood, of_level = posterior(level, image, reach, r, rows, of_level)
-            total += likelihood
-        return total
-
-    def _reaches(self) -> list[np.ndarray]:
-        """Return h of every pair, one float64 array (N, s, M) per level."""
-        result, bare = [], np.empty(0)
+    def _reaches(self) -> Iterator[np.ndarray]:
+        """Yield h of every pair, one float64 array (N, s, M) per level."""
+        bare = np.empty(0)
         for number, level in enumerate(self._levels):
             if number:
                 inherited = bare[:, level.splits.above[:, None], level.pool.origin]
                 bare = np.where(np.isnan(level.reach), FADE * inherited, level.reach)
             else:
                 bare = level.reach
-            result.append(bare + floor(bare, level)[:, None, None])
-        return result
+            yield bare + floor(bare, level)[:, None, None]
 
     def _shares(self, number: int, level: Level) -> np.ndarray:
         """Return (N, s, a, 1): equal shares, but by pixels for splits of which nothing is known."""
         tree, splits = self.tree, level.splits
         pixels = tree.pixels(number + 1)[splits.children] / tree.pixels(number)[splits.parents, None]
-        known = level.seen.any(axis=2)[:, :, None]
+        known = level.pairs[:, :, None] > 0
         return np.where(known, 1 / self._arity, pixels)[..., None]
 
     def _choose(self, most: np.ndarray) -> tuple[np.ndarray, ...] | None:
@@ -209,21 +202,23 @@ class Search:
             Level, split and context of each, int64 arrays (N, k), and which of them are valid, bool array (N, k), most
             useful first; None if nothing is left.
         """
-        best, gain = [], []
+        best, gains = [], []
         scale: np.ndarray | float = 1.0
-        for number, (level, reach) in enumerate(zip(self._levels, self._reaches(), strict=True)):
-            reach = tempered([reach], np.reshape(self._heat, (-1, 1, 1)))[0]
+        for number, (level, reach) in enumerate(zip(self._levels, self._reaches(), strict=False)):
+            reach = tempered(reach, self._heat)
             own, scale = scales(level, reach, scale) if number else (np.ones(reach.shape[:2]), scale)
             open_ = ~level.seen & ~np.isnan(level.reach)  # new, and the parent's pair was observed
-            gains = np.where(open_, coarse(self._gain(number, reach * own[:, :, None])), -1.0)
-            best.append(gains.argmax(axis=2))
-            gain.append(gains.max(axis=2))
-        gains, contexts = np.concatenate(gain, axis=1), np.concatenate(best, axis=1)
+            found = np.where(open_, coarse(self._gain(number, reach * own[:, :, None])), -1.0)
+            best.append(found.argmax(axis=2))
+            gains.append(found.max(axis=2))
+            if not level.seen.any():
+                break  # then no pair further down is open
+        starts = np.cumsum([0, *(of_level.shape[1] for of_level in gains)])
+        gains, contexts = np.concatenate(gains, axis=1), np.concatenate(best, axis=1)
         most = np.minimum(most, (gains >= 0).sum(axis=1))
         if not most.any():
             return None
         order = np.argsort(-gains, axis=1, kind="stable")[:, : most.max()]
-        starts = np.cumsum([0, *(g.shape[1] for g in gain)])
         levels = np.searchsorted(starts, order, side="right") - 1
         valid = np.arange(order.shape[1]) < most[:, None]
         return levels, order - starts[levels], np.take_along_axis(contexts, order, axis=1), valid
@@ -235,11 +230,7 @@ class Search:
             number: The level.
             amplitude: h σ of every pair, float64 array (N, s, M).
         """
-        level = self._levels[number]
-        weighted = (amplitude * level.pool.weights).astype(np.float32)
-        covariance = np.matmul(level.spread, weighted[..., None])[..., 0]
-        variance = np.diagonal(level.spread, axis1=2, axis2=3)
-        return covariance**2 / np.maximum(variance, 1e-6)
+        return gain(self._levels[number], self._r, amplitude)
 
     def _observe(
         self,
@@ -261,7 +252,7 @@ class Search:
             if len(image):
                 where = (image, splits[image, pair], contexts[image, pair])
                 self._note(number, where, values[image, pair])
-                condition(level.spread, *where)
+                condition(level, self._r, *where)
         self.observed += valid.sum(axis=1)
 
     def _note(
@@ -313,6 +304,33 @@ class Search:
             splits[here], contexts[here] = level.splits.above[split], level.pool.origin[context]
             levels[here] -= 1
         return packed
+
+
+def _likelihoods(looks: list[tuple], heats: np.ndarray, rs: np.ndarray) -> np.ndarray:
+    """Return the log marginal likelihood of what was observed of I images, on some splits of each level: (V, I).
+
+    Args:
+        looks: For every level: the level, the images, the splits, what was observed of them, and h of all splits.
+        heats: V choices of γ for each image, (V, I).
+        rs: Numbers of the r that go with them, (V, I).
+    """
+    total, of_level = np.zeros(heats.shape), None
+    for level, images, splits, pairs, reach in looks:
+        h = tempered(reach, heats, splits)
+        *_, likelihood, of_level = posterior(level, images, splits, pairs, h, rs, of_level)
+        total += likelihood
+    return total
+
+
+def _climb(fits: np.ndarray, start: int) -> int:
+    """Climb from one place to the highest nearby, upwards first, then downwards if that led nowhere."""
+    for direction in (1, -1):
+        at = start
+        while 0 <= at + direction < len(fits) and fits[at + direction] > fits[at]:
+            at += direction
+        if at != start:
+            return at
+    return start
 
 
 def _size(differences: np.ndarray) -> np.ndarray:

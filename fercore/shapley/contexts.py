@@ -15,7 +15,7 @@ node are a subset E with probability |E|! (a - 1 - |E|)! / a!; with two children
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from math import factorial
 
@@ -37,7 +37,6 @@ class Pool:
         weights: float64 array (M,): probability of each, sums to 1.
         signs: int8 array (M, level * (a - 1)): +1 for every sibling on the way down that is visible, else -1.
         complete: Whether these are all the contexts there are.
-        kernels: Those asked for so far.
     """
 
     origin: np.ndarray
@@ -45,20 +44,18 @@ class Pool:
     weights: np.ndarray
     signs: np.ndarray
     complete: bool
-    kernels: dict[float, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def kernel(self, r: float) -> np.ndarray:
-        """Return k(C, C') = Π_j (1 + r s_j s'_j) over the siblings j on the way down: float64 array (M, M).
+    def kernels(self, r: np.ndarray) -> np.ndarray:
+        """Return k(C, C') = Π_j (1 + r s_j s'_j) over the siblings j on the way down, for every r (R,): (R, M, M).
 
         As a covariance over contexts it says that an effect in which k siblings take part has the variance r^k, the
         mean over all contexts (k = 0) the variance 1.
         """
-        if r in self.kernels:
-            return self.kernels[r]
         signs = self.signs.astype(np.float32)  # whole numbers: exact, and faster than integers
-        alike = ((signs @ signs.T + signs.shape[1]) / 2).astype(np.int64)
-        self.kernels[r] = (1 + r) ** alike * (1 - r) ** (self.signs.shape[1] - alike)
-        return self.kernels[r]
+        siblings = signs.shape[1]
+        alike = ((signs @ signs.T + siblings) / 2).astype(np.int64)
+        numbers, r = np.arange(siblings + 1), r[:, None]
+        return np.take((1 + r) ** numbers * (1 - r) ** (siblings - numbers), alike, axis=1)
 
 
 def sibling_subsets(arity: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,7 @@ from fercore.shapley.tree import pack, unpack
 # Rows whose outputs wait on the device before they are brought over together: so a GPU is hardly ever waited for, and a
 # large background set does not fill the memory with outputs that are only averaged.
 _TRANSFER_ROWS = 2**16
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class ImageGame:
@@ -261,33 +262,36 @@ class ImageGame:
             return self._model(rows)
 
     def _use_layout(self, *, channels_last: bool) -> None:
-        """Flatten images, baseline and owners of the pixels to (N, A, P), so that one ``where`` writes the layout."""
+        """Bring images, baseline and owners of the pixels to the layout in which the model gets its inputs."""
         self._channels_last = channels_last
         n_channels = self._x.shape[1]
-        self._owner = self._labels.repeat_interleave(n_channels) if channels_last else self._labels
-        self._flat_x = self._flatten(self._x)
+        self._owner = (
+            self._labels.repeat_interleave(n_channels) if channels_last else self._labels.repeat(n_channels)
+        )
+        self._bits_x = self._bits(self._x)
         if not isinstance(self._b, Filling):
-            self._flat_b = self._flatten(self._b.expand(len(self._b), *self._x.shape[1:]))
+            self._bits_b = self._bits(self._b.expand(len(self._b), *self._x.shape[1:]))
 
-    def _flatten(self, images: torch.Tensor) -> torch.Tensor:
-        """Bring (N, C, H, W) to (N, 1, H·W·C) if channels come last, else to (N, C, H·W)."""
-        if self._channels_last:
-            return images.permute(0, 2, 3, 1).reshape(len(images), 1, -1)
-        return images.reshape(*images.shape[:2], -1)
+    def _bits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the bits of the numbers of images (N, C, H, W) as integers (N, C·H·W), in the layout of the inputs."""
+        order = (0, 2, 3, 1) if self._channels_last else (0, 1, 2, 3)
+        flat = images.permute(order).reshape(len(images), -1)
+        return flat.view(_INTEGERS[flat.element_size()])
 
     def _masked(self, packed: np.ndarray, image: np.ndarray, filling: np.ndarray) -> torch.Tensor:
         """Build the inputs (rows, C, H, W) of a batch on the device: x on S, b elsewhere."""
         members = torch.from_numpy(unpack(packed, self.n_players)).to(self.device)
-        # Rows of the transpose are gathered in one go each: five times faster than members[:, owner].
-        visible = members.T.contiguous().index_select(0, self._owner).T.contiguous()[:, None]
         # Rows come image by image, and most batches hold one image only: it is broadcast, not copied.
         one = image[0] == image[-1]
         pick = slice(image[0], image[0] + 1) if one else torch.from_numpy(image).to(self.device)
         if isinstance(self._b, Filling):
-            b = self._flatten(self._fill(members, image, filling))
+            b = self._bits(self._fill(members, image, filling))
         else:
-            b = self._flat_b if len(self._flat_b) == 1 else self._flat_b[pick]
-        rows = torch.where(visible, self._flat_x[pick], b)
+            b = self._bits_b if len(self._bits_b) == 1 else self._bits_b[pick]
+        # All bits are set (-1) where a pixel is visible, else none: this takes the bits of x there and those of b
+        # elsewhere, as torch.where would, in half the time. And gather is far faster than members[:, owner].
+        rows = (-members.to(b.dtype)).gather(1, self._owner.expand(len(members), -1))
+        rows = rows.bitwise_and_(self._bits_x[pick] ^ b).bitwise_xor_(b).view(self.dtype)
         channels, height, width = self._x.shape[1:]
         if self._channels_last:
             return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
