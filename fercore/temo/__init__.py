@@ -1,0 +1,54 @@
+"""The second paper: fast networks on facial landmarks, and which landmarks they need.
+
+Di Luzio, Rosato and Panella, "An Explainable Fast Deep Neural Network for Emotion Recognition" (arXiv 2407.14865). Its
+body is not public; what its abstract and summary state is done as stated, and every choice beyond is named as ours.
+"""
+
+from fercore.temo.clips import LandmarkClips, normalise, pack
+from fercore.temo.gradients import BASELINES, Attributions, agreement, attribute, baselines, relevance
+from fercore.temo.network import Cost, TEmo, cost, expected_flops
+from fercore.temo.selection import SIZES, combine, contours, random_sets, top, univariate
+from fercore.temo.sources import from_ckplus, from_dataset, from_faces, from_stills, from_table
+from fercore.temo.study import Plan, Study, costs, folds, run
+from fercore.temo.svm import svm_scores
+from fercore.temo.training import Recipe, fit, predict
+from fercore.temo.verdicts import Difference, judge, table
+
+__all__ = [
+    "BASELINES",
+    "SIZES",
+    "Attributions",
+    "Cost",
+    "Difference",
+    "LandmarkClips",
+    "Plan",
+    "Recipe",
+    "Study",
+    "TEmo",
+    "agreement",
+    "attribute",
+    "baselines",
+    "combine",
+    "contours",
+    "cost",
+    "costs",
+    "expected_flops",
+    "fit",
+    "folds",
+    "from_ckplus",
+    "from_dataset",
+    "from_faces",
+    "from_stills",
+    "from_table",
+    "judge",
+    "normalise",
+    "pack",
+    "predict",
+    "random_sets",
+    "relevance",
+    "run",
+    "svm_scores",
+    "table",
+    "top",
+    "univariate",
+]
