@@ -54,8 +54,9 @@ class Finding:
         high: Upper end.
         difference: Mean minus the mean over the faces of all other emotions.
         difference_low: Lower end of the 95 % bootstrap interval of the difference.
-        released: The mean under the released code's masking, on the same faces.
+        released: The mean under the released code's masking, on a sample of these faces.
         released_low: Lower end of its interval.
+        excess_low: Lower end of the interval of released minus ours, face by face on that sample.
     """
 
     sentence: Sentence
@@ -68,20 +69,22 @@ class Finding:
     difference_low: float
     released: float
     released_low: float
+    excess_low: float
 
     @property
     def verdict(self) -> str:
         """What the numbers say of the sentence.
 
         ``"supported"``: the statistic is above chance and above that of the other emotions, each beyond its 95 %
-        interval. ``"artefact"``: it is not above chance, but is under the released code's masking. ``"not supported"``
-        otherwise, and ``"not tested"`` with too few faces.
+        interval. ``"artefact"``: it is not above chance, but is under the released code's masking, which raises it on
+        the same faces, each beyond its interval. ``"not supported"`` otherwise, ``"not tested"`` with too few faces.
         """
         if np.isnan(self.mean):
             return UNTESTED
         if self.low > 1 and self.difference_low > 0:
             return SUPPORTED
-        return ARTEFACT if self.low <= 1 and self.released_low > 1 else UNSUPPORTED
+        raised = self.released_low > 1 and self.excess_low > 0
+        return ARTEFACT if self.low <= 1 and raised else UNSUPPORTED
 
     def row(self) -> dict[str, str]:
         """Return the finding as a row of a table, numbers as text; dashes where there are too few faces."""
@@ -204,9 +207,10 @@ def _finding(
 ) -> Finding:
     known = np.isfinite(ours)
     own, rest = ours[known & (labels == sentence.emotion)], ours[known & (labels != sentence.emotion)]
-    theirs = released[np.isfinite(released) & (labels == sentence.emotion)]
+    shared = known & np.isfinite(released) & (labels == sentence.emotion)
+    theirs, excess = released[shared], (released - ours)[shared]
     if min(len(own), len(rest), len(theirs)) < _FEWEST:
-        return Finding(sentence, part, len(own), *[float("nan")] * 7)
+        return Finding(sentence, part, len(own), *[float("nan")] * 8)
     rng = np.random.default_rng(seed)
     means = _bootstrap(own, rng)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -221,6 +225,7 @@ def _finding(
         float(np.percentile(means - _bootstrap(rest, rng), 2.5)),
         float(theirs.mean()),
         float(np.percentile(_bootstrap(theirs, rng), 2.5)),
+        float(np.percentile(_bootstrap(excess, rng), 2.5)),
     )
 
 

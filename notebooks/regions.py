@@ -89,11 +89,11 @@ print(f"{len(faces)} faces, {scored.tree.n_leaves} regions each")
 # ## Landmarks, and where they are missing
 #
 # A facial region is known once the landmarks are. The embedded faces are drawn from a mesh of 468 vertices, so theirs are
-# exact. In photographs MediaPipe's face mesh {cite:p}`kartynnik2019realtime` finds the same 468 points; the package runs its network
-# in OpenCV. Pixels are then assigned to seven regions by filling the triangles of the mesh.
+# exact. In photographs MediaPipe's face mesh {cite:p}`kartynnik2019realtime` finds the same 468 points; the package runs its
+# network in OpenCV. Pixels are then assigned to seven regions by filling the triangles of the mesh.
 #
-# Finding can fail, and not equally often for all emotions: a distorted or hidden face is harder to find. So the table counts. Faces
-# that were not found are left out of everything below.
+# Finding can fail, and not equally often for all emotions: a distorted or hidden face is harder to find. So the table counts.
+# Faces that were not found are left out of everything below.
 
 # %%
 found = landmarks.landmarks_of(data, parts.test[faces])
@@ -123,7 +123,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 # \text{lift}(R) = \frac{\sum_{p \in R} \max(\varphi_p, 0) \big/ \sum_p \max(\varphi_p, 0)}{|R| \big/ |\text{image}|}.
 # $$
 #
-# A map without any preference has lift 1 everywhere. The table's numbers are ratios of means over the faces of an emotion. A
+# A map without any preference has lift 1 everywhere. The figure's numbers are ratios of means over the faces of an emotion. A
 # frame marks the regions that FACS {cite:p}`ekman2002facs` expects: those that the action units of the emotion's prototype change
 # most. Neutral has no action units, so it has no frames and is not scored.
 
@@ -180,20 +180,24 @@ mine.round(3)
 # - for "distributed vertically": the spread of the positive mass along the height over its spread along the width, each in units of
 #   the spread of the face's own pixels.
 #
-# Both are 1 for a map without preference. A sentence is **supported** if the mean is above 1 *and* above the mean of the other
-# emotions, each beyond its 95 % bootstrap interval. It is an **artefact** if it does not hold in our maps, but the mean is above 1
-# in maps made with the released code's masking, whose bands run through the whole image ({ref}`paper`). Otherwise it is **not
-# supported**.
+# Both are 1 for a map without preference. The verdict is on one part of a sentence at a time, from 95 % bootstrap intervals of
+# our mean, of its difference from the mean over the faces of all other emotions, and of the mean under the released code's
+# masking, whose bands run through the whole image ({ref}`paper`). It is **supported** if our interval lies above 1 *and* that
+# of the difference above 0. It is an **artefact** if our interval does not lie above 1, that of the released masking does, and
+# so does, above 0, that of the difference between the two maskings, face by face. Otherwise it is **not supported**; with too few
+# faces it is **not tested**.
 
 # %%
 seen = found.found
-several = maps.choose(labels, seen, released_of, seed)
 released = np.full_like(maps_all, np.nan)
 explainer = ReleasedDnCShap(trained.model, times=9, progress=True)
 where = next(trained.model.parameters()).device
-pictures = models.to_input(test.images[faces][several], where)
-bands = explainer.attribute(pictures).pixel_map()
-released[several] = bands[..., 0].sum(axis=-1)
+if seen.any():
+    several = maps.choose(labels, seen, released_of, seed)
+    pictures = models.to_input(test.images[faces][several], where)
+    bands = explainer.attribute(pictures).pixel_map()
+    released[several] = bands[..., 0].sum(axis=-1)
+print(f"{np.isfinite(released[:, 0, 0]).sum()} faces under the released masking")
 
 # %%
 masks = sentences.masks(regions[seen], found.points[seen])
@@ -206,12 +210,13 @@ plots_maps.sentence_dots(checked)
 # %% [markdown]
 # How to read {numref}`fig-sentences`. A dot right of the dotted line says that the network finds support for the emotion in this
 # part. If the tick of the other emotions lies as far right, the part matters for *all* emotions, and the sentence does not single
-# out its own. A cross far from its dot shows what the released masking makes of the same network and the same faces.
+# out its own. A cross far from its dot shows what the released masking makes of the same network; it is computed
+# for a limited number of the faces of each emotion, drawn at random.
 #
-# Three limits of the method, before its verdicts are used. The maps have a grain: a patch of the tree is often larger than a brow or
-# an eyelid, so mass spills over into the region beside it, and a thin region can hardly stand out. Regions come from landmarks,
-# which are least certain where an expression is strong or the head is turned. And the bootstrap treats faces as independent, while
-# several may show one person; its intervals are then too narrow.
+# Three limits of the method, before its verdicts are used. The maps have a grain: a patch of the tree is often larger than a
+# brow or an eyelid, so mass spills over into the region beside it, and a thin region can hardly stand out. Regions come from
+# landmarks, which are least certain where an expression is strong or the head is turned. And the bootstrap treats faces as
+# independent, while several may show one person; its intervals are then too narrow.
 #
 # The verdicts are on this network and these data. They say what the sentences are worth as findings, not what the authors saw in
 # their figures: a few maps, chosen by eye, of another network.

@@ -93,6 +93,10 @@ def test_what_only_the_released_masking_shows_is_an_artefact():
     (sad,) = (f for f in sentences.check(rows, bands, labels, masks(80)) if f.sentence.emotion == Emotion.SAD)
     assert sad.verdict == sentences.ARTEFACT
     assert sad.released > 1 > sad.mean
+    both = sentences.check(rows + 0.5 * bands, rows + 0.5 * bands, labels, masks(80))
+    (same,) = (f for f in both if f.sentence.emotion == Emotion.SAD)
+    assert same.excess_low == 0  # what both maskings show alike is no artefact of one
+    assert same.verdict != sentences.ARTEFACT
 
 
 def test_an_emotion_with_few_or_no_faces_is_not_tested():
