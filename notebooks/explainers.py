@@ -87,21 +87,26 @@ trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
 predicted = evaluation.predict(trained.model, test.images).numpy().argmax(axis=1)
 eligible = (predicted == test.labels) & ~splits.duplicates(data, parts)
-drawn = maps.choose(test.labels, eligible, -(-images // len(test.emotions)), seed)
+drawn = maps.choose(test.labels, eligible, images, seed)
 drawn = drawn[study.pick(test.labels, drawn, images)]
 print(f"{eligible.sum():,} faces to draw from, {len(drawn)} drawn")
 
 # %% [markdown]
 # ## The methods and what they cost
 #
-# Hidden regions are black, as in the paper, and the regions are the same squares for all methods on regions but LIME.
-# Where the number of evaluations is free, every method gets the same: eight for each region.
+# Hidden regions are black, as in the paper. DnCShap, PartitionExplainer and KernelSHAP have the same regions, and where
+# their number of evaluations is free it is the same: eight for each region. The published variants, LIME and occlusion
+# have cells, segments and windows of their own; LIME and GradientExplainer take the samples set above. A *context* is what
+# else is shown while a region is hidden or shown. *Owen values* are Shapley values on a tree: regions are
+# shown in random order, but each half of a split as one block. A method is *efficient* if its map always sums to the
+# probability of the face minus that of a black image.
 #
 # - **DnCShap**: the default (adaptive contexts), two fixed contexts ("both"), and, if `exact` is set, all contexts. As
 #   printed and as released are the algorithm of the paper and the behaviour of its code, at nine halvings.
 # - **PartitionExplainer** {cite:p}`lundberg2017unified` of the package shap: Owen values on the same tree, best first.
 # - **GradientExplainer** of shap: expected gradients {cite:p}`erion2021improving`. This is what the authors' code calls
-#   SHAP. Its baselines are 100 training images here; the released code takes all images, the explained one among them.
+#   SHAP. Its baselines are 100 training images here; the released code takes all images, the explained one
+#   among them, and adds noise (`local_smoothing=1`), which is left out here.
 # - **KernelSHAP** of shap {cite:p}`lundberg2017unified`, the regions as superpixels.
 # - **LIME** {cite:p}`ribeiro2016should` as the authors call it: its own segments, each hidden by its mean colour. They are
 #   found on the face enlarged to the authors' 224 pixels, because at 48 its default finds next to none. The map has all
@@ -109,7 +114,8 @@ print(f"{eligible.sum():,} faces to draw from, {len(drawn)} drawn")
 # - **Grad-CAM** {cite:p}`selvaraju2017gradcam` of captum, at the last layer that still has six cells a side.
 # - **Integrated gradients** {cite:p}`sundararajan2017axiomatic` from black, and **occlusion** {cite:p}`zeiler2014visualizing`,
 #   both of captum.
-# - Two controls that know nothing of the network: a **random map**, and one fixed Gaussian in the **centre**.
+# - Two controls that know nothing of the network: a **random map**, another one for each image, and
+#   one fixed Gaussian in the **centre**.
 
 # %%
 where = next(trained.model.parameters()).device
@@ -136,7 +142,8 @@ cost.rename(index=study.title).round(3)
 
 # %% [markdown]
 # The paper's Table 3 beside the same methods here. It does not say on which machine, for what size or for how many images
-# its seconds are, so only their order can be compared.
+# its seconds are, so at most their order can be compared.
+# That order depends on the numbers of samples.
 
 # %%
 tables.table_3(cost).round(3)
@@ -154,12 +161,14 @@ measured = study.scaling(
 plots_explainers.growth(measured)
 
 # %% [markdown]
-# The exponent $b$ of a fit cost $= a\,n^b$: 1 is linear, 2 quadratic. Time can grow more slowly than evaluations, because
-# small numbers of regions do not fill the batches.
+# The exponent $b$ of a fit cost $= a\,n^b$, beside the cost in theory: 1 is linear, 2 quadratic. Each time was taken once, so
+# the exponent of seconds is rough. Time can also grow more slowly than evaluations, because small numbers of regions do not
+# fill the batches.
 
 # %%
 exponents = tables.exponents(measured)
-exponents.rename(index=study.title).round(2)
+theory = [METHODS[name].cost for name in exponents.index]
+exponents.assign(theory=theory).rename(index=study.title).round(2)
 
 # %% [markdown]
 # So "linear" is not what sets DnCShap apart: `PartitionExplainer` with a budget that is proportional to $n$ is linear too. It is the
@@ -190,6 +199,9 @@ plots_explainers.map_sheet(test.images[drawn[few]], sheet)
 # $1/\pi$; the signed maps by 0. Real maps are no normal noise, so two levels are measured on these very maps:
 # **pixels shuffled** keeps the values of a map and drops their places; **other faces** compares a map with those
 # that the other method gives for other faces, so it keeps what is common to all faces, such as the middle of the image.
+#
+# An interval says how far a mean depends on which faces were drawn: the faces are drawn again 2,000 times from themselves,
+# with repeats, and the middle 95 % of the means is the 95 % bootstrap interval.
 
 # %%
 simulated = {
@@ -242,10 +254,15 @@ excess.rename(index=names_of, columns=names_of).round(2)
 #   the way should be low. **Insertion** starts from an empty image and shows them first; it should be high. What is
 #   hidden is black or blurred: a network that has never seen black holes may fear the holes rather than miss the pixels.
 # - **Infidelity** {cite:p}`yeh2019infidelity`: hide a random square. The map predicts the drop of the probability by its sum over
-#   the square, up to one factor per face. The mean squared error is given as a share of the mean squared drop, so that 1 is
-#   a map that predicts nothing.
+#   the square, up to one factor per face, which is fitted and may be negative. The mean squared error is given as a
+#   share of the mean squared drop, so that 1 is a map that predicts nothing.
 # - **Max-sensitivity** {cite:p}`yeh2019infidelity`: the largest relative change of a map under noise of at most 0.02 of the
 #   range of a pixel. A map that ignores the image is perfectly steady, so it is no merit by itself.
+#
+# None of these is neutral. Black squares are what DnCShap, PartitionExplainer, KernelSHAP and occlusion have themselves
+# asked about; GradientExplainer and LIME compare with other images and mean colours. And a map that scatters its largest
+# values over single pixels tears the whole face apart at the first step of deletion, so even the random map can score
+# well there. A score counts for a map only as far as it beats both controls.
 
 # %%
 scores = study.faithful(trained.model, x, targets, found, steps=steps, seed=seed)
@@ -260,10 +277,13 @@ tables.readable(table)
 plots_explainers.intervals(table, shown)
 
 # %% [markdown]
+# Noise was added to few faces (`repeats`). The bootstrap of so few is too narrow: three values of the same sign always
+# exclude zero. Read max-sensitivity for large differences only.
+#
 # Intervals of two methods may overlap although one is better on almost every face, because faces differ more than methods
 # do. So the next table looks at differences on the same faces: is the default of DnCShap better or worse than
 # each of the others? "Open" means that the 95 % interval of the mean difference holds zero. With this many
-# comparisons, some are decided by chance alone.
+# comparisons, some may be decided by chance alone.
 
 # %%
 against = tables.differences(scores, "dnc", seed)
@@ -310,8 +330,8 @@ figure
 # ## Does the map depend on the network?
 #
 # {cite:t}`adebayo2018sanity` replace what the network has learned by noise and look at the map again. Here the entries of
-# every parameter are shuffled, the class stays. A map that stays the same does not explain the network. The controls
-# stay exactly the same, by construction: their correlation is 1.
+# every parameter are shuffled, the class and the statistics of batch normalisation stay. A map that stays the same does not
+# explain the network. The controls stay exactly the same, by construction: their correlation is 1.
 
 # %% mystnb={"figure": {"name": "fig-random", "caption": "Maps of the trained network and of the same network with shuffled weights: similarity, means over faces with 95 % bootstrap intervals. Near 0: the map depends on what was learned."}, "image": {"alt": "Three panels, one per measure of similarity, each with a dot and an interval for every explainer; the controls lie at 1."}}
 shuffled = sanity.randomised(trained.model, seed)
@@ -330,7 +350,7 @@ plots_explainers.intervals(same, list(dependent["dnc"]))
 # %%
 everything = study.merged(scores, near, located, dependent)
 about = {"images": len(drawn), "regions": 2**depth, "packages": study.packages()}
-about |= {"area": None if truth is None else chance}
+about |= {"area": None if np.isnan(chance) else chance}
 facts = about | tables.facts(cost, exponents, dice, everything, seed)
 record = run.finish(
     setting.name(parts), data, facts, where, parts.protocol, key=trained.key

@@ -326,3 +326,15 @@ def test_wrong_requests_are_named(net, images, settings):
 def test_no_images_are_no_error(net, settings):
     found = explain("dnc", net, torch.zeros(0, 3, SIZE, SIZE), [], settings)
     assert found.values.shape == (0, SIZE, SIZE)
+
+
+def test_one_channel_is_segmented_as_three_equal_ones():
+    from lime.wrappers.scikit_image import SegmentationAlgorithm
+
+    from fercore.explainers.regions import segments
+
+    grey = np.random.default_rng(0).random((24, 24, 1))
+    quickshift = SegmentationAlgorithm("quickshift", kernel_size=4, max_dist=200, ratio=0.2, random_seed=0)
+    found = [segments(image, quickshift, 48) for image in (grey, np.repeat(grey, 3, axis=2))]
+    assert (found[0] == found[1]).all()
+    assert found[0].max() > 0

@@ -121,9 +121,10 @@ def lime(case: Case) -> Explain:
 
 def segments(image: np.ndarray, algorithm: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
     """Segment an image (H, W, C) at a shorter side of ``size`` pixels: (H, W) integers 0 ... segments - 1."""
-    height, width = image.shape[:2]
+    height, width, channels = image.shape
     factor = max(1, -(-size // min(height, width)))
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
+    colour = np.repeat(image, 3, axis=2) if channels == 1 else image  # the algorithm compares colours
+    tensor = torch.from_numpy(colour).permute(2, 0, 1)[None]
     large = F.interpolate(tensor, scale_factor=factor, mode="bilinear")[0].permute(1, 2, 0).numpy()
     middle = factor // 2
     small = algorithm(large)[middle::factor, middle::factor]
