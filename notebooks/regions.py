@@ -114,6 +114,15 @@ titles = [Emotion(label).title for label in labels[drawn]]
 plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), titles)
 
 # %% [markdown]
+# ## What to expect
+#
+# The Facial Action Coding System {cite:p}`ekman2002facs` describes an expression by the muscles that move, its action units. From
+# the units of an emotion's prototype follows where its face changes most: for happiness in the mouth and the cheeks, for surprise
+# in forehead, brows, eyes, mouth and chin, for fear in the same but the chin, for anger in brows, eyes and mouth, for
+# sadness in forehead, brows and mouth, for disgust in nose, cheeks and mouth. The table of `fercore.landmarks.EXPECTED` holds these
+# *primary* regions. Which unit changes which of the seven regions is our reading; a region that changes is not yet one that a
+# network must use.
+#
 # ## How much lies where
 #
 # A large region collects more of any map than a small one. So what counts is the share of the map's **positive** mass in a region
@@ -124,8 +133,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 # $$
 #
 # A map without any preference has lift 1 everywhere. The figure's numbers are ratios of means over the faces of an emotion. A
-# frame marks the regions that FACS {cite:p}`ekman2002facs` expects: those that the action units of the emotion's prototype change
-# most. Neutral has no action units, so it has no frames and is not scored.
+# frame marks the primary regions. Neutral has no action units, so it has no frames and is not scored.
 
 # %% mystnb={"figure": {"name": "fig-lift", "caption": "Lift of each region in the maps of each emotion; 1 is no preference. Frames mark what FACS expects. In brackets the number of maps."}, "image": {"alt": "Heat map with emotions as rows and facial regions as columns; orange cells hold more positive attribution than their area explains, purple cells less; black frames mark the regions that FACS expects."}}
 maps_all = scored.maps()
