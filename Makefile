@@ -57,4 +57,5 @@ status: $(INSTALLED)
 	@$(BIN)/python -m fercore status
 
 clean:
-	rm -rf _build book/runs/faces results/*/faces results/*/clips
+	rm -rf _build
+	@git clean -fdXq book/runs results  # what is committed stays

@@ -38,14 +38,14 @@ changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
-images = 14  # test faces, spread over the emotions
+images = 100  # test faces, spread over the emotions
 depth = 6  # 2**depth regions
 exact = False  # also the exact values: 2,732 evaluations for 64 regions
-lime_samples = 300  # the authors: 2,000
-gradient_samples = 50  # the authors: 200
-steps = 12  # of insertion and deletion
-repeats = 3  # faces for the noise and the randomised network
-noises = 1  # noisy copies of each
+lime_samples = 2000  # as the authors
+gradient_samples = 200  # as the authors
+steps = 24  # of insertion and deletion
+repeats = 10  # faces for the noise and the randomised network
+noises = 2  # noisy copies of each
 scales = [4, 5, 6, 7, 8]  # halvings for the growth of the cost
 
 # %%

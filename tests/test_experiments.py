@@ -30,7 +30,7 @@ from fercore.errors import CheckpointError, UnknownNameError
 TOY = brightness_faces(70)
 PARTS = splits.split(TOY, "paper")
 SMALL = experiments.Setting(width=0.05, recipe=recipes.Recipe(epochs=2, batch_size=8))
-NAME = "proposed-concatenate-w0.05-paper-paper-0.safetensors"
+NAME = "proposed-concatenate-w0.05-paper-e2-paper-0.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +208,7 @@ def test_the_recipe_reaches_the_network_and_its_answers(tmp_path):
     network, answers = trained(tmp_path, setting), outcome(tmp_path, setting)
     assert isinstance(network.model, models.BaselineNet)
     assert network.model.batch_norm
-    assert network.weights.name == "baseline-add-w0.05-strong-paper-0.safetensors"
+    assert network.weights.name == "baseline-add-w0.05-strong-e2-paper-0.safetensors"
     tensors, _ = checkpoints.read(network.weights)
     assert {name.rpartition(".")[2]: tensor.dtype for name, tensor in tensors.items()} == {
         **dict.fromkeys(("weight", "bias", "running_mean", "running_var"), torch.float16),
