@@ -1,4 +1,4 @@
-"""Command line: ``python -m fercore`` with ``run``, ``status``, ``pair``, ``data add`` or ``data status``."""
+"""Command line: ``python -m fercore`` with ``run``, ``status``, ``refresh``, ``course``, ``pair`` or ``data``."""
 
 from __future__ import annotations
 
@@ -32,22 +32,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fercore", description="Rerun the book's experiments.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run", help="run one experiment notebook on one dataset and put its page into the book"
+    _add_run(
+        commands.add_parser(
+            "run", help="run one experiment notebook on one dataset and put its page into the book"
+        )
     )
-    run.add_argument("experiment", help=f"one of: {', '.join(runner.experiments())}")
-    run.add_argument("--dataset", default="faces", help=f"one of: {', '.join(DATASETS)} (default: faces)")
-    run.add_argument(
-        "-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the notebook"
-    )
-    run.add_argument("--force", action="store_true", help="run even if the page is fresh")
-    run.set_defaults(command=_run)
     status = commands.add_parser("status", help="list the records of all runs and whether they are fresh")
     status.set_defaults(command=_status)
+    _add_refresh(
+        commands.add_parser("refresh", help="say which runs are stale and what it takes to renew them")
+    )
+    course = commands.add_parser("course", help="write the course's student and instructor notebooks")
+    course.add_argument("folder", help="where student/, instructor/ and their archives go")
+    course.set_defaults(command=_course)
     pair = commands.add_parser("pair", help="write notebooks/*.ipynb anew from the reviewed notebooks/*.py")
     pair.set_defaults(command=_pair)
     _add_data_commands(commands.add_parser("data", help="list the datasets, and add one from its archive"))
     return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("experiment", nargs="?", help=f"one of: {', '.join(runner.experiments())}")
+    run.add_argument("--dataset", default="faces", help=f"one of: {', '.join(DATASETS)} (default: faces)")
+    for name in ("model", "recipe", "protocol", "fold"):
+        run.add_argument(f"--{name}", help=f"short for -p {name}=…")
+    run.add_argument(
+        "-p", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the notebook"
+    )
+    run.add_argument("--force", action="store_true", help="run even if the page is fresh")
+    run.add_argument("--dry-run", action="store_true", help="say what would be run, and run nothing")
+    run.add_argument(
+        "--list", action="store_true", help="list the experiments, their pages, what is unfinished"
+    )
+    run.add_argument(
+        "--resume", action="store_true", help="go on with all runs that were begun and not ended"
+    )
+    run.add_argument("--no-wait", action="store_true", help="fail if another process is making the same page")
+    run.set_defaults(command=_run)
+
+
+def _add_refresh(refresh: argparse.ArgumentParser) -> None:
+    refresh.add_argument("--committed", action="store_true", help="only runs that are under version control")
+    refresh.add_argument("--run", action="store_true", help="renew them, quickest first")
+    refresh.add_argument(
+        "--minutes", type=float, default=float("inf"), help="with --run: leave out what took longer"
+    )
+    refresh.set_defaults(command=_refresh)
 
 
 def _add_data_commands(parser: argparse.ArgumentParser) -> None:
@@ -75,16 +105,64 @@ def _value(text: str) -> Any:
         return text
 
 
-def _run(options: argparse.Namespace) -> int:
+def _parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """Read ``-p`` and its short forms."""
     if wrong := [pair for pair in options.p if "=" not in pair]:
         raise ValueError(f"-p {wrong[0]}: write NAME=VALUE, e.g. -p width=0.25.")
     if any(pair.startswith("dataset=") for pair in options.p):
         raise ValueError("-p dataset=…: use --dataset.")
-    parameters = {name: _value(value) for name, value in (pair.split("=", 1) for pair in options.p)}
-    page, ran = runner.run(options.experiment, options.dataset, parameters, options.force)
+    short = {name: getattr(options, name) for name in ("model", "recipe", "protocol", "fold")}
+    short = {name: value for name, value in short.items() if value is not None}
+    long = dict(pair.split("=", 1) for pair in options.p)
+    if twice := sorted(set(short) & set(long)):
+        raise ValueError(f"{twice[0]} is given twice, as --{twice[0]} and as -p {twice[0]}=….")
+    return {name: _value(value) for name, value in (long | short).items()}
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fercore import planning
+
+    if options.list:
+        print(planning.listing())
+        return 0
+    if options.resume:
+        return _resume(options)
+    if options.experiment is None:
+        raise ValueError("run needs an experiment; `python -m fercore run --list` names them.")
+    parameters = _parameters(options)
+    if options.dry_run:
+        print(planning.describe(planning.intent(options.experiment, options.dataset, parameters)))
+        return 0
+    return _run_one(options.experiment, options.dataset, parameters, options.force, not options.no_wait)
+
+
+def _run_one(experiment: str, dataset: str, parameters: dict[str, Any], force: bool, wait: bool) -> int:
+    try:
+        page, ran = runner.run(experiment, dataset, parameters, force, wait)
+    except KeyboardInterrupt:
+        print("fercore: interrupted; the same command, or run --resume, goes on from here.", file=sys.stderr)
+        return 130
     place = page.relative_to(provenance.project_root())
-    print(f"{options.experiment} on {options.dataset}: {'wrote' if ran else 'fresh, not run again:'} {place}")
+    print(f"{experiment} on {dataset}: {'wrote' if ran else 'fresh, not run again:'} {place}")
     return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    """Go on with what was interrupted; one failure does not keep the others from being tried."""
+    todo = runner.unfinished()
+    worst = 0
+    for experiment, dataset, parameters in todo:
+        try:
+            code = _run_one(experiment, dataset, parameters, options.force, not options.no_wait)
+        except (FercoreError, ValueError) as error:
+            print(f"fercore: {error}", file=sys.stderr)
+            code = 1
+        if code == 130:
+            return code
+        worst = max(worst, code)
+    if not todo:
+        print("Nothing is unfinished.")
+    return worst
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -105,6 +183,29 @@ def _status(options: argparse.Namespace) -> int:
     if not paths:
         print("No records yet: run `make book`.")
     return worst
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from fercore import refresh
+
+    paths = refresh.committed(results.paths()) if options.committed else None
+    runs = refresh.stale_runs(paths)
+    if not options.run:
+        print(refresh.text(runs))
+        return int(bool(runs))
+    made, failures = refresh.renew(runs, 60 * options.minutes)
+    print(f"{made} of {len(runs)} stale runs made again.")
+    for failure in failures:
+        print(f"fercore: {failure}", file=sys.stderr)
+    return int(made < len(runs))
+
+
+def _course(options: argparse.Namespace) -> int:
+    from fercore import lessons
+
+    written = lessons.write(options.folder)
+    print(f"wrote {len(written)} files to {options.folder}")
+    return 0
 
 
 def _pair(options: argparse.Namespace) -> int:

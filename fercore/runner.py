@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ast
-import contextlib
+import datetime
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fercore import provenance, results
+from fercore import execution, provenance, results
 from fercore.datasets import title
 from fercore.errors import FercoreError, UnknownNameError
-from fercore.files import atomic_path, digest
+from fercore.files import atomic_path, digest, write_json
 
+COURSE = "course_"  # what the names of the course's chapters begin with
 _IDENTITY = ("model", "fusion", "recipe", "protocol", "fold")
 _TIMINGS = ("execution", "papermill", "collapsed", "jupyter")
 
@@ -39,40 +37,118 @@ def page_path(experiment: str, dataset: str, parameters: dict[str, Any] | None =
 
 
 def run(
-    experiment: str, dataset: str = "faces", parameters: dict[str, Any] | None = None, force: bool = False
+    experiment: str,
+    dataset: str = "faces",
+    parameters: dict[str, Any] | None = None,
+    force: bool = False,
+    wait: bool = True,
 ) -> tuple[Path, bool]:
     """Execute an experiment notebook on a dataset and put the page into the book.
+
+    Two processes that are told to make the same page do not do so twice: the second waits, and then finds it fresh. A
+    run that was interrupted leaves its checkpoints and a note (:func:`unfinished`), and goes on from there next time.
 
     Args:
         experiment: Name of the notebook.
         dataset: Name of the dataset.
         parameters: Values for the notebook's parameters cell, by name.
         force: Run even if the page is fresh.
+        wait: Wait for another process that makes the same page; False refuses.
 
     Returns:
         The page, and whether it was run now (False: it was fresh).
 
     Raises:
         UnknownNameError: If there is no such experiment, dataset or parameter.
-        FercoreError: If the notebook raised an error; the page and the record are then left as they were.
+        FercoreError: If the notebook raised an error, the page and the record are then left as they were; or if another
+            process is making the page and ``wait`` is False.
+    """
+    from filelock import FileLock, Timeout
+
+    asked = check(experiment, dataset, parameters)
+    page = page_path(experiment, dataset, asked)
+    if not force and is_fresh(page, asked):
+        return page, False
+    note = _note(page)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(note.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise FercoreError(f"Another process is making {page.name} of {dataset}; nothing done.") from None
+        print(f"Another process is making {page.name} of {dataset}: waiting for it.", file=sys.stderr)
+        lock.acquire()
+        force = False  # it has just been made
+    try:
+        if not force and is_fresh(page, asked):
+            return page, False
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        write_json(note, {"experiment": experiment, "asked": asked, "started": now, "process": os.getpid()})
+        try:
+            _publish(_execute(experiment, asked, page), experiment, asked, page)
+        except FercoreError:  # it ended, if badly: there is nothing to go on with
+            note.unlink(missing_ok=True)
+            raise
+        note.unlink(missing_ok=True)
+    finally:
+        lock.release()
+    return page, True
+
+
+def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
+    """Check names before anything runs; return the parameters with the dataset among them.
+
+    Raises:
+        UnknownNameError: If there is no such experiment, dataset or parameter.
     """
     title(dataset)
     if experiment not in experiments():
         raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
     asked = {**(parameters or {}), "dataset": dataset}
-    page = page_path(experiment, dataset, asked)
-    source = provenance.project_root() / "notebooks" / f"{experiment}.py"
-    if not force and _is_fresh(page, asked):
-        return page, False
-    _publish(_execute(source, asked), experiment, asked, page)
-    return page, True
+    source = _source(experiment)
+    known = parameters_of(read_text_notebook(source))
+    if unknown := sorted(set(asked) - set(known)):
+        raise UnknownNameError(
+            f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )
+    return asked
 
 
-def _is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
+def _source(experiment: str) -> Path:
+    return provenance.project_root() / "notebooks" / f"{experiment}.py"
+
+
+def _note(page: Path) -> Path:
+    """Return where it is noted that a page is being made."""
+    return provenance.project_root() / "runs" / page.parent.name / f"{page.stem}.started.json"
+
+
+def log_path(page: Path) -> Path:
+    """Return the log of the last attempt to make a page."""
+    return provenance.project_root() / "runs" / page.parent.name / f"{page.stem}.log"
+
+
+def unfinished() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return experiment, dataset and parameters of runs that were begun and not ended, oldest first."""
+    found = []
+    for path in (provenance.project_root() / "runs").glob("*/*.started.json"):
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            asked = dict(note["asked"])
+            found.append((note["started"], note["experiment"], asked.pop("dataset"), asked))
+        except (OSError, ValueError, KeyError, TypeError):
+            path.unlink(missing_ok=True)  # half a note: nobody can say what it was about
+    return [
+        (experiment, dataset, asked) for _, experiment, dataset, asked in sorted(found, key=lambda f: f[0])
+    ]
+
+
+def is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
     """Whether the page was run with these parameters by code that has not changed since."""
-    about = _about(page)
-    record = provenance.project_root() / about.get("record", "no record")
-    if about.get("asked") != parameters or not record.is_file() or digest(record) != about["record_sha256"]:
+    facts = about(page)
+    record = provenance.project_root() / facts.get("record", "no record")
+    if facts.get("asked") != parameters or not record.is_file() or digest(record) != facts["record_sha256"]:
         return False
     try:
         return not results.stale(results.read(record))
@@ -80,7 +156,7 @@ def _is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
         return False
 
 
-def _about(page: Path) -> dict[str, Any]:
+def about(page: Path) -> dict[str, Any]:
     """Return what a page says of its run; nothing if it is absent or damaged, for then it is to be made anew."""
     try:
         return json.loads(page.read_text(encoding="utf-8"))["metadata"]["fercore"]
@@ -90,9 +166,22 @@ def _about(page: Path) -> dict[str, Any]:
 
 def command(page: Path) -> str:
     """Return the command line that makes a page again with the parameters it was made with."""
-    about = _about(page)
-    given = [f"-p {name}={value}" for name, value in sorted(about["asked"].items()) if name != "dataset"]
-    return " ".join([f"python -m fercore run {about['experiment']} --dataset {about['dataset']}", *given])
+    facts = about(page)
+    given = [f"-p {name}={value}" for name, value in sorted(facts["asked"].items()) if name != "dataset"]
+    return " ".join([f"python -m fercore run {facts['experiment']} --dataset {facts['dataset']}", *given])
+
+
+def asked_of(page: Path) -> tuple[str, str, dict[str, Any]]:
+    """Return experiment, dataset and parameters that a page was made with.
+
+    Raises:
+        FercoreError: If the page is damaged.
+    """
+    facts = about(page)
+    if not facts:
+        raise FercoreError(f"{page} does not say what it was made with; run its experiment by name.")
+    asked = {name: value for name, value in facts["asked"].items() if name != "dataset"}
+    return facts["experiment"], facts["dataset"], asked
 
 
 def pages() -> list[Path]:
@@ -102,61 +191,23 @@ def pages() -> list[Path]:
 
 def page_of(record: Path) -> Path | None:
     """Return the page that a record belongs to, None if there is none."""
-    return next((page for page in pages() if _about(page).get("record") == results.place(record)), None)
+    return next((page for page in pages() if about(page).get("record") == results.place(record)), None)
 
 
-def _execute(source: Path, asked: dict[str, Any]) -> Any:
+def _execute(experiment: str, asked: dict[str, Any], page: Path) -> Any:
     """Run the notebook in a kernel of its own and return the executed notebook."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillException
-
-    notebook = read_text_notebook(source)
-    known = _parameters(notebook)
-    if unknown := sorted(set(asked) - set(known)):
-        raise UnknownNameError(
-            f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
-        )
     root, dataset = provenance.project_root(), asked["dataset"]
-    page = page_path(source.stem, dataset, asked)
-    _name_figures(notebook, page.stem.removeprefix(source.stem), dataset)
-    failed = root / "runs" / dataset / f"{page.stem}.failed.ipynb"
-    failed.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        ready, output = Path(folder, f"{source.stem}.ipynb"), Path(folder, "executed.ipynb")
-        nbformat.write(notebook, ready)
-        try:
-            with _publishing():
-                return papermill.execute_notebook(
-                    str(ready),
-                    str(output),
-                    parameters=asked,
-                    kernel_name="python3",
-                    cwd=str(root),
-                    stderr_file=sys.stderr,
-                )
-        except (PapermillException, DeadKernelError) as error:
-            if output.exists():
-                shutil.copyfile(output, failed)
-            raise FercoreError(
-                f"{source.name} stopped on {dataset}: {_last_line(error)}\n"
-                f"The notebook as far as it came: {failed.relative_to(root)}"
-            ) from error
-
-
-@contextlib.contextmanager
-def _publishing() -> Iterator[None]:
-    """Let the notebook's kernel write its record and weights to ``results/``."""
-    before = os.environ.get("FERCORE_PUBLISH")
-    os.environ["FERCORE_PUBLISH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FERCORE_PUBLISH"]
-        else:
-            os.environ["FERCORE_PUBLISH"] = before
+    notebook = read_text_notebook(_source(experiment))
+    _name_figures(notebook, page.stem.removeprefix(experiment), dataset)
+    return execution.execute(
+        notebook,
+        asked,
+        root,
+        f"{experiment} on {dataset}",
+        log_path(page),
+        log_path(page).with_suffix(".failed.ipynb"),
+        about(page).get("seconds"),
+    )
 
 
 def read_text_notebook(path: Path) -> Any:
@@ -169,17 +220,18 @@ def read_text_notebook(path: Path) -> Any:
     return notebook
 
 
-def _parameters(notebook: Any) -> set[str]:
-    """Return the names that the notebook's parameters cell assigns."""
+def parameters_of(notebook: Any) -> dict[str, Any]:
+    """Return the notebook's parameters, name to default; a default that is no plain value is given as its text."""
     cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    statements = [node for source in cells for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-    return {target.id for node in statements for target in node.targets if isinstance(target, ast.Name)}
-
-
-def _last_line(error: Exception) -> str:
-    """Return the notebook's own error, without colours, from papermill's report of it."""
-    name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-    return re.sub(r"\x1b\[[0-9;]*m", "", f"{name}: {value}")
+    found = {}
+    for node in (node for source in cells for node in ast.parse(source).body):
+        for target in node.targets if isinstance(node, ast.Assign) else []:
+            if isinstance(target, ast.Name):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    found[target.id] = ast.unparse(node.value)
+    return found
 
 
 def _name_figures(notebook: Any, variant: str, dataset: str) -> None:
@@ -205,7 +257,9 @@ def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) 
         _tidy(cell, number)
     first = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
     variant = "".join(f", {asked[name]}" for name in _IDENTITY if name in asked)
-    first.source = re.sub(r"\A# (.*)", rf"# \1{variant}: {title(asked['dataset'])}", first.source)
+    if not (experiment.startswith(COURSE) and asked["dataset"] == "faces"):  # a chapter's own title is enough
+        variant += f": {title(asked['dataset'])}"
+    first.source = re.sub(r"\A# (.*)", rf"# \1{variant}", first.source)
     shown = (
         "commit",
         "started",

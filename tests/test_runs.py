@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import jupytext
 import nbformat
 import pytest
 from conftest import ROOT, brightness_faces
+from filelock import FileLock
 
 from fercore import __main__ as cli
-from fercore import experiments, files, provenance, results, runner
+from fercore import execution, experiments, files, planning, provenance, results, runner
 from fercore.errors import FercoreError, UnknownNameError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -224,7 +227,7 @@ def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
 def test_a_killed_kernel_is_reported(project, capfd):
     text = project / "notebooks" / "tiny.py"
     text.write_text(text.read_text().replace("import sys\n", "import os\nos._exit(9)\n", 1))
-    with pytest.raises(FercoreError, match=r"tiny.py stopped on faces: DeadKernelError"):
+    with pytest.raises(FercoreError, match=r"tiny on faces stopped: DeadKernelError"):
         runner.run("tiny")
 
 
@@ -233,7 +236,7 @@ def test_the_book_s_table_of_parameters_is_complete():
     table = page[page.index("tab-notebook-parameters\n") :].split("```")[0]
     first = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     named = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
-    assert named == set().union(*(runner._parameters(runner.read_text_notebook(p)) for p in NOTEBOOKS))
+    assert named == set().union(*(runner.parameters_of(runner.read_text_notebook(p)) for p in NOTEBOOKS))
 
 
 def test_the_example_of_the_readme_runs(capsys):
@@ -249,7 +252,9 @@ def test_the_example_of_the_readme_runs(capsys):
 
 
 def test_a_failing_notebook_publishes_nothing(project, capfd):
-    with pytest.raises(FercoreError, match=r"tiny.py stopped on faces: ZeroDivisionError") as error:
+    with pytest.raises(
+        FercoreError, match=r"tiny on faces stopped in code cell \d: ZeroDivisionError"
+    ) as error:
         runner.run("tiny", "faces", {"level": 0})
     assert "runs/faces/tiny.failed.ipynb" in str(error.value)
     assert (project / "runs" / "faces" / "tiny.failed.ipynb").is_file()
@@ -282,3 +287,131 @@ def test_setting_names_are_readable():
     parts = splits.split(brightness_faces(70), "paper", 2)
     name = experiments.setting("faces", width=0.25, fold=2, epochs=20).name(parts)
     assert name == "proposed-concatenate-w0.25-paper-e20-paper-2"
+
+
+WAITING = """import sys
+import time
+from pathlib import Path
+if not Path({flag!r}).exists():
+    Path({flag!r}).touch()
+    print("epoch 1", file=sys.stderr, flush=True)
+    time.sleep(600)
+"""
+COMMAND = """import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from fercore import __main__, provenance
+provenance.project_root = lambda: Path({root!r})
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def start(project, *arguments):
+    """Start the command line on the toy project in a process of its own."""
+    code = COMMAND.format(tests=str(ROOT / "tests"), root=str(project))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path, process):
+    for _ in range(600):
+        if path.exists():
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not appear")
+
+
+def hang_at_first(project):
+    """Let the first attempt of the toy notebook hang; return the file that says that it does."""
+    text, flag = project / "notebooks" / "tiny.py", project / "hangs"
+    text.write_text(text.read_text().replace("import sys\n", WAITING.format(flag=str(flag)), 1))
+    return flag
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_is_noted_and_resumed(project, capfd, end):
+    flag = hang_at_first(project)
+    process = start(project, "run", "tiny")
+    wait_for(flag, process)
+    process.send_signal(end)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if end == signal.SIGINT else -9)
+    assert ("goes on from here" in said) == (end == signal.SIGINT)
+    assert runner.unfinished() == [("tiny", "faces", {})]
+    assert "unfinished: python -m fercore run tiny --dataset faces" in planning.listing()
+    assert not (project / "book").exists()
+    assert cli.main(["run", "--resume"]) == 0
+    assert runner.unfinished() == []
+    assert (project / "book" / "runs" / "faces" / "tiny.ipynb").is_file()
+    assert cli.main(["run", "--resume"]) == 0
+    assert "Nothing is unfinished" in capfd.readouterr().out
+
+
+def test_of_two_processes_with_the_same_run_one_does_it(project, capfd):
+    (project / "runs" / "faces").mkdir(parents=True)
+    page = runner.page_path("tiny", "faces")
+    with FileLock(project / "runs" / "faces" / "tiny.started.lock"):
+        with pytest.raises(FercoreError, match=r"Another process is making tiny\.ipynb of faces"):
+            runner.run("tiny", wait=False)
+        second = start(project, "run", "tiny", "--force")
+        told = second.stderr.readline()
+        assert "Another process is making tiny.ipynb of faces: waiting" in told
+        runner._publish(
+            runner._execute("tiny", {"dataset": "faces"}, page), "tiny", {"dataset": "faces"}, page
+        )
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert "fresh, not run again" in out
+
+
+def test_the_log_keeps_what_the_notebook_wrote_and_where_it_failed(project, capfd):
+    with pytest.raises(FercoreError, match=r"Its log: runs/faces/tiny\.log"):
+        runner.run("tiny", "faces", {"level": 0})
+    log = (project / "runs" / "faces" / "tiny.log").read_text()
+    assert "progress\n" in log
+    assert "tiny on faces stopped in code cell" in log
+    assert "ZeroDivisionError" in log
+    assert runner.unfinished() == []  # it ended, if badly
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
+    assert cli.main(["run", "tiny", "-p", "level=2", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "python -m fercore run tiny --dataset faces -p level=2\n" in said
+    assert "book/runs/faces/tiny.ipynb would be made" in said
+    assert "has not been run here" in said
+    assert "with   dataset=faces, level=2" in said
+    assert not (project / "book").exists()
+    runner.run("tiny", "faces", {"level": 2})
+    assert "is fresh: nothing would be run" in planning.describe(
+        planning.intent("tiny", "faces", {"level": 2})
+    )
+    assert planning.intent("tiny", "faces", {"level": 1}).reasons == ("it was made with other parameters",)
+    assert cli.main(["run", "--list"]) == 0
+    assert "tiny: Tiny\n    faces/tiny: fresh, took 0 s" in capsys.readouterr().out
+
+
+def test_short_options_are_parameters(capsys):
+    options = cli._parser().parse_args(
+        ["run", "accuracy", "--model", "vgg16", "--fold", "2", "-p", "width=0.5"]
+    )
+    assert cli._parameters(options) == {"model": "vgg16", "fold": 2, "width": 0.5}
+    assert cli.main(["run", "accuracy", "--fold", "2", "-p", "fold=3"]) == 1
+    assert "fold is given twice" in capsys.readouterr().err
+    assert cli.main(["run"]) == 1
+    assert "needs an experiment" in capsys.readouterr().err
+
+
+def test_time_left_is_that_of_the_last_run_or_guessed_from_the_cells(capsys):
+    known = execution.ProgressLine("tiny on faces", 4, expected=1000.0)
+    assert known.left().startswith("about 16:")
+    known.say("epoch 1\repoch 2: \x1b[31m50%\x1b[0m\r\n")
+    known.close()
+    new = execution.ProgressLine("tiny on faces", 4)
+    assert new.left() == "time left unknown"
+    new.update(2)
+    assert new.left() == "perhaps 0:00 left"
+    new.close()
+    assert "epoch 2: 50%" in known._said

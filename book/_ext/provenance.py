@@ -1,19 +1,23 @@
 """Say under every page where it came from.
 
 An executed notebook carries a dictionary ``fercore`` in its metadata, written by the runner: what was run,
-on what data, from which commit, when, how long and where. Other pages name only the commit of the build.
+on what data, from which commit, when, how long and where. Whether the run is still fresh is worked out anew by every
+build. Other pages name only the commit of the build. Every page says how to cite it.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import page_tools
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -80,12 +84,45 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return run
 
 
-def render(run: Mapping[str, Any], commit: str, record_url: str | None = None) -> str:
-    """Return the block under a page: a list of facts for a run, one line for a page of prose."""
+def read_record(root: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a run; empty where it is not there or damaged."""
+    from fercore import results
+    from fercore.errors import FercoreError
+
+    path = root / str(run.get("record") or "no record")
+    try:
+        return results.read(path) if path.is_file() else {}
+    except FercoreError:
+        return {}
+
+
+def state(record: dict[str, Any]) -> str:
+    """Say whether a run would still come out the same, as HTML."""
+    from fercore import results
+
+    if not record:
+        return '<span class="state-stale">stale</span>: its record is not there'
+    reasons = results.stale(record)
+    if not reasons:
+        return '<span class="state-fresh">fresh</span>: the present code would make this page'
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return f'<span class="state-stale">stale</span>: {escape("; ".join(reasons[:3]) + more)}'
+
+
+def render(
+    run: Mapping[str, Any],
+    commit: str,
+    record_url: str | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> str:
+    """Return the block under a page: a list of facts for a run, one line for a page of prose.
+
+    ``extra`` holds further rows, title to safe HTML, which come first.
+    """
     if not run:
         source = f"commit <code>{escape(commit)}</code>" if commit else "a copy without version control"
         return f'<p class="provenance provenance-page">Built from {source}.</p>'
-    rows = []
+    rows = [f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in (extra or {}).items() if value]
     for key, title in FIELDS.items():
         if run.get(key) in (None, "", {}):
             continue
@@ -105,13 +142,34 @@ def add_provenance(
     """Append the block to a page; generated pages such as the search page are left alone."""
     if doctree is None or not pagename or "body" not in context:
         return
-    run = read_metadata(Path(app.env.doc2path(pagename)))
+    path, root = Path(app.env.doc2path(pagename)), Path(app.srcdir)
+    run = read_metadata(path)
     # The status page offers the record for download: link to that copy.
     download = app.env.dlfiles.get(str(run.get("record", "")))
     url = context["pathto"](f"_downloads/{download[1]}", True) if download else None
     if not hasattr(app, "fercore_commit"):
         app.fercore_commit = built_from(app.srcdir)  # type: ignore[attr-defined]
-    context["body"] += render(run, app.fercore_commit, url)  # type: ignore[attr-defined]
+        app.fercore_repository = page_tools.repository(app.srcdir)  # type: ignore[attr-defined]
+    commit = app.fercore_commit  # type: ignore[attr-defined]
+    extra = {}
+    if run:
+        record = read_record(root, run)
+        files = page_tools.downloads(run, record, path.relative_to(root).as_posix())
+        notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
+        extra = {
+            "State": state(record),
+            "Run it": page_tools.launch(app.fercore_repository, notebook, page_tools.branch()),  # type: ignore[attr-defined]
+            "Download": page_tools.offer(root, Path(app.outdir), files, context["pathto"]),
+        }
+    title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))
+    context["body"] += render(run, commit, url, extra)
+    context["body"] += page_tools.citation(title, version(root), commit)
+
+
+def version(root: Path) -> str:
+    """Return the version of the project."""
+    found = re.search(r'^version = "([^"]+)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    return found[1] if found else ""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
