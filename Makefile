@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATASET ?= faces
+COURSE := course_1_shapley_values course_2_masking course_3_divide course_4_owen course_5_published \
+	course_6_how_close course_7_photo course_8_pitfalls
 EXPERIMENTS := data_card leakage accuracy ablation emotion_maps regions explainers linear landmarks
 
-.PHONY: help book test runs bench lint figures pretrained status clean
+.PHONY: help book test runs course check-fresh refresh browse bench lint figures pretrained status clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +17,8 @@ help:
 	@echo "make runs DATASET=fer2013   run every experiment notebook on one dataset"
 	@echo "make bench    time DnCShap beside other explainers: benchmarks/results/explainers.md and .json"
 	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
+	@echo "make check-fresh  fail if a committed run is stale, and say which and what it takes;  make refresh  renew what is stale"
+	@echo "make course   run the course's chapters;  make browse  open every page of the built book in a browser and check it"
 	@echo "make pretrained  train the network that comes with the package (FER2013, half an hour on two cores) and write its model card"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
@@ -31,8 +35,12 @@ runs: $(INSTALLED)
 		$(BIN)/python -m fercore run $$experiment --dataset $(DATASET); done
 
 # Sphinx warns of a page only when it reads it: forget what a failed strict build has read.
+course: $(INSTALLED)
+	@set -e; for chapter in $(COURSE); do $(BIN)/python -m fercore run $$chapter; done
+
 book: $(INSTALLED)
 	@$(MAKE) --no-print-directory runs DATASET=faces
+	@$(MAKE) --no-print-directory course
 	@$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
@@ -52,6 +60,12 @@ figures: $(INSTALLED)
 
 pretrained: $(INSTALLED)
 	@$(BIN)/python -m fercore.pretrained.shipping
+
+check-fresh: $(INSTALLED)
+	@$(BIN)/python -m fercore refresh --committed
+
+refresh: $(INSTALLED)
+	@$(BIN)/python -m fercore refresh --run $(REFRESH)
 
 status: $(INSTALLED)
 	@$(BIN)/python -m fercore status

@@ -68,6 +68,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with all runs that were begun and not ended"
     )
     run.add_argument("--no-wait", action="store_true", help="fail if another process is making the same page")
+    run.add_argument("--stamp", metavar="FILE", help="write there what was made, for a workflow engine")
     run.set_defaults(command=_run)
 
 
@@ -133,7 +134,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(planning.describe(planning.intent(options.experiment, options.dataset, parameters)))
         return 0
-    return _run_one(options.experiment, options.dataset, parameters, options.force, not options.no_wait)
+    code = _run_one(options.experiment, options.dataset, parameters, options.force, not options.no_wait)
+    if code == 0 and options.stamp:
+        runner.stamp(options.stamp, options.experiment, options.dataset, parameters)
+    return code
 
 
 def _run_one(experiment: str, dataset: str, parameters: dict[str, Any], force: bool, wait: bool) -> int:
@@ -198,6 +202,15 @@ def _refresh(options: argparse.Namespace) -> int:
     for failure in failures:
         print(f"fercore: {failure}", file=sys.stderr)
     return int(made < len(runs))
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from fercore import summary
+
+    found = summary.rows(results.paths())
+    summary.write(options.output, found)
+    print(summary.markdown(found), end="")
+    return 0
 
 
 def _course(options: argparse.Namespace) -> int:

@@ -104,9 +104,14 @@ def resnet50(width: float = 1.0, size: tuple[int, int] = (48, 48), classes: int 
 def imagenet_weights(name: str, width: float, batch_norm: bool = False) -> dict[str, Tensor] | None:
     """Fetch ImageNet weights for ``"vgg16"`` or ``"resnet50"``, or say why the network starts from random ones.
 
+    Args:
+        name: Name of the network.
+        width: Its width; only networks of width 1 have them.
+        batch_norm: Whether VGG-16 normalises its batches.
+
     Returns:
-        torchvision's weights by name, from its cache or the internet; None for any other network or width, and where
-        they cannot be had.
+        torchvision's weights, one tensor by name for each layer, from its cache or the internet; None for any other
+        network or width, and where they cannot be had.
     """
     if (name, batch_norm) not in IMAGENET:
         return None

@@ -1,4 +1,4 @@
-"""The errors that :mod:`fercore` raises on purpose: what is wrong, where, and what to do about it."""
+"""The errors that ``fercore`` raises on purpose: what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 

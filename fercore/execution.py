@@ -16,9 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fercore.errors import FercoreError
+
+
+class KernelDiedError(FercoreError):
+    """The process that ran the notebook is gone: killed, or out of memory."""
+
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WIDTH = 40  # characters of the notebook's own bar that are repeated
@@ -96,14 +101,18 @@ def _clock(seconds: float) -> str:
 
 
 class _Log(io.TextIOBase):
-    """A text stream that keeps everything in a file and hands it to the progress line."""
+    """A text stream that keeps everything in a file and hands it to the progress line.
 
-    def __init__(self, file: io.TextIOBase, line: ProgressLine) -> None:
+    The file has no buffer: what finds no room on the disk is dropped, rather than that it ends the run or hides why it
+    ended.
+    """
+
+    def __init__(self, file: BinaryIO, line: ProgressLine) -> None:
         self._file, self._line = file, line
 
     def write(self, text: str) -> int:
-        self._file.write(text)
-        self._file.flush()
+        with contextlib.suppress(OSError):
+            self._file.write(text.encode("utf-8", errors="replace"))
         self._line.say(text)
         return len(text)
 
@@ -148,7 +157,9 @@ def execute(
         The executed notebook.
 
     Raises:
-        FercoreError: If the notebook raised an error or its kernel died; says where, and names both files.
+        FercoreError: If the notebook raised an error; says where, and names both files.
+        KernelDiedError: If its kernel died.
+        OSError: If there is no room for the files.
         KeyboardInterrupt: On Ctrl-C, after the kernel has been stopped.
     """
     import nbformat
@@ -161,9 +172,9 @@ def execute(
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ready, output = temporary / "ready.ipynb", temporary / "executed.ipynb"
         nbformat.write(notebook, ready)
-        file = stack.enter_context(log.open("w", encoding="utf-8"))
         line = ProgressLine(title, len(notebook.cells) + 1, expected)  # papermill adds a cell
         stack.callback(line.close)
+        kept = _Log(stack.enter_context(log.open("wb", buffering=0)), line)
         stack.enter_context(publishing())
         try:
             return papermill.execute_notebook(
@@ -174,20 +185,31 @@ def execute(
                 kernel_name="python3",
                 cwd=str(folder),
                 progress_bar=False,
-                stderr_file=_Log(file, line),
+                stderr_file=kept,
                 line=line,
             )
         except (PapermillException, DeadKernelError) as error:
-            if output.exists():
-                failed.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(output, failed)
             said, cell = last_line(error), getattr(error, "exec_count", None)
             where = f" in code cell {cell}" if cell else ""
-            file.write(f"\n{title} stopped{where}: {said}\n")
-            raise FercoreError(
-                f"{title} stopped{where}: {said}\n"
-                f"The notebook as far as it came: {_short(failed, folder)}\nIts log: {_short(log, folder)}"
-            ) from error
+            kept.write(f"\n{title} stopped{where}: {said}\n")
+            told = f"{title} stopped{where}: {said}\nThe notebook as far as it came: {_copy(output, failed, folder)}\n"
+            told += f"Its log: {_short(log, folder)}"
+            if isinstance(error, DeadKernelError):
+                told += "\nThe same command, or `python -m fercore run --resume`, goes on from its last checkpoint."
+                raise KernelDiedError(told) from error
+            raise FercoreError(told) from error
+
+
+def _copy(output: Path, failed: Path, folder: Path) -> str:
+    """Keep a notebook that failed, where there is room for it; say where, or why not."""
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output, failed)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            failed.unlink(missing_ok=True)
+        return f"not kept ({error})"
+    return _short(failed, folder)
 
 
 def _short(path: Path, folder: Path) -> str:

@@ -96,6 +96,9 @@ def setting(
             setting has False.
         **changes: Other fields of :class:`fercore.recipes.Recipe` that differ from the recipe's.
 
+    Returns:
+        The setting.
+
     Raises:
         UnknownNameError: If there is no such recipe.
         ValueError: If a value is of the wrong kind or out of range; names it.
@@ -185,7 +188,13 @@ class Outcome:
 
 
 def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
-    """Return the SHA-256 of everything that decides the weights, blind to comments and to other modules."""
+    """Return the SHA-256 of everything that decides the weights, blind to comments and to other modules.
+
+    Args:
+        setting: Network and recipe.
+        dataset: The whole dataset, of which its size and checksum count.
+        split: Its parts.
+    """
     code = [networks.source(setting.model), *(Path(m.__file__) for m in (augmentation, training))]
     parts = {
         "setting": asdict(setting),
@@ -203,6 +212,9 @@ def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
     Args:
         setting: Which network.
         size: Height and width of the images.
+
+    Returns:
+        The network, untrained or with ImageNet weights, on the CPU.
 
     Raises:
         FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
@@ -283,7 +295,22 @@ def outcome(
 
     Outcomes are looked for in ``results/outcomes/<dataset>/<name>.safetensors`` (published) and under
     ``runs/results/``. New ones go to :func:`fercore.provenance.output_folder`. So the pages of a network that took
-    hours need no weights. Arguments and errors are those of :func:`trained`.
+    hours need no weights.
+
+    Args:
+        setting: As for :func:`trained`.
+        dataset: As for :func:`trained`.
+        split: As for :func:`trained`.
+        device: As for :func:`trained`.
+        folder: As for :func:`trained`.
+        progress: As for :func:`trained`.
+        compiled: As for :func:`trained`.
+
+    Returns:
+        Its answers to the validation and the test part, and the history of its training.
+
+    Raises:
+        CheckpointError: If a checkpoint or an outcome file is damaged; says which file to delete.
     """
     root = project_root() if folder is None else Path(folder)
     key = training_key(setting, dataset, split)

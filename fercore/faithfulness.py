@@ -60,7 +60,16 @@ def interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interv
 
 
 def probabilities(model: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:
-    """Return f_c(x): (rows,) float64, for images (rows, C, H, W) and classes (rows,), in evaluation mode."""
+    """Return f_c(x), the softmax probability of a class of each image, in evaluation mode.
+
+    Args:
+        model: From (rows, C, H, W) to logits (rows, classes); it is left in its own mode.
+        images: (rows, C, H, W).
+        targets: (rows,) integers, the classes.
+
+    Returns:
+        (rows,) float64 in 0..1.
+    """
     layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
     with evaluation_mode(model), torch.inference_mode():
         parts = [model(x.contiguous(memory_format=layout)).double() for x in images.split(_BATCH)]
@@ -69,7 +78,18 @@ def probabilities(model: nn.Module, images: Tensor, targets: Tensor) -> np.ndarr
 
 
 def blank(images: Tensor, kind: Blank) -> Tensor:
-    """Return what an image becomes where nothing of it is shown: black, or blurred (sigma an eighth of the side)."""
+    """Return what images become where nothing of them is shown: black, or blurred (sigma an eighth of the side).
+
+    Args:
+        images: (N, C, H, W).
+        kind: ``"black"`` or ``"blurred"``.
+
+    Returns:
+        The same shape and type.
+
+    Raises:
+        ValueError: If there is no such blank.
+    """
     if kind not in BLANKS:
         raise ValueError(f"There is no blank {kind!r}; choose {', '.join(BLANKS)}.")
     return torch.zeros_like(images) if kind == "black" else blurred(images).to(images.dtype)
@@ -99,7 +119,7 @@ def replacement_curves(
         seed: Of the order of equal values.
 
     Returns:
-        (N, steps + 1) float64: f_c after 0, 1, ... steps.
+        (N, steps + 1) float64, f_c after 0, 1, ... steps.
     """
     curves = []
     for x, y, target, values in zip(start, end, targets, maps, strict=True):
@@ -129,8 +149,8 @@ def insertion_deletion(
         seed: Of the order of equal values.
 
     Returns:
-        ``insertion_black``, ``insertion_blurred`` (start blank, show the most relevant pixels first: higher is better),
-        ``deletion_black``, ``deletion_blurred`` (start whole, hide them first: lower is better), (N,) float64 each.
+        ``insertion_black``, ``insertion_blurred`` (start blank, show the most relevant pixels first, higher is better),
+        ``deletion_black``, ``deletion_blurred`` (start whole, hide them first, lower is better), (N,) float64 each.
     """
     found = {}
     for kind in BLANKS:
@@ -163,6 +183,9 @@ def removals(model: nn.Module, images: Tensor, targets: Tensor, count: int = 100
         targets: (N,) classes.
         count: Number of squares, M.
         seed: Of the squares.
+
+    Returns:
+        The squares and what the network loses by each.
     """
     rng, (height, width) = np.random.default_rng(seed), images.shape[2:]
     least = min(height, width)

@@ -34,6 +34,9 @@ def build(
         batch_norm: Normalise behind every convolution. ResNet-50 always does.
         pretrained: Weights to start VGG-16 or ResNet-50 from, see :func:`fercore.backbones.imagenet_weights`.
 
+    Returns:
+        The network, from (N, 3, H, W) float32 in 0..1 to (N, 7) logits.
+
     Raises:
         UnknownNameError: If there is no such network; lists those that there are.
         ValueError: If an argument is out of range.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fercore import datasets, provenance, results, runner
+from fercore import commands, datasets, provenance, results, runner
 from fercore.errors import FercoreError
 
 
@@ -48,13 +46,15 @@ def intent(experiment: str, dataset: str, parameters: dict[str, Any] | None = No
     reasons: tuple[str, ...] = ()
     if about and about.get("asked") != asked:
         reasons = ("it was made with other parameters",)
+    elif about and not runner.has_its_record(about):
+        reasons = (f"{about['record']} is not the record that it was made with",)
     elif about:
         try:
             reasons = tuple(results.stale(results.read(provenance.project_root() / about["record"])))
         except FercoreError as error:
             reasons = (str(error),)
     return Intent(
-        command_line(experiment, dataset, parameters or {}),
+        commands.run_line(experiment, dataset, parameters or {}),
         page,
         runner.is_fresh(page, asked),
         reasons,
@@ -72,17 +72,6 @@ def _missing(dataset: str) -> str:
     return f"nothing in {folder}; `python -m fercore data status` says where to get it"
 
 
-def command_line(experiment: str, dataset: str, parameters: dict[str, Any]) -> str:
-    """Return the command line of a run, quoted for a shell."""
-    given = [f"{name}={_text(value)}" for name, value in sorted(parameters.items())]
-    words = ["python", "-m", "fercore", "run", experiment, "--dataset", dataset]
-    return shlex.join(words + [word for pair in given for word in ("-p", pair)])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def describe(found: Intent) -> str:
     """Describe a run that was only planned."""
     root = provenance.project_root()
@@ -93,7 +82,7 @@ def describe(found: Intent) -> str:
     took = "has not been run here" if found.seconds is None else f"took {found.seconds:.0f} s last time"
     lines = [found.command, f"  page   {page} {state}", f"  time   {took}"]
     lines.append(f"  data   {found.data or 'is there'}")
-    given = ", ".join(f"{name}={_text(value)}" for name, value in found.parameters.items())
+    given = ", ".join(f"{name}={commands.text(value)}" for name, value in found.parameters.items())
     return "\n".join([*lines, f"  with   {given}"])
 
 
@@ -102,15 +91,16 @@ def listing() -> str:
     made: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
     for page in runner.pages():
         about = runner.about(page)
-        made.setdefault(str(about.get("experiment")), []).append((page, about))
+        made.setdefault(about.get("experiment", ""), []).append((page, about))
     lines = []
     for experiment in runner.experiments():
         lines.append(f"{experiment}: {_title(experiment)}")
         for page, about in made.get(experiment, []):
             state = "fresh" if runner.is_fresh(page, about["asked"]) else "stale"
-            lines.append(f"    {page.parent.name}/{page.stem}: {state}, took {about['seconds']:.0f} s")
+            took = f", took {about['seconds']:.0f} s" if "seconds" in about else ""
+            lines.append(f"    {page.parent.name}/{page.stem}: {state}{took}")
     for experiment, dataset, parameters in runner.unfinished():
-        lines.append(f"unfinished: {command_line(experiment, dataset, parameters)}")
+        lines.append(f"unfinished: {commands.run_line(experiment, dataset, parameters)}")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from fercore.errors import FercoreError
 
 @dataclass(frozen=True)
 class Stale:
-    """A run whose record is damaged, or would not come out the same any more.
+    """A run whose record is damaged or changed, or would not come out the same any more.
 
     Attributes:
         record: Path of the record.
@@ -59,24 +59,29 @@ def stale_runs(paths: Sequence[Path] | None = None) -> list[Stale]:
     Args:
         paths: Records to look at; all published ones by default.
     """
-    found = []
+    found, pages = [], {runner.about(page).get("record"): page for page in runner.pages()}
     for path in results.paths() if paths is None else paths:
+        page = pages.get(results.place(path))
         try:
             record = results.read(path)
         except FercoreError as error:
-            found.append(Stale(path, (str(error),), runner.page_of(path)))
+            found.append(Stale(path, (str(error),), page))
             continue
-        if reasons := results.stale(record):
-            found.append(_described(path, record, tuple(reasons)))
+        reasons = results.stale(record)
+        about = runner.about(page) if page else {}
+        if "record_sha256" in about and not runner.has_its_record(about):
+            reasons.append("it is not the record that its page was made with, by its checksum")
+        if reasons:
+            found.append(_described(path, record, tuple(reasons), page))
     return found
 
 
-def _described(path: Path, record: dict[str, Any], reasons: tuple[str, ...]) -> Stale:
+def _described(path: Path, record: dict[str, Any], reasons: tuple[str, ...], page: Path | None) -> Stale:
     about, training = record["provenance"], record.get("training") or {}
     return Stale(
         path,
         reasons,
-        runner.page_of(path),
+        page,
         about.get("hardware", ""),
         about.get("seconds") or 0.0,
         training.get("seconds") or 0.0,

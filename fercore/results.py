@@ -102,7 +102,7 @@ def paths(root: Path | None = None) -> list[Path]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a record.
+    """Return a record as it was written by :meth:`Run.finish`.
 
     Raises:
         FercoreError: If the file is damaged or not a record of this version; names it.
@@ -125,7 +125,7 @@ def _pins() -> dict[str, str]:
 
 
 def stale(record: dict[str, Any]) -> list[str]:
-    """Say why a record might no longer come out the same; an empty list means that it is fresh.
+    """Return why a record might no longer come out the same, a sentence each; an empty list means that it is fresh.
 
     Compared are the text notebook, the code (blind to comments and docstrings) of every module the run imported, and
     the versions of the pinned packages. The data are not read again: the record holds their checksum for comparison.

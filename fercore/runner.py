@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import datetime
 import json
 import os
@@ -11,14 +10,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fercore import execution, provenance, results
+from fercore import commands, execution, gpus, provenance, results
 from fercore.datasets import title
 from fercore.errors import FercoreError, UnknownNameError
 from fercore.files import atomic_path, digest, write_json
+from fercore.sources import name_figures, parameters_of, read_text_notebook
 
 COURSE = "course_"  # what the names of the course's chapters begin with
 _IDENTITY = ("model", "fusion", "recipe", "protocol", "fold")
 _TIMINGS = ("execution", "papermill", "collapsed", "jupyter")
+_FACTS = {
+    "experiment": str,
+    "dataset": str,
+    "asked": dict,
+    "record": str,
+}  # what a page says of its run, at least
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)  # what reading foreign JSON may raise
 
 
 def experiments() -> list[str]:
@@ -60,8 +67,9 @@ def run(
 
     Raises:
         UnknownNameError: If there is no such experiment, dataset or parameter.
-        FercoreError: If the notebook raised an error, the page and the record are then left as they were; or if another
-            process is making the page and ``wait`` is False.
+        ValueError: If a parameter cannot be part of a file's name where it has to, or is no JSON.
+        FercoreError: If the notebook raised an error, the page and the record are then left as they were; if its kernel
+            died or the disk is full; or if another process is making the page and ``wait`` is False.
     """
     from filelock import FileLock, Timeout
 
@@ -83,17 +91,29 @@ def run(
     try:
         if not force and is_fresh(page, asked):
             return page, False
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        write_json(note, {"experiment": experiment, "asked": asked, "started": now, "process": os.getpid()})
-        try:
-            _publish(_execute(experiment, asked, page), experiment, asked, page)
-        except FercoreError:  # it ended, if badly: there is nothing to go on with
-            note.unlink(missing_ok=True)
-            raise
-        note.unlink(missing_ok=True)
+        _make(experiment, asked, page, note)
     finally:
         lock.release()
     return page, True
+
+
+def _make(experiment: str, asked: dict[str, Any], page: Path, note: Path) -> None:
+    """Run and publish; the note is there for as long as there is something to go on with."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        write_json(note, {"experiment": experiment, "asked": asked, "started": now, "process": os.getpid()})
+        _publish(_execute(experiment, asked, page), experiment, asked, page)
+    except execution.KernelDiedError:  # of its memory, say, or by a kill: its checkpoints are there
+        raise
+    except FercoreError:  # it ended, if badly: there is nothing to go on with
+        note.unlink(missing_ok=True)
+        raise
+    except OSError as error:  # no room on the disk, say
+        raise FercoreError(
+            f"{page.name} of {asked['dataset']} could not be made: {error}. Mend that; then the same command, or "
+            "`python -m fercore run --resume`, goes on from here."
+        ) from error
+    note.unlink(missing_ok=True)
 
 
 def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
@@ -101,6 +121,7 @@ def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> d
 
     Raises:
         UnknownNameError: If there is no such experiment, dataset or parameter.
+        ValueError: If a parameter that becomes part of the page's name cannot be part of a file's name.
     """
     title(dataset)
     if experiment not in experiments():
@@ -112,6 +133,11 @@ def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> d
         raise UnknownNameError(
             f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
+    for name in _IDENTITY:
+        if not re.fullmatch(r"[\w.+-]{0,60}", str(asked.get(name, ""))):
+            raise ValueError(
+                f"{name}={asked[name]!r} becomes part of a file's name: choose letters, digits, dots and hyphens."
+            )
     return asked
 
 
@@ -122,6 +148,36 @@ def _source(experiment: str) -> Path:
 def _note(page: Path) -> Path:
     """Return where it is noted that a page is being made."""
     return provenance.project_root() / "runs" / page.parent.name / f"{page.stem}.started.json"
+
+
+def stamp(path: str | Path, experiment: str, dataset: str, parameters: dict[str, Any] | None = None) -> None:
+    """Write which page and record a run has, and their checksums, for a workflow engine that watches files."""
+    page = page_path(experiment, dataset, {**(parameters or {}), "dataset": dataset})
+    record = about(page)["record"]
+    root = provenance.project_root()
+    made = {"page": page.relative_to(root).as_posix(), "page_sha256": digest(page)}
+    write_json(path, made | {"record": record, "record_sha256": digest(root / record)})
+
+
+def stamped(path: str | Path) -> Path:
+    """Return the record that a stamp names.
+
+    Raises:
+        FercoreError: If the stamp is damaged, or the record has changed since.
+    """
+    try:
+        known = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = provenance.project_root() / known["record"]
+        same = record.is_file() and digest(record) == known["record_sha256"]
+    except _DAMAGE as error:
+        raise FercoreError(
+            f"{path} is not a stamp of a run ({error}). Delete it and run the grid again."
+        ) from error
+    if not same:
+        raise FercoreError(
+            f"{record} is not what {path} was written for. Delete the stamp and run the grid again."
+        )
+    return record
 
 
 def log_path(page: Path) -> Path:
@@ -136,8 +192,11 @@ def unfinished() -> list[tuple[str, str, dict[str, Any]]]:
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             asked = dict(note["asked"])
-            found.append((note["started"], note["experiment"], asked.pop("dataset"), asked))
-        except (OSError, ValueError, KeyError, TypeError):
+            names = note["started"], note["experiment"], asked.pop("dataset")
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("names are text")
+            found.append((*names, asked))
+        except _DAMAGE:
             path.unlink(missing_ok=True)  # half a note: nobody can say what it was about
     return [
         (experiment, dataset, asked) for _, experiment, dataset, asked in sorted(found, key=lambda f: f[0])
@@ -147,28 +206,35 @@ def unfinished() -> list[tuple[str, str, dict[str, Any]]]:
 def is_fresh(page: Path, parameters: dict[str, Any]) -> bool:
     """Whether the page was run with these parameters by code that has not changed since."""
     facts = about(page)
-    record = provenance.project_root() / facts.get("record", "no record")
-    if facts.get("asked") != parameters or not record.is_file() or digest(record) != facts["record_sha256"]:
+    if facts.get("asked") != parameters or not has_its_record(facts):
         return False
     try:
-        return not results.stale(results.read(record))
+        return not results.stale(results.read(provenance.project_root() / facts["record"]))
     except FercoreError:
+        return False
+
+
+def has_its_record(facts: dict[str, Any]) -> bool:
+    """Whether the record that a page names is there and the one it was made with, by its checksum."""
+    try:
+        return digest(provenance.project_root() / facts["record"]) == facts["record_sha256"]
+    except (OSError, ValueError, KeyError):
         return False
 
 
 def about(page: Path) -> dict[str, Any]:
     """Return what a page says of its run; nothing if it is absent or damaged, for then it is to be made anew."""
     try:
-        return json.loads(page.read_text(encoding="utf-8"))["metadata"]["fercore"]
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(page.read_text(encoding="utf-8"))["metadata"]["fercore"]
+        whole = all(isinstance(facts[name], kind) for name, kind in _FACTS.items())
+        return facts if whole and isinstance(facts.get("seconds", 0), int | float) else {}
+    except (*_DAMAGE, AttributeError):
         return {}
 
 
 def command(page: Path) -> str:
-    """Return the command line that makes a page again with the parameters it was made with."""
-    facts = about(page)
-    given = [f"-p {name}={value}" for name, value in sorted(facts["asked"].items()) if name != "dataset"]
-    return " ".join([f"python -m fercore run {facts['experiment']} --dataset {facts['dataset']}", *given])
+    """Return the command line that makes a page again with the parameters it was made with, quoted for a shell."""
+    return commands.run_line(*asked_of(page))
 
 
 def asked_of(page: Path) -> tuple[str, str, dict[str, Any]]:
@@ -198,53 +264,18 @@ def _execute(experiment: str, asked: dict[str, Any], page: Path) -> Any:
     """Run the notebook in a kernel of its own and return the executed notebook."""
     root, dataset = provenance.project_root(), asked["dataset"]
     notebook = read_text_notebook(_source(experiment))
-    _name_figures(notebook, page.stem.removeprefix(experiment), dataset)
-    return execution.execute(
-        notebook,
-        asked,
-        root,
-        f"{experiment} on {dataset}",
-        log_path(page),
-        log_path(page).with_suffix(".failed.ipynb"),
-        about(page).get("seconds"),
-    )
-
-
-def read_text_notebook(path: Path) -> Any:
-    """Read a ``.py`` notebook, with the same cell identifiers on every machine."""
-    import jupytext
-
-    notebook = jupytext.read(path)
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"
-    return notebook
-
-
-def parameters_of(notebook: Any) -> dict[str, Any]:
-    """Return the notebook's parameters, name to default; a default that is no plain value is given as its text."""
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    found = {}
-    for node in (node for source in cells for node in ast.parse(source).body):
-        for target in node.targets if isinstance(node, ast.Assign) else []:
-            if isinstance(target, ast.Name):
-                try:
-                    found[target.id] = ast.literal_eval(node.value)
-                except ValueError:
-                    found[target.id] = ast.unparse(node.value)
-    return found
-
-
-def _name_figures(notebook: Any, variant: str, dataset: str) -> None:
-    """Give every figure the run's name, in place, so that two pages of one notebook do not share labels."""
-    suffix = f"{variant.replace('.', '_')}-{dataset}"
-    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
-    names = [figure["name"] for figure in figures if "name" in figure]
-    for figure in figures:
-        if "name" in figure:
-            figure["name"] += suffix
-    for cell in notebook.cells:
-        for name in names if cell.cell_type == "markdown" else []:
-            cell.source = cell.source.replace(f"`{name}`", f"`{name}{suffix}`")
+    name_figures(notebook, page.stem.removeprefix(experiment), dataset)
+    log = log_path(page)
+    with gpus.claimed():
+        return execution.execute(
+            notebook,
+            asked,
+            root,
+            f"{experiment} on {dataset}",
+            log,
+            log.with_suffix(".failed.ipynb"),
+            about(page).get("seconds"),
+        )
 
 
 def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) -> None:

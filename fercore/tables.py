@@ -299,6 +299,34 @@ def table_2(
     return Table(["Network", *(titles.get(key, key) for key in paper.DATASETS)], rows)
 
 
+def paper_and_ours(found: Iterable[Group], titles: Mapping[str, str] | None = None) -> Table:
+    """Return the paper's Table 1 and our runs of its four networks in one long table, a number in every row.
+
+    Args:
+        found: All groups; those of other networks or datasets are left out.
+        titles: Names of datasets for people.
+
+    Returns:
+        The table, sorted by dataset, then network, the paper's number first.
+    """
+    titles, rows = titles or {}, []
+    ours = [group for group in found if group.model in paper.ROWS]
+    known = [*paper.DATASETS, *sorted({group.dataset for group in ours} - set(paper.DATASETS))]
+    for dataset in known:
+        for model, label in paper.ROWS.items():
+            name = titles.get(dataset, dataset)
+            if dataset in paper.DATASETS:
+                value = paper.table_1(model)[dataset]
+                cells = [label, "the paper", "its Table 1, random folds", _percent(value, 2)]
+                rows.append((name, [[Entry(cell)] for cell in cells]))
+            for group in ours:
+                if (group.dataset, group.model) == (dataset, model):
+                    how = f"recipe {group.recipe}, protocol {group.protocol}, {group.variant}"
+                    cells = [[Entry(label)], [Entry("ours")], [Entry(how)], [Entry(group.text, "", group)]]
+                    rows.append((name, cells))
+    return Table(["Dataset", "Network", "Whose", "How", "Accuracy"], rows)
+
+
 def ranks(titles: Mapping[str, str] | None = None) -> Table:
     """Return how the paper's own network stands among its peers in the paper's Table 2, dataset by dataset."""
     titles, own = titles or {}, paper.ROWS["proposed"]

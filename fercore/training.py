@@ -52,7 +52,7 @@ def fit(
         compiled: Compile the network with ``torch.compile`` (on a GPU as CUDA graphs). Same numbers up to rounding.
 
     Returns:
-        One dict per epoch: ``epoch``, ``lr`` (at its start), ``train_loss``, ``train_accuracy`` (of the altered
+        One dict per epoch with ``epoch``, ``lr`` (at its start), ``train_loss``, ``train_accuracy`` (of the altered
         images, while the weights still change), ``validation_loss``, ``validation_accuracy``, ``seconds`` (all),
         ``images_per_second`` (training alone).
 

@@ -6,72 +6,51 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fercore import provenance, temo
+from fercore import comparison, provenance, temo
+from fercore import interactive as figures
+from fercore.emotions import NAMES
+from fercore.interactive.embedding import shown
+from fercore.shapley import build_tree
 from fercore.temo import interactive
 
 SCRIPT = provenance.project_root() / "book" / "_static" / "figures.js"
 NODE = shutil.which("node")
-DOCUMENT = """
-class Part {
-  constructor(tag) {
-    Object.assign(this, {tag, attributes: {}, children: [], listeners: {}, style: {}, dataset: {}, names: new Set()});
-    this.classList = {contains: (name) => this.names.has(name), add: (name) => this.names.add(name)};
-  }
-  setAttribute(name, value) {
-    this.attributes[name] = String(value);
-    if (name === "id" || name === "value") this[name] = String(value);
-  }
-  append(...parts) {
-    this.children.push(...parts);
-    if (this.tag === "select" && this.value === undefined) this.value = "0";
-  }
-  addEventListener(name, listener) { this.listeners[name] = listener; }
-  querySelector() { return this.source; }
-  find(tag) {
-    if (this.tag === tag) return this;
-    for (const child of this.children) {
-      const found = child instanceof Part && child.find(tag);
-      if (found) return found;
-    }
-  }
-}
-const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const roots = given.figures.map((text) => {
-  const root = new Part("div");
-  root.dataset.figure = given.kind;
-  root.source = {textContent: text};
-  return root;
-});
-global.document = {
-  readyState: "complete",
-  createElement: (tag) => new Part(tag),
-  createElementNS: (space, tag) => new Part(tag),
-  querySelectorAll: () => roots,
-};
-eval(given.script);
-const state = (root) => ({
-  live: root.names.has("fercore-live"),
-  kept: root.find("svg")?.children.flatMap((dot, i) => (dot.attributes.class === "kept" ? [i - 1] : [])),
-  output: root.find("output")?.textContent,
-  title: root.find("title")?.textContent,
-  label: root.find("label")?.attributes.for === root.find("select")?.id,
-  said: root.children[0]?.children[2]?.textContent,
-});
-const before = roots.map(state);
-const [range, choice] = [roots[0].find("input"), roots[0].find("select")];
-if (range) {
-  range.value = "5"; range.listeners.input();
-  choice.value = "1"; choice.listeners.change();
-}
-console.log(JSON.stringify({before, after: roots.map(state), type: range?.attributes.type}));
+DOCUMENT = Path(__file__).with_name("toy_document.js")
+pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+
+# Every control has a name: a label of its own or an aria-label; ids are used once.
+NAMED = """
+const controls = roots[0].all((part) => ["input", "select"].includes(part.tag));
+const labels = new Set(roots[0].all("label").map((label) => label.attributes.for));
+const ids = roots[0].all((part) => part.id).map((part) => part.id);
+const named = controls.length > 0 && new Set(ids).size === ids.length &&
+  controls.every((part) => labels.has(part.id) || part.attributes["aria-label"]);
 """
 
 
-def figure() -> str:
+def play(html: str | dict[str, Any], steps: str) -> Any:
+    """Run the script on a figure and a damaged copy of it, then the steps; returns what these return."""
+    if isinstance(html, str):
+        kind = re.search(r'data-figure="(\w+)"', html)[1]
+        html = {
+            "kind": kind,
+            "data": re.search(r'<script type="application/json">(.*?)</script>', html)[1],
+        }
+    given = {"figures": [html, html | {"data": "{"}], "script": SCRIPT.read_text(encoding="utf-8")}
+    given["steps"] = 'if (roots[1].names.has("fercore-live")) throw new Error("damaged, but live");\n'
+    given["steps"] += 'if (!roots[0].names.has("fercore-live")) throw new Error("not live");\n' + steps
+    answer = subprocess.run([NODE, str(DOCUMENT)], input=json.dumps(given), capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def ranking() -> str:
     rows = [
         {
             "fold": fold,
@@ -92,23 +71,416 @@ def figure() -> str:
     return interactive.slider(study, faces, costs)
 
 
-@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
-def test_slider_and_list_change_the_figure_and_damage_leaves_the_static_one():
-    text = re.search(r'<script type="application/json">(.*?)</script>', figure())[1]
-    given = {"kind": "ranking", "figures": [text, "{"], "script": SCRIPT.read_text(encoding="utf-8")}
-    answer = subprocess.run(
-        [NODE, "-e", DOCUMENT], input=json.dumps(given), capture_output=True, text=True, check=True
-    )
-    seen = json.loads(answer.stdout)
-    first, damaged = seen["before"]
+def test_slider_and_list_change_the_ranking():
+    steps = """
+    const state = () => ({
+      kept: roots[0].find("svg").children.flatMap((dot, i) => (dot.attributes.class === "kept" ? [i - 1] : [])),
+      output: roots[0].find("output").textContent,
+      title: roots[0].find("title").textContent,
+      said: roots[0].styled("fercore-said")[0].textContent,
+    });
+    const before = state();
+    roots[0].find("input").choose("5");
+    roots[0].find("select").choose("1");
+    return {before, after: state(), named, type: roots[0].find("input").attributes.type};
+    """
+    seen = play(ranking(), NAMED + steps)
+    before, after = seen["before"], seen["after"]
     assert seen["type"] == "range"
-    assert first["live"]
-    assert first["label"]
-    assert first["kept"] == [9, 10, 11]
-    assert first["output"] == "3 of 12"
-    assert first["said"] == "Measured: 50.0 % accuracy, 300 parameters, 4 operations per clip."
-    assert not damaged["live"]
-    after = seen["after"][0]
+    assert seen["named"]
+    assert before["kept"] == [9, 10, 11]
+    assert before["output"] == "3 of 12"
+    assert before["said"] == "Measured: 50.0 % accuracy, 300 parameters, 4 operations per clip."
     assert after["kept"] == [0, 1, 2, 3, 4]
     assert after["title"] == "Happy: the 5 most relevant of 12 landmarks on a mean face"
     assert after["said"].startswith("Nearest measured number, 3: 60.0 % accuracy")
+
+
+# --- three players ------------------------------------------------------------------------------------------
+
+PLAYERS = """
+const state = () => ({
+  said: roots[0].styled("fercore-said")[0].textContent,
+  sum: roots[0].styled("fercore-said")[1].textContent,
+  present: roots[0].styled("fercore-present").map((line) => line.children[0].textContent),
+  current: roots[0].all((part) => part.attributes["aria-current"] === "true").length,
+  steps: roots[0].all("table")[1].children[2].children.map((line) => line.children.map((cell) => cell.textContent)),
+  values: roots[0].all("table")[2].children[2].children.map((line) => line.children[2].textContent),
+});
+const boxes = roots[0].all((part) => part.attributes.type === "checkbox");
+const worths = roots[0].all((part) => part.attributes.type === "number");
+"""
+
+
+def test_players_tell_coalitions_orders_and_shapley_values():
+    worths = np.random.default_rng(0).normal(size=8) * [0, 0.01, 0.1, 1, 10, 100, 1000, 10000]
+    steps = (
+        PLAYERS
+        + """
+    const before = state();
+    boxes[0].tick();
+    boxes[2].tick();
+    roots[0].find("select").choose("3");
+    return {before, after: state(), named, orders: roots[0].find("select").children.map((o) => o.textContent)};
+    """
+    )
+    seen = play(figures.three_players(["A", "B", "C"], worths), NAMED + steps)
+    worths = np.array([float(f"{value:.6g}") for value in worths])  # as they are embedded
+    before, after = seen["before"], seen["after"]
+    assert seen["named"]
+    assert seen["orders"] == ["A, B, C", "A, C, B", "B, A, C", "B, C, A", "C, A, B", "C, B, A"]
+    assert before["present"] == ["∅"]
+    assert after["present"] == ["{A, C}"]
+    assert after["current"] == 1
+    assert after["said"] == f"v({{A, C}}) = {shown(worths[0b101])}"
+    steps = [(0, 0b010), (0b010, 0b110), (0b110, 0b111)]  # B, then C, then A
+    told = [f"{shown(worths[b])} − {shown(worths[a])} = {shown(worths[b] - worths[a])}" for a, b in steps]
+    assert after["steps"] == [
+        ["B", "∅", told[0]],
+        ["C", "{B}", told[1]],
+        ["A", "{B, C}", told[2]],
+    ]
+    # comparison.shapley weighs coalitions by their size, the script goes through all orders.
+    truth = comparison.shapley(worths, 3)
+    assert after["values"] == [shown(value) for value in truth]
+    total = shown(worths[7] - worths[0])
+    assert after["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."
+
+
+def test_players_follow_other_worths_ignore_nonsense_and_go_back():
+    steps = (
+        PLAYERS
+        + """
+    const first = state();
+    boxes[1].tick();
+    worths[7].choose("7");
+    const changed = state();
+    worths[7].choose("");
+    const nonsense = [state().values, worths[7].attributes["aria-invalid"]];
+    roots[0].find("button").fire("click");
+    const valid = worths[7].attributes["aria-invalid"];
+    return {first, changed, nonsense, last: state(), shown: worths[7].value, valid};
+    """
+    )
+    seen = play(figures.three_players(["A", "B", "C"], [0, 1, 1, 2, 1, 2, 2, 4]), steps)
+    assert seen["first"]["values"] == ["1.33"] * 3
+    assert seen["changed"]["values"] == ["2.33"] * 3
+    assert seen["nonsense"] == [["2.33"] * 3, "true"]
+    assert seen["last"] == seen["first"]
+    assert (seen["shown"], seen["valid"]) == ("4", "false")
+
+
+# --- the stepper --------------------------------------------------------------------------------------------
+
+STEPPER = """
+const map = roots[0].styled("fercore-map")[0];
+const range = roots[0].all((part) => part.attributes.type === "range")[0];
+const [face, rule] = roots[0].all("select");
+const same = roots[0].all((part) => part.attributes.type === "checkbox")[0];
+const rects = () => roots[0].styled("fercore-regions")[0].children;
+const box = (part) => ["y", "x", "height", "width"].map((name) => Number(part.attributes[name]));
+const told = () => roots[0].styled("fercore-said").map((line) => line.textContent);
+const frame = () => box(roots[0].styled("fercore-frame")[0]);
+const ends = () => roots[0].styled("fercore-ends")[0].children.map((end) => end.textContent);
+"""
+
+
+def stepper(levels: int = 6, height: int = 21, width: int = 30) -> tuple[str, list[np.ndarray]]:
+    random = np.random.default_rng(0)
+    first = [random.normal(size=2**level) for level in range(levels + 1)]
+    second = [100 * scores for scores in first]
+    spent = [2 * 2**level for level in range(levels + 1)]
+    image = random.integers(0, 255, (height, width, 3)).astype(np.uint8)
+    large = figures.stepper_face("large", image, {"one": (first, spent), "two": (second, spent)})
+    small = figures.stepper_face("small", image[:4, :4], {"two": (second[:3], spent[:3])})
+    return figures.stepper([large, small]), first
+
+
+def test_stepper_draws_the_regions_of_a_level_and_their_sum():
+    html, scores = stepper()
+    steps = (
+        STEPPER
+        + """
+    const start = told()[0];
+    const drawn = [];
+    for (let level = 0; level <= 6; level++) {
+      range.choose(String(level));
+      const colors = rects().map((part) => part.attributes.fill.match(/\\d+/g).map(Number));
+      drawn.push({boxes: rects().map(box), colors, told: told()[0], text: range.attributes["aria-valuetext"]});
+    }
+    return {start, drawn, named, max: range.attributes.max};
+    """
+    )
+    seen = play(html, NAMED + steps)
+    tree = build_tree(21, 30, 6, "alternate")
+    assert seen["named"]
+    assert seen["max"] == "6"
+    assert seen["start"].startswith("16 regions")
+    for level, drawn in enumerate(seen["drawn"]):
+        top, left, bottom, right = tree.boxes[tree.nodes(level)].T
+        assert drawn["boxes"] == np.stack([top, left, bottom - top, right - left], axis=1).tolist()
+        red, _, blue = np.array(drawn["colors"]).T
+        strong = np.abs(scores[level]) > 0.1 * np.abs(scores[level]).max()
+        assert ((red > blue) == (scores[level] > 0))[strong].all()
+        total = sum(float(f"{score:.4g}") for score in scores[level])
+        regions = "1 region" if level == 0 else f"{2**level} regions"
+        assert drawn["told"] == (
+            f"{regions}, {2 * 2**level} evaluations up to this level. Sum of all scores: {shown(total)} "
+            f"(level 0: {shown(scores[0][0])})."
+        )
+        assert drawn["text"] == f"level {level}, {regions}"
+
+
+def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels():
+    html, scores = stepper()
+    steps = (
+        STEPPER
+        + """
+    range.choose("6");
+    const hidden = roots[0].styled("fercore-frame")[0].style.display;
+    map.focus();
+    const walk = {start: frame()};
+    for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"]) {
+      map.press(key);
+      walk[key] = frame();
+    }
+    const ignored = map.press("Tab").prevented;
+    map.fire("pointermove", {target: rects()[0]});
+    const corner = [frame(), told()[1]];
+    for (const key of ["ArrowLeft", "ArrowUp"]) map.press(key);
+    const edge = frame();
+    map.fire("pointermove", {target: map});
+    const beside = frame();
+    map.fire("pointermove", {target: rects()[63]});
+    range.choose("1");
+    return {hidden, walk, ignored, corner, edge, beside, half: [frame(), told()[1]], described: map.attributes};
+    """
+    )
+    seen = play(html, steps)
+    walk = seen["walk"]
+    (row, column, height, width) = walk["start"]
+    assert row <= 10.5 < row + height
+    assert column <= 15 < column + width
+    assert walk["ArrowRight"][1] == column + width  # neighbours touch
+    assert walk["ArrowDown"][0] == walk["ArrowRight"][0] + walk["ArrowRight"][2]
+    assert walk["ArrowLeft"][1] + walk["ArrowLeft"][3] == walk["ArrowDown"][1]
+    assert walk["ArrowUp"][0] + walk["ArrowUp"][2] == walk["ArrowLeft"][0]
+    assert seen["hidden"] == "none"
+    assert not seen["ignored"]
+    tree = build_tree(21, 30, 6, "alternate")
+    _, _, bottom, right = tree.boxes[tree.nodes(6)][0]
+    sign = "+" if scores[6][0] > 0 else ""
+    assert seen["corner"][0] == seen["edge"] == seen["beside"] == [0, 0, bottom, right]
+    assert seen["corner"][1] == (
+        f"Region 1 of 64: score {sign}{shown(scores[6][0])}, rows 0 to {bottom - 1}, columns 0 to {right - 1}, "
+        f"{bottom * right} pixels."
+    )
+    assert seen["half"][0] == [10, 0, 11, 30]
+    assert seen["half"][1].startswith("Region 2 of 2: ")
+    assert seen["described"]["tabindex"] == "0"
+    assert seen["described"]["aria-label"] == "large, one, 2 regions"
+
+
+def test_stepper_changes_face_rule_and_scale():
+    html, _ = stepper()
+    steps = (
+        STEPPER
+        + """
+    range.choose("6");
+    const own = ends();
+    same.tick();
+    const common = ends();
+    same.tick();
+    rule.choose("1");
+    const second = ends();
+    map.focus();
+    face.choose("1");
+    const rules = rule.children.map((option) => option.textContent);
+    return {own, common, second, rules, level: range.value, count: rects().length, frame: frame()};
+    """
+    )
+    seen = play(html, steps)
+    own, common, second = (float(seen[key][2].replace("+", "")) for key in ("own", "common", "second"))
+    assert second == pytest.approx(100 * own, rel=0.01)
+    assert common >= second
+    assert seen["own"][0] == seen["own"][2].replace("+", "−")
+    assert seen["rules"] == ["two"]
+    assert (seen["level"], seen["count"]) == ("2", 4)
+    assert seen["frame"] == [2, 2, 2, 2]  # the point of before lies outside the smaller face
+
+
+# --- regions switched on and off ----------------------------------------------------------------------------
+
+
+def test_switches_show_the_stored_outputs_of_the_coalition():
+    random = np.random.default_rng(1)
+    outputs = random.dirichlet(np.ones(7), size=8)
+    outputs[-1] = [0.05, 0.05, 0.05, 0.7, 0.05, 0.05, 0.05]
+    masks = {name: np.zeros((6, 6), dtype=bool) for name in ("eyes", "nose", "mouth")}
+    for place, mask in enumerate(masks.values()):
+        mask[2 * place : 2 * place + 2] = True
+    face = figures.switch_face("a", np.zeros((6, 6), np.uint8), masks, outputs)
+    other = figures.switch_face("b", np.zeros((6, 6), np.uint8), {"all": masks["eyes"]}, outputs[[0, 7]])
+    steps = """
+    const [gains, bars] = roots[0].all("table");
+    const boxes = () => gains.all("input");
+    const numbers = (part) =>
+      part.styled("fercore-number").filter((cell) => cell.tag === "td").map((cell) => cell.textContent);
+    const state = () => ({
+      bars: numbers(bars), gains: numbers(gains), said: roots[0].styled("fercore-said")[0].textContent,
+      hidden: roots[0].styled("fercore-cover").map((cover) => cover.attributes.class.includes("hidden")),
+      title: roots[0].find("title").textContent,
+    });
+    const all = state();
+    boxes()[1].tick();
+    const first = state();
+    roots[0].styled("fercore-cover")[0].fire("click");
+    const second = state();
+    const [show, hide] = roots[0].all("button");
+    hide.fire("click");
+    const none = state();
+    show.fire("click");
+    const again = state();
+    roots[0].find("select").choose("1");
+    return {all, first, second, none, again, named, other: boxes().length};
+    """
+    seen = play(figures.region_switches([face, other]), NAMED + steps)
+    for key, code in (("all", 0b111), ("first", 0b101), ("second", 0b100), ("none", 0), ("again", 0b111)):
+        state = seen[key]
+        assert state["bars"] == [f"{round(value, 4):.3f}" for value in outputs[code]], key
+        assert state["hidden"] == [not code >> place & 1 for place in range(3)]
+        gains = [outputs[code | 1 << place, 3] - outputs[code & ~(1 << place), 3] for place in range(3)]
+        told = [float(text.replace("−", "-")) for text in state["gains"]]
+        assert told == pytest.approx(gains, abs=2e-3)
+    assert seen["named"]
+    assert seen["all"]["said"] == "Shown: everything. Happy 0.700, the most probable."
+    best = int(outputs[0b100].argmax())
+    assert seen["second"]["said"].startswith(f"Shown: mouth. Happy {outputs[0b100, 3]:.3f}")
+    assert NAMES[best] in seen["second"]["said"]
+    assert seen["none"]["said"].startswith("Shown: no region.")
+    assert seen["second"]["title"] == "a, shown: mouth"
+    assert seen["other"] == 1
+
+
+# --- error against evaluations ------------------------------------------------------------------------------
+
+
+def rows() -> list[dict[str, Any]]:
+    def row(method: str, spent: float, error: float, regions: int = 64) -> dict[str, Any]:
+        what = {"dataset": "faces", "regions": regions, "output": "logit", "method": method}
+        return what | {"evaluations_per_region": spent, "error": error, "correlation": 1 - error / 2}
+
+    found = [row("slow", 8, 0.5), row("slow", 4, 1), row("slow", 16, 0.25), row("quick", 4, 0.4)]
+    return [*found, row("quick", 8, 0.1), row("quick", 16, 0), row("slow", 4, 2, 256)]
+
+
+def test_errors_are_drawn_and_gone_through_by_keys():
+    steps = """
+    const points = () => roots[0].styled("fercore-point");
+    const stops = () => points().filter((point) => point.attributes.tabindex === "0");
+    const place = (point) => point.all("circle").map((c) => [Number(c.attributes.cx), Number(c.attributes.cy)])[0];
+    const told = () => roots[0].styled("fercore-said")[0].textContent;
+    const start = {told: told(), places: points().map(place), stops: stops().length};
+    stops()[0].focus();
+    const path = [told()];
+    for (const key of ["ArrowRight", "ArrowDown", "ArrowUp", "End", "Home", "ArrowLeft"]) {
+      document.activeElement.press(key);
+      path.push(told());
+    }
+    const label = document.activeElement.attributes["aria-label"];
+    const lines = [roots[0].styled("fercore-line").length];
+    roots[0].all((part) => part.attributes.type === "checkbox")[0].tick();
+    lines.push(roots[0].styled("fercore-line").length);
+    const left = points().map(place);
+    const numbers = roots[0].all("tbody")[1].children.map((line) => line.children.map((cell) => cell.textContent));
+    roots[0].all("select")[1].choose("1");
+    return {start, path, label, lines, left, numbers, named, none: points().length, told: told(),
+      stops: stops().length, disabled: roots[0].all("input").map((box) => box.disabled)};
+    """
+    seen = play(figures.error_plot(rows()), NAMED + steps)
+    assert seen["named"]
+    assert seen["start"]["told"].startswith("5 points, and 1 with error 0, which are not drawn.")
+    assert seen["start"]["stops"] == 1
+    (x4, y1), (x8, y05), (x16, y025), (_, y04), (_, y01) = seen["start"]["places"]
+    assert x8 - x4 == pytest.approx(x16 - x8)  # equal factors, equal distances
+    assert y05 - y1 == pytest.approx(y025 - y05)
+    assert y01 > y025 > y04  # smaller errors lie lower
+    slow = [
+        f"slow: {spent} evaluations per region, error {error}, correlation {correlation}."
+        for spent, error, correlation in ((4, 1, 0.5), (8, 0.5, 0.75), (16, 0.25, 0.875))
+    ]
+    quick = "quick: 8 evaluations per region, error 0.1, correlation 0.95."
+    assert seen["path"] == [slow[0], slow[1], quick, slow[1], slow[2], slow[0], slow[0]]
+    assert seen["label"] == slow[0]
+    assert seen["lines"] == [2, 1]
+    assert seen["left"] == seen["start"]["places"][3:]  # a line stays where it is when another goes
+    assert seen["numbers"] == [
+        ["quick", "4", "0.4", "0.8"],
+        ["quick", "8", "0.1", "0.95"],
+        ["quick", "16", "0", "1"],
+    ]
+    assert (seen["none"], seen["stops"]) == (
+        0,
+        0,
+    )  # the slow method alone has 256 regions, and it is switched off
+    assert seen["told"].startswith("0 points.")
+    assert seen["disabled"] == [False, True]
+
+
+# --- tables to be filtered ----------------------------------------------------------------------------------
+
+TABLE = [
+    ["Network", "Dataset", "Paper: JAFFE", "Paper: CK+"],
+    ["VGG-16", "one", "1", "\u2013"],
+    ["VGG-16", "two", "2", "3"],
+    ["ResNet", "two", "\u2013", "4"],
+]
+FILTER = """
+const rows = () => roots[0].find("table").tBodies[0].rows;
+const state = () => ({
+  rows: rows().map((row) => !row.hidden), columns: rows()[0].cells.map((cell) => !cell.hidden),
+  head: roots[0].find("table").tHead.rows[0].cells.map((cell) => !cell.hidden),
+  count: roots[0].find("output").textContent,
+});
+const lists = roots[0].all("select");
+"""
+
+
+def test_filter_hides_rows_and_columns():
+    across = {"label": "Data", "names": ["JAFFE", "CK+"]}
+    data = {"columns": ["Network", "Dataset"], "across": across}
+    steps = (
+        FILTER
+        + """
+    const start = state();
+    lists[0].choose("1");
+    const first = state();
+    lists[1].choose("2");
+    const both = state();
+    lists[0].choose("0"); lists[1].choose("0"); lists[2].choose("1");
+    return {start, first, both, jaffe: state(), named, before: roots[0].children[0].tag,
+      options: lists.map((list) => list.children.map((option) => option.textContent))};
+    """
+    )
+    seen = play({"kind": "filter", "data": json.dumps(data), "table": TABLE}, NAMED + steps)
+    assert seen["options"] == [["All", "VGG-16", "ResNet"], ["All", "one", "two"], ["All", "JAFFE", "CK+"]]
+    assert seen["named"]
+    assert seen["before"] == "div"  # above the table
+    assert seen["start"] == {
+        "rows": [True] * 3,
+        "columns": [True] * 4,
+        "head": [True] * 4,
+        "count": "3 of 3 rows",
+    }
+    assert seen["first"]["rows"] == [True, True, False]
+    assert seen["first"]["count"] == "2 of 3 rows"
+    assert seen["both"]["rows"] == [False, True, False]
+    assert seen["jaffe"]["rows"] == [True, True, False]  # where there is a number for it
+    assert seen["jaffe"]["columns"] == seen["jaffe"]["head"] == [True, True, True, False]
+
+
+def test_filter_leaves_alone_what_it_cannot_read():
+    spanned = [*TABLE, ["a cell over all columns"]]
+    figure = {"kind": "filter", "data": '{"columns": ["Network"]}', "table": spanned}
+    with pytest.raises(AssertionError, match="not live"):
+        play(figure, "return 1;")

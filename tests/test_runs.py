@@ -415,3 +415,13 @@ def test_time_left_is_that_of_the_last_run_or_guessed_from_the_cells(capsys):
     assert new.left() == "perhaps 0:00 left"
     new.close()
     assert "epoch 2: 50%" in known._said
+
+
+def test_figures_of_different_notebooks_have_different_names():
+    names = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for path in NOTEBOOKS
+        for cell in jupytext.read(path).cells
+        if "figure" in cell.metadata.get("mystnb", {})
+    ]
+    assert sorted(names) == sorted(set(names))

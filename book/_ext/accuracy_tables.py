@@ -1,6 +1,7 @@
 """Tables of accuracies, and what can be said of them by arithmetic; all computed anew at every build.
 
-``{accuracy-table} table-1`` and ``{accuracy-table} table-2`` set the paper's tables beside the records of our runs;
+``{accuracy-table} table-1`` and ``{accuracy-table} table-2`` set the paper's tables beside the records of our runs,
+``{accuracy-table} paper-and-ours`` lists both with a number in every row;
 ``{accuracy-table} ranks`` counts who is above whom in the paper's Table 2, and ``{accuracy-table} reachable`` asks of
 the cells of its Table 1 whether they can be means over folds. ``{reachable} 213 5 99.20`` answers that for one number.
 """
@@ -22,7 +23,7 @@ from fercore.errors import FercoreError
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("table-1", "table-2", "ranks", "reachable")
+KINDS = ("paper-and-ours", "table-1", "table-2", "ranks", "reachable")
 SMALL = ("jaffe", "ckplus")  # few enough images for their means to be told apart at two decimals
 DASH = "–"
 TITLES = {name: datasets.title(name) for name in datasets.DATASETS}
@@ -38,6 +39,8 @@ def explanation(group: tables.Group) -> str:
 
 def build(kind: str, found: list[tables.Group], dataset: str) -> tables.Table:
     """Return the table that a directive asks for."""
+    if kind == "paper-and-ours":
+        return tables.paper_and_ours(found, TITLES)
     if kind == "table-1":
         return tables.table_1(found, dataset, TITLES)
     if kind == "table-2":

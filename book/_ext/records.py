@@ -66,21 +66,30 @@ def quote(results: Path, text: str) -> str:
 class RecordRole(SphinxRole):
     """Quote one value; hovering over it shows its source."""
 
+    folder = "results"
+
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            value = quote(Path(self.env.srcdir) / "results", self.text)
+            value = quote(Path(self.env.srcdir) / self.folder, self.text)
         except RecordError as error:
             logger.warning(
                 "record: %s", error, location=self.get_location(), type="fercore", subtype="record"
             )
             return [nodes.problematic(self.rawtext, "??")], []
         file, key, _ = split_reference(self.text)
-        self.env.note_dependency(f"results/{file}")
+        self.env.note_dependency(f"{self.folder}/{file}")
         return [
-            nodes.abbreviation(value, value, explanation=f"results/{file}: {key}", classes=["record"])
+            nodes.abbreviation(value, value, explanation=f"{self.folder}/{file}: {key}", classes=["record"])
         ], []
+
+
+class BenchmarkRole(RecordRole):
+    """Quote one value of a benchmark: ``{benchmark}`grid.json:mean_job:.1f` ``."""
+
+    folder = "benchmarks/results"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("record", RecordRole())
+    app.add_role("benchmark", BenchmarkRole())
     return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

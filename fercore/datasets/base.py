@@ -95,7 +95,7 @@ class FaceDataset:
         return tuple(Emotion(label) for label in np.unique(self.labels))
 
     def counts(self) -> np.ndarray:
-        """Images per emotion: (7,) int64 in canonical order; (8,) with contempt where it occurs."""
+        """Return the images per emotion, (7,) int64 in canonical order; (8,) with contempt where it occurs."""
         return np.bincount(self.labels, minlength=len(EMOTIONS))
 
     def subset(self, index: np.ndarray) -> FaceDataset:

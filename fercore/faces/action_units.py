@@ -39,7 +39,14 @@ class Move:
 
 @dataclass(frozen=True)
 class ActionUnit:
-    """A FACS action unit: number, name, muscle and the moves that imitate it."""
+    """A FACS action unit.
+
+    Attributes:
+        number: Its number in FACS.
+        name: Its name there, e.g. ``"Inner brow raiser"``.
+        muscle: The muscle behind it.
+        moves: The moves that imitate it.
+    """
 
     number: int
     name: str

@@ -30,7 +30,7 @@ def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
     """Draw the action units of one picture.
 
     The overall intensity is uniform in 0.6..1, each unit varies by up to a fifth around it, and at most one of the
-    units in :data:`OPTIONAL` is missing, with a chance of a quarter. Neutral is exactly 0.
+    units in ``OPTIONAL`` is missing, with a chance of a quarter. Neutral is exactly 0.
 
     Args:
         emotion: The emotion.

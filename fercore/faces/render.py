@@ -53,7 +53,7 @@ def check_size(size: int) -> None:
 
 
 def prototype(emotion: Emotion, intensity: float = 1.0) -> np.ndarray:
-    """All action units of an emotion's EMFACS prototype at one intensity in 0..1: (A,) float64."""
+    """Return all action units of an emotion's EMFACS prototype at one intensity in 0..1, (A,) float64."""
     return action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], intensity))
 
 
@@ -159,7 +159,7 @@ def region_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
         size: Height and width of the picture in pixels.
 
     Returns:
-        (size, size) uint8: 0 outside the face, 1..7 = ``REGIONS``.
+        (size, size) uint8, 0 outside the face, 1..7 = ``REGIONS``.
     """
     weights, owners, labels = mesh.region_pieces()
     corners = np.asarray(landmarks, dtype=np.float64)[mesh.triangles()]
@@ -175,7 +175,7 @@ def region_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def moved_mask(expression: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """Where two noise-free pictures (H, W, 3) differ by more than 8 of 255 in any channel: (H, W) bool."""
+    """Return where two noise-free pictures (H, W, 3) differ by more than 8 of 255 in any channel, (H, W) bool."""
     return (cv2.absdiff(expression, neutral) > MOVED_THRESHOLD).any(axis=2)
 
 

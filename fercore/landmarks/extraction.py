@@ -49,7 +49,7 @@ class FaceLandmarks:
         return len(self.found)
 
     def subset(self, index: np.ndarray) -> FaceLandmarks:
-        """Return the images chosen by an integer or boolean index."""
+        """Return the images chosen by an integer index (M,) or a boolean one (N,)."""
         return FaceLandmarks(self.points[index], self.found[index], self.score[index])
 
 
@@ -61,7 +61,7 @@ def extract(images: np.ndarray, progress: bool = True) -> FaceLandmarks:
         progress: Show a bar over the images.
 
     Returns:
-        Landmarks, in the order of the images. A face counts as found from a probability of :data:`PRESENCE` on.
+        Landmarks, in the order of the images. A face counts as found from a probability of 0.5 (``PRESENCE``) on.
 
     Raises:
         ValueError: For images of another type or shape.

@@ -68,7 +68,7 @@ def _of_labels(names: Sequence[str]) -> np.ndarray:
 
 
 def region_mass(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -> np.ndarray:
-    """Share of a map's mass in each region.
+    """Return the share of a map's mass in each region.
 
     Args:
         maps: (N, H, W) float, signed maps.
@@ -76,8 +76,8 @@ def region_mass(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -
         part: ``"positive"`` counts what speaks for the emotion, ``"absolute"`` what speaks for or against it.
 
     Returns:
-        (N, 8) float64, rows that sum to 1: outside the face, then ``REGIONS``. NaN rows for images without a face and
-        maps without mass.
+        (N, 8) float64, rows that sum to 1, outside the face first, then ``REGIONS``. NaN rows for images without a face
+        and maps without mass.
 
     Raises:
         ValueError: If shapes differ, a map is not finite, or there is no such part.
@@ -89,18 +89,31 @@ def region_mass(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -
 
 
 def region_area(regions: np.ndarray) -> np.ndarray:
-    """Share of the image that each region takes: (N, 8) float64; NaN rows for images without a face."""
+    """Return the share of the image that each region takes.
+
+    Args:
+        regions: (N, H, W) uint8 labels, 0 outside the face.
+
+    Returns:
+        (N, 8) float64, columns as in :func:`region_mass`; NaN rows for images without a face.
+    """
     pixels = float(np.prod(regions.shape[1:]))
     return _sums(regions, np.ones_like(regions)) / np.where(_has_face(regions), pixels, np.nan)[:, None]
 
 
 def lift(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -> np.ndarray:
-    """Share of mass over share of area: 1 is what a map without any preference gets.
+    """Return the share of mass over the share of area: 1 is what a map without any preference gets.
 
-    Arguments and errors as in :func:`region_mass`.
+    Args:
+        maps: (N, H, W) float, signed maps.
+        regions: (N, H, W) uint8 labels.
+        part: As in :func:`region_mass`.
 
     Returns:
         (N, 8) float64, at least 0; NaN where a region is not in the image, and as in :func:`region_mass`.
+
+    Raises:
+        ValueError: As :func:`region_mass`.
     """
     return _ratio(region_mass(maps, regions, part), region_area(regions))
 
@@ -191,6 +204,9 @@ def profile(maps: np.ndarray, regions: np.ndarray, labels: np.ndarray, part: str
         labels: (N,) integers, the emotion that each map explains.
         part: As in :func:`region_mass`.
 
+    Returns:
+        The means by emotion.
+
     Raises:
         ValueError: As :func:`region_mass`.
     """
@@ -247,6 +263,9 @@ def mask_fit(
         part: As in :func:`region_mass`.
         within_face: As in :func:`auroc`; not for lift.
 
+    Returns:
+        The table of scores, emotion by mask.
+
     Raises:
         ValueError: If there is no such score, ``within_face`` is asked for lift, or as :func:`region_mass`.
     """
@@ -297,6 +316,9 @@ def rotation_test(fit: np.ndarray) -> Rotation:
 
     Args:
         fit: (E, E) as in :class:`MaskFit`, E from 1 to 8.
+
+    Returns:
+        The statistic and how it stands among its permutations.
 
     Raises:
         ValueError: If it is not a square of finite numbers, or too large to enumerate.

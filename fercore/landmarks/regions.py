@@ -23,7 +23,7 @@ def region_labels(points: np.ndarray, height: int, width: int) -> np.ndarray:
         width: Of the image in pixels.
 
     Returns:
-        (height, width) uint8: 0 outside the face, 1..7 = ``fercore.faces.REGIONS``; all 0 without a face.
+        (height, width) uint8, 0 outside the face, 1..7 = ``fercore.faces.REGIONS``; all 0 without a face.
 
     Raises:
         ValueError: If the points have another shape.

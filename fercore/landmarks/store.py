@@ -35,7 +35,7 @@ def landmarks_of(
     """Return the landmarks of a dataset's images, from the dataset, the cache, or by finding them.
 
     The embedded faces bring their exact landmarks: then z is 0, every face is found, and its score is 1. Otherwise only
-    the chunks of :data:`CHUNK` images that hold an asked image and are not kept yet are computed.
+    the chunks of 1,000 images that hold an asked image and are not kept yet are computed.
 
     Args:
         dataset: The images.

@@ -123,11 +123,18 @@ class RegionExplainer(ABC):
     ) -> shap.Explanation:
         """Explain images: :meth:`attribute`, returned as a ``shap.Explanation``.
 
-        Its ``values`` are a float64 array (N, H, W, C, K). See :meth:`attribute` for the arguments and errors, and
-        :meth:`DnCResult.explanation` for what the Explanation carries besides.
+        Args:
+            images: As for :meth:`attribute`.
+            targets: As for :meth:`attribute`.
+            channels: As for :meth:`attribute`.
+
+        Returns:
+            An Explanation whose ``values`` are a float64 array (N, H, W, C, K); :meth:`DnCResult.explanation` says what
+            it carries besides.
 
         Raises:
             ImportError: If shap is not installed.
+            TypeError, ValueError, ModelOutputError: As :meth:`attribute` does.
         """
         return self.attribute(images, targets, channels).explanation()
 
@@ -191,7 +198,7 @@ class RegionExplainer(ABC):
             channels: As for :meth:`attribute`.
 
         Returns:
-            Iterator of float64 arrays (N, H, W, K), one per level 0 ... L: each region's score over its pixels.
+            Iterator of float64 arrays (N, H, W, K), each region's score over its pixels, one per level 0 ... L.
 
         Raises:
             TypeError, ValueError, ModelOutputError, ImportError: As :meth:`attribute` does.

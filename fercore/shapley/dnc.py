@@ -101,7 +101,7 @@ class DnCShap(RegionExplainer):
                 for a label image every segment.
             tree: ``"longest"`` cuts the longer side of each region (as shap does), ``"alternate"`` rows and columns in
                 turn (as the paper does), ``"quadtree"`` cuts into quadrants, a label image (H, W) gives the regions
-                themselves; see :func:`fercore.shapley.tree.build_tree`.
+                themselves; see :func:`fercore.shapley.build_tree`.
             share: Who gets what no part earned alone, with fixed contexts. ``"half"``: all children the same, so that
                 T(A) = φ_A + ½ [T(P) - φ_A - φ_B]. ``"pixels"``: each child in proportion to its pixels, as shap does;
                 the same as half where both halves have equally many pixels. The two differ on odd sides and on

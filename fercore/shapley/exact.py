@@ -19,8 +19,8 @@ MAX_PLAYERS = 16  # 65,536 coalitions, and as many tree-consistent orders at mos
 def exact_shapley(game: SetFunction, n_players: int) -> np.ndarray:
     """Return the exact Shapley values, the weighted mean of the marginal contributions over all 2^n coalitions.
 
-    φ_i = Σ_{S ∌ i} |S|! (n - |S| - 1)! / n! · [v(S ∪ {i}) - v(S)], Equations 2 and 3 of the paper (Shapley 1953, "A
-    value for n-person games"). With two players it is Equation 4.
+    ``φ_i = Σ_{S ∌ i} |S|! (n - |S| - 1)! / n! · [v(S ∪ {i}) - v(S)]``, Equations 2 and 3 of the paper (Shapley 1953,
+    "A value for n-person games"). With two players it is Equation 4.
 
     Args:
         game: v, from a boolean array (2^n, n) to an array (2^n,) or (2^n, K); called once.

@@ -65,13 +65,13 @@ class DnCResult:
 
     @property
     def efficiency_gap(self) -> float:
-        """How far the leaves' scores are from efficiency: max |Σ scores - (f(x) - f(b))| over images and classes."""
+        """How far the scores are from efficiency, ``max |Σ scores - (f(x) - f(b))|`` over images and classes."""
         total = self.region_scores.sum(axis=1)
         return float(np.abs(total - (self.predictions - self.base_values)).max())
 
     @property
     def output_names(self) -> np.ndarray:
-        """Names of the explained classes: strings (K,) where all images share them, else (N, 1)."""
+        """Names of the explained classes, strings (K,) where all images share them, else (N, 1)."""
         classes = self.classes[0] if (self.classes == self.classes[0]).all() else self.classes
         return (
             classes.astype(str)
@@ -91,12 +91,15 @@ class DnCResult:
         return replace(self, levels=levels, standard_errors=errors, searches=(), **parts)
 
     def region_map(self, level: int = -1) -> np.ndarray:
-        """Write each region's score over its pixels, the view of the paper; float64 array (N, H, W, K).
+        """Write each region's score over its pixels, the view of the paper.
 
         It is for display: it does not sum to f(x) - f(b).
 
         Args:
             level: Level of the tree, the leaves by default.
+
+        Returns:
+            float64 array (N, H, W, K).
 
         Raises:
             ValueError: If the tree has no such level.
@@ -112,7 +115,7 @@ class DnCResult:
         return self._over_pixels(self.region_scores)
 
     def error_map(self) -> np.ndarray | None:
-        """Return the standard errors as :meth:`pixel_map` returns the scores; None where there are none."""
+        """Return the standard errors in the shape of :meth:`pixel_map`, (N, H, W, C, K); None where there are none."""
         return None if self.standard_errors is None else self._over_pixels(self.standard_errors)
 
     def _over_pixels(self, scores: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class PartitionTree:
 
     @property
     def level(self) -> np.ndarray:
-        """The level of each node, 0 for the root: int64 array (nodes of all levels,)."""
+        """The level of each node, 0 for the root, int64 array (nodes of all levels,)."""
         return np.repeat(np.arange(self.depth + 1), [len(spans) for spans in self.leaf_spans])
 
     @property
@@ -142,12 +142,12 @@ class PartitionTree:
 
 
 def pack(coalitions: np.ndarray) -> np.ndarray:
-    """Pack boolean coalitions (M, n) into bits, uint8 array (M, ceil(n / 8)); the unused last bits are zero."""
+    """Return boolean coalitions (M, n) as bits, uint8 array (M, ceil(n / 8)); the unused last bits are zero."""
     return np.packbits(np.asarray(coalitions, dtype=bool), axis=1)
 
 
 def unpack(packed: np.ndarray, n_players: int) -> np.ndarray:
-    """Undo :func:`pack`: boolean array (M, n_players)."""
+    """Return the boolean array (M, n_players) that :func:`pack` made into bits (M, ceil(n / 8))."""
     return np.unpackbits(packed, axis=1, count=n_players).astype(bool)
 
 

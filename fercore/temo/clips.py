@@ -81,7 +81,7 @@ class LandmarkClips:
 
     @property
     def title(self) -> str:
-        """Name for people: the dataset's title, or the name where there is no such dataset."""
+        """Name for people, the dataset's title, or the name where there is no such dataset."""
         return DATASETS.get(self.name, (self.name, ""))[0]
 
     @property
@@ -103,7 +103,7 @@ class LandmarkClips:
         return np.arange(self.points.shape[1]) < self.lengths[:, None]
 
     def subset(self, index: np.ndarray) -> LandmarkClips:
-        """Return the clips chosen by an integer or boolean index."""
+        """Return the clips chosen by an integer index (M,) or a boolean one (N,)."""
         columns = ("points", "labels", "groups", "lengths")
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
@@ -183,6 +183,9 @@ def pack(
         groups: N names, see :class:`LandmarkClips`.
         found: N bool arrays (T_i,): the frames that have a face; by default those without NaN.
         dims: Coordinates to keep, 2 or 3.
+
+    Returns:
+        The clips that show a face, as long as the longest of them.
 
     Raises:
         DatasetError: If the numbers of clips, labels, groups and frames differ, no clip has a face, a landmark in a

@@ -30,10 +30,10 @@ class Attributions:
 
     Attributes:
         baseline: Name of the baseline.
-        relevance: (M, k) float64, Σ over frames and coordinates of |φ|, mean over clips, of every landmark of a
-            network's set.
+        relevance: (M, k) float64, Σ over frames and coordinates of ``|φ|``, mean over clips, of every landmark of
+            a network's set.
         signed: (N, M, k) float32, Σ over frames and coordinates of φ; None where not asked for.
-        gap: (N, M) float32, |Σ φ - (f(x) - f(b))|, the error of the integration.
+        gap: (N, M) float32, ``|Σ φ - (f(x) - f(b))|``, the error of the integration.
         worth: (N, M) float32, f(x) - f(b).
     """
 
@@ -194,7 +194,16 @@ def relevance(
     steps: int = STEPS,
     seed: int = 0,
 ) -> Iterator[Attributions]:
-    """Yield the attributions of all clips under one baseline after the other."""
+    """Yield the attributions of all clips under one baseline after the other.
+
+    Args:
+        network: M binary networks.
+        clips: N clips.
+        names: Names of the baselines, see :func:`baselines`.
+        neutral: The class of neutral faces; needed for stills.
+        steps: Points of the Gauss-Legendre rule.
+        seed: Of what is drawn.
+    """
     for name in names:
         base = baselines(name, clips, neutral, seed)
         yield attribute(network, clips, base, name, steps)
@@ -208,7 +217,7 @@ def agreement(scores: dict[str, np.ndarray], tops: tuple[int, ...]) -> list[dict
         tops: Values of k.
 
     Returns:
-        One row per pair: its names, Kendall's τ, and the share of the k most relevant landmarks that both have
+        One row per pair with its names, Kendall's τ, and the share of the k most relevant landmarks that both have
         (``"top k"``), each as the mean over networks. Two random sets of k among P share k / P.
     """
     from scipy.stats import kendalltau

@@ -112,7 +112,7 @@ class TEmo(nn.Module):
         return torch.stack([flat.index_select(2, row.flatten()) for row in columns])
 
     def embed(self, chosen: Tensor) -> Tensor:
-        """Embed every frame: (S, N, T, k·C) from :meth:`choose` to (M, N, T, H), an affine map."""
+        """Return every frame embedded: (S, N, T, k·C) from :meth:`choose` to (M, N, T, H), an affine map."""
         count, frames = chosen.shape[1:3]
         hidden = torch.baddbmm(self.bias, chosen.reshape(self.sets, count * frames, -1), self.weight)
         hidden = hidden.view(self.sets, count, frames, -1, self.hidden)
@@ -173,7 +173,7 @@ class TEmo(nn.Module):
             gradient: (M, N, T, H).
 
         Returns:
-            (M, N, T, k, C): of network m, with respect to the points of its own set.
+            (M, N, T, k, C), those of network m with respect to the points of its own set.
         """
         count, frames = gradient.shape[1:3]
         weight = self.weight.view(self.sets, -1, self.networks // self.sets, self.hidden)
@@ -215,6 +215,9 @@ def cost(network: TEmo, points: Tensor, repeats: int = 5) -> Cost:
         network: The network; for a module of several, all of them together.
         points: (N, T, P, C) clips, N the batch size that time is measured at.
         repeats: How often to measure; 0 leaves time out.
+
+    Returns:
+        Parameters, operations and time of one clip.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -243,5 +246,13 @@ def one_thread() -> Iterator[None]:
 
 
 def expected_flops(k: int, coordinates: int, frames: int, hidden: int = HIDDEN, outputs: int = 1) -> int:
-    """Return the operations of one network on one clip in closed form, without biases and means, as PyTorch counts."""
+    """Return the operations of one network on one clip in closed form, without biases and means, as PyTorch counts.
+
+    Args:
+        k: Landmarks.
+        coordinates: C, coordinates per point.
+        frames: T.
+        hidden: H, channels.
+        outputs: Logits.
+    """
     return 2 * frames * (k * coordinates * hidden + 2 * WIDTH * hidden * hidden) + 2 * hidden * outputs

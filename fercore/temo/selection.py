@@ -28,6 +28,9 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
         scores: (..., P).
         k: 1..P.
 
+    Returns:
+        (..., k) int64.
+
     Raises:
         ValueError: If k is out of range.
     """
@@ -38,7 +41,7 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def contours() -> np.ndarray:
-    """Return MediaPipe's own choice, the 128 vertices of ``FACEMESH_CONTOURS``: lips, eyes, brows and face oval.
+    """Return MediaPipe's own choice, the (128,) vertices of ``FACEMESH_CONTOURS``: lips, eyes, brows and face oval.
 
     Source: mediapipe/python/solutions/face_mesh_connections.py (Apache-2.0, Copyright 2021 The MediaPipe Authors), put
     together here from the vertex sets that the embedded faces are drawn with.
@@ -57,7 +60,17 @@ def contours() -> np.ndarray:
 
 
 def random_sets(points: int, k: int, draws: int, seed: int = 0) -> np.ndarray:
-    """Draw sets of k among ``points`` landmarks without replacement: int64 (draws, k)."""
+    """Draw sets of landmarks without replacement.
+
+    Args:
+        points: Number of landmarks to draw from.
+        k: Landmarks in a set.
+        draws: Number of sets.
+        seed: Of the draws.
+
+    Returns:
+        (draws, k) int64.
+    """
     rng = np.random.default_rng(seed)
     return np.stack([rng.choice(points, k, replace=False) for _ in range(draws)])
 

@@ -34,7 +34,7 @@ def from_faces(
 ) -> LandmarkClips:
     """Make clips of the embedded characters, landmarks only, without drawing them.
 
-    An expression is drawn as for the pictures (:func:`fercore.faces.sample_expression`), made weaker by a factor that
+    An expression is drawn as for the pictures (``fercore.faces.sample_expression``), made weaker by a factor that
     is uniform in ``weakest``..1, and rises smoothly from neutral. The head has a random pose and turns a little during
     the clip. A neutral clip moves only its head. Then comes the noise of a landmark model.
 
@@ -117,6 +117,9 @@ def from_dataset(
         seed: Of what is drawn.
         progress: Show bars.
         **embedded: Further arguments of :func:`from_faces`.
+
+    Returns:
+        The clips, of ``frames`` frames, or of one where they are stills.
 
     Raises:
         UnknownNameError: If there is no such dataset.
@@ -234,6 +237,9 @@ def from_table(
         values: (N, P) numbers, finite.
         labels: (N,) classes.
         groups: (N,) names of rows that belong together; every row alone by default.
+
+    Returns:
+        N clips of one frame with P points of one coordinate.
     """
     groups = np.arange(len(values)) if groups is None else groups
     points = np.asarray(values, dtype=np.float32)[:, None, :, None]

@@ -61,7 +61,7 @@ class Study:
         rows: One dict per fold, class, method and k: ``accuracy``, ``balanced`` and the rest of what identifies it.
         relevance: (folds, M, P) by baseline: see :class:`fercore.temo.gradients.Attributions`.
         gaps: Per baseline, the largest and median error of the integration over all training clips of all folds, and
-            the mean of |f(x) - f(b)|.
+            the mean of ``|f(x) - f(b)|``.
         classes: The M classes.
         plan: The plan.
     """
@@ -84,8 +84,13 @@ class Study:
 def folds(clips: LandmarkClips, seed: int = 0, count: int = FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
     """Split clips into folds of whole groups, as alike in their classes as groups allow.
 
+    Args:
+        clips: The clips.
+        seed: Of the folds.
+        count: Number of folds.
+
     Returns:
-        For every fold, the training and the test clips, int64 indices.
+        For every fold, the training and the test clips, int64 indices (n,) and (m,).
 
     Raises:
         DatasetError: If a class has fewer clips or groups than folds, or there is one class only.
@@ -138,6 +143,9 @@ def run(
         classes: Classes that get a binary network each; all by default.
         folder: The project folder by default.
         progress: Show a bar.
+
+    Returns:
+        What came out on all folds.
 
     Raises:
         DatasetError: As :func:`folds`.
@@ -295,8 +303,14 @@ def costs(
 ) -> list[dict[str, Any]]:
     """Measure one binary network per number of landmarks on up to 256 clips.
 
+    Args:
+        clips: The clips.
+        sizes: Numbers of landmarks.
+        recipe: Says how many channels the networks have.
+        repeats: How often to measure time; 0 leaves it out.
+
     Returns:
-        One row per size: ``k``, ``parameters``, ``flops``, ``microseconds`` per clip.
+        One row per size with ``k``, ``parameters``, ``flops`` and ``microseconds`` per clip.
     """
     batch = torch.from_numpy(clips.points[:256])
     rows = []

@@ -37,8 +37,8 @@ def svm_scores(
         classes: The E classes.
         kernel: ``"linear"`` or ``"rbf"``.
         grid: Candidates for C.
-        inner: The training clips that fit the candidates for C, and those that judge them; :func:`inner_split` of the
-            training clips by default.
+        inner: The training clips that fit the candidates for C (n,), and those that judge them (m,), as indices; a
+            split of the training clips by groups, three to one, by default.
 
     Returns:
         (N, E) float64, positive where the SVM says "this class".

@@ -64,7 +64,7 @@ def fit(
         joint: One network of all classes instead, with a softmax over E logits.
 
     Returns:
-        The module of M networks, in evaluation mode: M = E, E, D·E, or 1 if ``joint``.
+        The module of M networks in evaluation mode; M is E, E, D·E, or 1 if ``joint``.
 
     Raises:
         DatasetError: If a class has no training clip or all of them.
@@ -137,7 +137,16 @@ def _descend(
 
 
 def predict(network: TEmo, clips: LandmarkClips, batch_size: int = 512) -> np.ndarray:
-    """Return the logits of clips, float32 (N, M, outputs)."""
+    """Return the logits of clips.
+
+    Args:
+        network: M networks.
+        clips: N clips.
+        batch_size: Clips per forward pass.
+
+    Returns:
+        (N, M, outputs) float32.
+    """
     points, mask = torch.from_numpy(clips.points), torch.from_numpy(clips.mask())
     with torch.inference_mode():
         parts = [

@@ -17,7 +17,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference over folds with its interval, in percentage points."""
+    """A mean difference over folds with its interval, in percentage points.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
 
     mean: float
     low: float
@@ -77,12 +83,12 @@ def judge(
 
     Args:
         study: What came out.
-        costs: From :func:`fercore.temo.study.costs`, in the order of the plan's sizes.
+        costs: From :func:`fercore.temo.costs`, in the order of the plan's sizes.
         measure: ``"accuracy"`` or ``"balanced"``.
         noun: What is selected.
 
     Returns:
-        Rows with ``name``, ``claim``, ``found`` (and its numbers) and ``verdict``: ``holds``, ``does not
+        Rows with ``name``, ``claim``, ``found`` (and its numbers) and ``verdict``, which is ``holds``, ``does not
         hold`` (the interval excludes it), or ``undecided`` (the interval holds both).
     """
     full, *fewer = study.plan.sizes

@@ -1,0 +1,98 @@
+"""A table to choose rows from: the directive ``{filtered}`` around one table, in Markdown or from another directive.
+
+``:columns: Dataset, Model`` makes a list for each of these columns, and the chosen entries decide which rows are shown.
+``:across: Dataset: FER2013, JAFFE`` makes one list, "Dataset", for a table that has such entries side by side: it keeps
+the columns whose heading holds the chosen name or none of the names, and the rows with a number in them. Without
+JavaScript, and in print, the whole table is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from fercore.interactive import opening
+
+
+class filtered(nodes.General, nodes.Element):
+    """The element that figures.js looks for; ``choices`` is what its maker "filter" reads."""
+
+
+def names(text: str) -> list[str]:
+    """Return the parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def headings(table: nodes.table) -> list[str]:
+    """Return the headings of a table as the script sees them."""
+    head = next(iter(table.findall(nodes.thead)), None)
+    if head is None or len(head) != 1:
+        raise ValueError("the table needs one row of headings")
+    if any("morecols" in entry or "morerows" in entry for entry in table.findall(nodes.entry)):
+        raise ValueError("a table with cells that span columns or rows cannot be filtered")
+    return [" ".join(entry.astext().split()) for entry in head[0]]
+
+
+def choices(found: list[str], columns: str, across: str) -> dict[str, Any]:
+    """Return what is to be chosen, after a look at whether the table has it."""
+    label, _, listed = across.partition(":")
+    wanted = {"columns": names(columns), "across": {"label": label.strip(), "names": names(listed)}}
+    if not wanted["columns"] and not wanted["across"]["names"]:
+        raise ValueError(
+            'say what to choose by, e.g. ":columns: Dataset" or ":across: Dataset: FER2013, JAFFE"'
+        )
+    absent = [name for name in wanted["columns"] if name not in found]
+    absent += [name for name in wanted["across"]["names"] if not any(name in text for text in found)]
+    if absent:
+        raise ValueError(f"the table has no {', '.join(absent)}; its columns are {', '.join(found)}")
+    return wanted if wanted["across"]["names"] else {"columns": wanted["columns"]}
+
+
+class Filtered(SphinxDirective):
+    """Wrap one table."""
+
+    has_content = True
+    option_spec: ClassVar = {
+        "columns": directives.unchanged_required,
+        "across": directives.unchanged_required,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        self.assert_has_content()
+        element = filtered()
+        self.state.nested_parse(self.content, self.content_offset, element)
+        tables = list(element.findall(nodes.table))
+        if len(tables) != 1:
+            raise self.error(f"filtered: one table is needed inside, and there are {len(tables)}.")
+        try:
+            element["choices"] = choices(
+                headings(tables[0]), self.options.get("columns", ""), self.options.get("across", "")
+            )
+        except ValueError as error:
+            raise self.error(f"filtered: {error}.") from error
+        return [element]
+
+
+def visit(translator: Any, node: filtered) -> None:
+    """Open the element in HTML."""
+    translator.body.append(opening("filter", node["choices"]) + "\n")
+
+
+def depart(translator: Any, node: filtered) -> None:
+    """Close it."""
+    translator.body.append("</div>\n")
+
+
+def nothing(translator: Any, node: filtered) -> None:
+    """Leave the table alone, in builders without scripts."""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    others = dict.fromkeys(("latex", "text", "man", "texinfo"), (nothing, nothing))
+    app.add_node(filtered, html=(visit, depart), **others)
+    app.add_directive("filtered", Filtered)
+    return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,23 @@
+"""The interactive figures of the book: HTML that stands alone, made lively by ``book/_static/figures.js``.
+
+Each function returns a string for ``IPython.display.HTML``. It holds the data as JSON and a static drawing. The drawing
+is what is seen without that script (in a notebook, too) and in print.
+"""
+
+from fercore.interactive.curves import error_plot, error_rows
+from fercore.interactive.embedding import embed, opening
+from fercore.interactive.players import three_players
+from fercore.interactive.stepping import stepper, stepper_face
+from fercore.interactive.switches import region_switches, switch_face
+
+__all__ = [
+    "embed",
+    "error_plot",
+    "error_rows",
+    "opening",
+    "region_switches",
+    "stepper",
+    "stepper_face",
+    "switch_face",
+    "three_players",
+]

@@ -1,0 +1,239 @@
+"""Photos of readers: files of all kinds, faces found and missed, and what is cut out."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fercore import evaluation, faces, load_pretrained, photos
+from fercore.emotions import Emotion
+from fercore.photos import Box, PhotoError
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+# What a camera stores so that the picture is upright once its note is followed, by the EXIF standard (tag Orientation).
+STORED = {
+    1: NOISE,
+    2: NOISE[:, ::-1],
+    3: NOISE[::-1, ::-1],
+    4: NOISE[::-1],
+    5: NOISE.transpose(1, 0, 2),
+    6: NOISE.transpose(1, 0, 2)[::-1],
+    7: NOISE[::-1, ::-1].transpose(1, 0, 2),
+    8: NOISE.transpose(1, 0, 2)[:, ::-1],
+}
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return photos.portrait()
+
+
+def saved(folder, pixels, name="photo.png", **options):
+    """Write pixels to a file and return its path."""
+    Image.fromarray(np.ascontiguousarray(pixels)).save(folder / name, **options)
+    return folder / name
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_is_turned_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, STORED[orientation], exif=exif)
+    np.testing.assert_array_equal(photos.read(path), NOISE)
+
+
+def test_a_photo_saved_sideways_is_stored_on_its_side_and_read_upright(tmp_path):
+    smooth = np.broadcast_to(np.arange(64)[:, None, None] * 4, (64, 96, 3)).astype(np.uint8)
+    photos.save_sideways(smooth, tmp_path / "phone.jpg")
+    with Image.open(tmp_path / "phone.jpg") as file:
+        assert file.size == (64, 96)
+    assert np.abs(photos.read(tmp_path / "phone.jpg").astype(int) - smooth).max() <= 4
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    read = photos.read(saved(tmp_path, NOISE[..., 0]))
+    np.testing.assert_array_equal(read, np.repeat(NOISE[..., :1], 3, axis=2))
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    deep = NOISE[..., 0].astype(np.uint16) * 257
+    np.testing.assert_array_equal(photos.read(saved(tmp_path, deep))[..., 0], NOISE[..., 0])
+
+
+def test_transparent_becomes_white_and_opaque_stays(tmp_path):
+    alpha = np.where(np.arange(96) < 48, 255, 0)
+    layered = np.dstack([NOISE, np.broadcast_to(alpha, (64, 96)).astype(np.uint8)])
+    read = photos.read(saved(tmp_path, layered))
+    np.testing.assert_array_equal(read[:, :48], NOISE[:, :48])
+    np.testing.assert_array_equal(read[:, 48:], 255)
+
+
+def test_a_transparent_colour_of_a_palette_becomes_white(tmp_path):
+    image = Image.fromarray((NOISE[..., 0] > 127).astype(np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    image.save(tmp_path / "palette.png", transparency=0)
+    read = photos.read(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read[NOISE[..., 0] <= 127], 255)
+    np.testing.assert_array_equal(np.unique(read[NOISE[..., 0] > 127], axis=0), [[200, 10, 10]])
+
+
+def test_colours_for_print_are_read_too(tmp_path):
+    Image.new("CMYK", (60, 50), (0, 0, 0, 0)).save(tmp_path / "print.jpg")
+    np.testing.assert_array_equal(photos.read(tmp_path / "print.jpg"), np.full((50, 60, 3), 255))
+
+
+def test_a_photo_that_is_missing_or_a_folder_is_named(tmp_path):
+    for path in (tmp_path / "absent.jpg", tmp_path):
+        with pytest.raises(PhotoError, match=f"no file {re.escape(str(path))}"):
+            photos.read(path)
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "words.jpg").write_text("a face")
+    whole = saved(tmp_path, NOISE).read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("words.jpg", "half.png"):
+        with pytest.raises(PhotoError, match=rf"{name} is not an image that Pillow can read .*JPEG or PNG"):
+            photos.read(tmp_path / name)
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    path = saved(tmp_path, NOISE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(PhotoError, match="6144 pixels"):
+        photos.read(path)
+
+
+def test_a_tiny_photo_is_refused(tmp_path):
+    with pytest.raises(PhotoError, match="96 x 47 pixels"):
+        photos.read(saved(tmp_path, NOISE[:47]))
+    assert photos.read(saved(tmp_path, NOISE[:48])).shape == (48, 96, 3)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def truth(size=512, cut_off=128):
+    """Eyes, nose tip and mouth corners of the portrait, in its pixels."""
+    scene = faces.Scene(pose=(5.0, 2.0, -3.0), zoom=0.5, shift=(-4.0, -9.0))
+    drawn = faces.render_face(
+        faces.make_character(1, 0), Emotion.HAPPY, 0.9, size=size, scene=scene, masks=False
+    )
+    return drawn.landmarks[[33, 133, 362, 263, 4, 61, 291]] - (0, cut_off)
+
+
+def test_the_face_of_the_portrait_is_found_where_it_is(portrait):
+    left, top, side = photos.face_box(portrait)
+    inside = (truth() - (left, top)) / side
+    assert inside.min() > 0
+    assert inside.max() < 1
+    assert inside[:4, 1].max() < 0.6 < inside[5:, 1].min()  # eyes above, mouth below
+
+
+def test_a_photograph_of_a_person_has_its_face_found():
+    from skimage import data
+
+    [(left, top, side)] = photos.find_faces(data.astronaut())
+    assert left < 201 < 247 < left + side  # the eyes, by hand
+    assert top < 110 < 160 < top + side  # from the brows to the lips
+
+
+def test_a_face_is_found_at_any_size_of_the_photo_and_as_a_close_up(portrait):
+    found = photos.face_box(portrait)
+    twice = photos.face_box(np.repeat(np.repeat(portrait, 2, axis=0), 2, axis=1))
+    np.testing.assert_allclose(np.array(twice) / 2, found, atol=0.15 * found.side)
+    left, top, side = map(round, found)
+    close = photos.face_box(portrait[top : top + side, left : left + side])
+    np.testing.assert_allclose(close, (0, 0, side), atol=0.3 * side)
+
+
+def test_a_photo_without_a_face_says_what_to_do():
+    with pytest.raises(PhotoError, match=r"No face was found.*box = \[left, top, side\]"):
+        photos.face_box(np.full((100, 120, 3), 128, np.uint8))
+
+
+def test_several_faces_are_listed_and_one_of_them_can_be_chosen(portrait):
+    both = np.concatenate([portrait, portrait[:, ::-1]], axis=1)
+    with pytest.raises(PhotoError, match="2 faces were found") as refused:
+        photos.face_box(both)
+    listed = re.findall(r"box = \[(\d+), (\d+), (\d+)\]", str(refused.value))
+    boxes = [photos.face_box(both, [int(number) for number in box]) for box in listed]
+    assert {box.left > portrait.shape[1] for box in boxes} == {False, True}
+
+
+def test_a_second_face_of_less_than_half_the_size_does_not_matter(portrait, monkeypatch):
+    large, small = Box(10.0, 10.0, 100.0), Box(200.0, 200.0, 49.0)
+    monkeypatch.setattr(photos, "find_faces", lambda _: [large, small])
+    assert photos.face_box(portrait) == large
+    monkeypatch.setattr(photos, "find_faces", lambda _: [large, small._replace(side=50.0)])
+    with pytest.raises(PhotoError, match="2 faces"):
+        photos.face_box(portrait)
+
+
+def test_of_boxes_that_overlap_the_larger_one_is_kept():
+    large, inner, beside = Box(0, 0, 10), Box(2, 2, 5), Box(9, 9, 4)
+    assert photos._separate([inner, beside, large]) == [large, beside]
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([0, 0], "three numbers"),
+        ([0, 0, float("nan")], "three numbers"),
+        ([10, 10, 23], "23 pixels a side, fewer than 24"),
+        ([-1, 0, 50], "reaches beyond the photo, which is 512 pixels wide and 384 high"),
+        ([500, 0, 50], "reaches beyond"),
+        ([0, 350, 50], "reaches beyond"),
+    ],
+)
+def test_a_box_that_cannot_be_cut_out_is_refused(portrait, box, message):
+    with pytest.raises(PhotoError, match=message):
+        photos.face_box(portrait, box)
+
+
+def test_a_box_that_fits_is_taken_as_it_is(portrait):
+    assert photos.face_box(portrait, [0, 0, 384]) == Box(0, 0, 384)
+    assert str(Box(1.2, 3.0, 40.4)) == "[1, 3, 40]"
+
+
+# --- cutting ----------------------------------------------------------------------------------------------------------
+
+
+@given(left=st.integers(0, 48), top=st.integers(0, 16))
+def test_a_cut_of_the_network_s_own_size_is_the_photo_in_grey(left, top):
+    grey = np.asarray(Image.fromarray(NOISE).convert("L"))
+    found = photos.cut(NOISE, Box(left, top, 48))
+    np.testing.assert_array_equal(found[..., 0], grey[top : top + 48, left : left + 48])
+
+
+@pytest.mark.parametrize(
+    ("colour", "grey"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((9, 9, 9), 9)]
+)
+def test_grey_weighs_colours_as_television_does(colour, grey):
+    photo = np.full((60, 60, 3), colour, np.uint8)
+    np.testing.assert_array_equal(photos.cut(photo, Box(5, 5, 50), margin=2.0), grey)  # and beyond the photo
+
+
+def test_a_larger_margin_shows_more_around_the_same_centre():
+    photo = np.zeros((200, 200, 3), np.uint8)
+    photo[80:120, 80:120] = 255
+    shares = [(photos.cut(photo, Box(80, 80, 40), m) / 255).mean() for m in (1.0, 2.0, 4.0)]
+    np.testing.assert_allclose(shares, [1, 1 / 4, 1 / 16], atol=0.02)
+    wide = photos.cut(photo, Box(80, 80, 40), margin=2.0)[..., 0]
+    np.testing.assert_array_equal(wide, wide[::-1, ::-1])
+
+
+def test_the_portrait_goes_all_the_way_to_the_network_s_answer(tmp_path, portrait):
+    photos.save_sideways(portrait, tmp_path / "portrait.jpg")
+    photo = photos.read(tmp_path / "portrait.jpg")
+    face = photos.cut(photo, photos.face_box(photo))
+    assert (face.shape, face.dtype) == ((48, 48, 1), np.uint8)
+    assert evaluation.predict(load_pretrained(), face[None]).argmax().item() == Emotion.HAPPY
