@@ -8,7 +8,7 @@ COURSE := course_1_shapley_values course_2_masking course_3_divide course_4_owen
 	course_6_how_close course_7_photo course_8_pitfalls
 EXPERIMENTS := data_card leakage accuracy ablation emotion_maps regions explainers linear landmarks
 
-.PHONY: help book test runs course check-fresh refresh browse bench lint figures pretrained status clean
+.PHONY: help book test runs course check-fresh refresh browse soak audit load bench lint figures pretrained status clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make lint     check style (notebooks are formatted to the width of a page);  make status  list runs and whether they are fresh"
 	@echo "make check-fresh  fail if a committed run is stale, and say which and what it takes;  make refresh  renew what is stale"
 	@echo "make course   run the course's chapters;  make browse  open every page of the built book in a browser and check it"
+	@echo "make soak     the long fault and fuzzing tests;  make audit  look for known faults of the installed packages;  make load  10,000 records, 1,000 jobs, 50,000 images"
 	@echo "make pretrained  train the network that comes with the package (FER2013, half an hour on two cores) and write its model card"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
@@ -47,6 +48,10 @@ book: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest
 
+browse: $(INSTALLED)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[browser]"
+	@$(BIN)/python -m pytest tests/browser
+
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench]"
 	@$(BIN)/python benchmarks/explainers.py $(BENCH)
@@ -60,6 +65,17 @@ figures: $(INSTALLED)
 
 pretrained: $(INSTALLED)
 	@$(BIN)/python -m fercore.pretrained.shipping
+
+SEED ?= 0
+soak: $(INSTALLED)
+	@OMP_NUM_THREADS=1 FERCORE_SOAK=1 FERCORE_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/test_faults.py tests/test_fuzz.py --hypothesis-seed=$(SEED)
+
+audit: $(INSTALLED)
+	@$(BIN)/python -c "import pip_audit" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[audit]" || true
+	@$(BIN)/python .ci/audit.py $(AUDIT)
+
+load: $(INSTALLED)
+	@$(BIN)/python benchmarks/load.py $(LOAD)
 
 check-fresh: $(INSTALLED)
 	@$(BIN)/python -m fercore refresh --committed

@@ -1,16 +1,19 @@
 """Which modules of the package a notebook can reach through its imports, and a checksum of their code.
 
 Read from the source, without importing anything: so it is known before a notebook has ever been run, and it is the same
-on every machine. Imports inside functions count too; a module more than a run really needs does no harm, for whether a
-page is fresh is decided by what the run did import (:func:`fercore.provenance.used_files`).
+on every machine. Imports inside functions count too, and modules that a table names as text, as that of the datasets
+does; a module more than a run really needs does no harm, for whether a page is fresh is decided by what the run did
+import (:func:`fercore.provenance.used_files`).
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import fercore
 from fercore import provenance
@@ -63,7 +66,13 @@ def _imported_by(source: Path) -> frozenset[Path]:
                 found |= _files(f"{node.module}.{alias.name}")
                 if node.module == _PACKAGE and alias.name in fercore._HOMES:  # imported when first used
                     found |= _files(fercore._HOMES[alias.name])
+        elif isinstance(node, ast.Constant) and source != _ROOT / "__init__.py" and _names_module(node.value):
+            found |= _files(node.value)
     return frozenset(found)
+
+
+def _names_module(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(rf"{_PACKAGE}(\.\w+)+", value) is not None
 
 
 def _imported(source: Path) -> set[Path]:

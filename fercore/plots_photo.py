@@ -61,7 +61,7 @@ def answer(probabilities: np.ndarray, blank: np.ndarray) -> Figure:
 
 
 def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray, times: float = 2.0) -> Figure:
-    """Draw a face, its map, the standard errors on a scale of their own, and the map with what is too small hatched.
+    """Draw, two by two, a face, its map, the standard errors on their own scale, and the map with small values hatched.
 
     Args:
         face: (H, W, 1 or 3) uint8.
@@ -69,8 +69,8 @@ def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray, times: f
         errors: (H, W) float, standard errors, spread as the map is.
         times: Standard errors within which a pixel is hatched.
     """
-    figure, row = plots._new(1, 4, width=7.6, height=2.4)
-    limit = plots.color_limit(values)
+    figure, grid = plots._new(2, 2, width=4.6, height=5.0)
+    row, limit = grid.flat, plots.color_limit(values)
     for axes in row:
         axes.set_axis_off()
     plots.show_face(row[0], face)

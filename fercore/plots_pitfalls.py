@@ -12,32 +12,48 @@ from fercore import plots
 
 
 def map_table(
-    images: np.ndarray, maps: np.ndarray, headings: Sequence[str], sides: Sequence[str] = ()
+    images: np.ndarray,
+    maps: np.ndarray,
+    headings: Sequence[str],
+    sides: Sequence[str] = (),
+    side: float = 1.3,
 ) -> Figure:
     """Draw a table of maps, each on its own symmetric scale; the face stands at the left of its row.
+
+    A table of more than four columns is broken into blocks, one below the other, so that it can be read on a phone.
 
     Args:
         images: (R, H, W, 1 or 3) uint8, one face per row.
         maps: (R, C, H, W) float, signed.
         headings: C names of the columns of maps.
         sides: R names of the rows; none by default.
+        side: Width of a map in inches.
     """
-    rows, columns = maps.shape[:2]
-    size = {"width": 1.3 * (columns + 1), "height": 1.35 * rows + 0.3}
-    figure, grid = plots._new(rows, columns + 1, squeeze=False, **size)
+    rows, total = maps.shape[0], maps.shape[1] + 1
+    blocks, columns = _balanced(total)
+    size = {"width": side * columns + 0.25 * bool(len(sides)), "height": (side * rows + 0.3) * blocks}
+    figure, grid = plots._new(rows * blocks, columns, squeeze=False, **size)
     for axes in grid.flat:
         axes.set_axis_off()
-    for row, image, values in zip(grid, images, maps, strict=True):
+    # (blocks, rows, columns) to (rows, columns of the whole table)
+    table = grid.reshape(blocks, rows, columns).swapaxes(0, 1).reshape(rows, blocks * columns)
+    for row, image, values in zip(table, images, maps, strict=True):
         plots.show_face(row[0], image)
-        for axes, one in zip(row[1:], values, strict=True):
+        for axes, one in zip(row[1:total], values, strict=True):
             plots.show_map(axes, image, one)
-    for axes, heading in zip(grid[0], ("face", *headings), strict=True):
+    for axes, heading in zip(table[0], ("face", *headings), strict=False):
         axes.set_title(heading, fontsize=8)
-    for axes, side in zip(grid[:, 0], sides, strict=False):
+    for axes, name in zip(table[:, ::columns].T.flat, tuple(sides) * blocks, strict=False):
         axes.text(
-            -0.06, 0.5, side, rotation=90, ha="right", va="center", transform=axes.transAxes, fontsize=8
+            -0.06, 0.5, name, rotation=90, ha="right", va="center", transform=axes.transAxes, fontsize=8
         )
     return plots._done(figure)
+
+
+def _balanced(panels: int, most: int = 4) -> tuple[int, int]:
+    """Return in how many rows of how many columns panels fit with at most ``most`` side by side."""
+    rows = -(-panels // most)
+    return rows, -(-panels // rows)
 
 
 def scales(face: np.ndarray, values: np.ndarray, other: np.ndarray, names: Sequence[str]) -> Figure:
@@ -76,13 +92,16 @@ def scales(face: np.ndarray, values: np.ndarray, other: np.ndarray, names: Seque
 
 
 def riddle(maps: np.ndarray) -> Figure:
-    """Draw maps alone in a row, without their faces, named by letters, each on its own symmetric scale.
+    """Draw maps alone, without their faces, named by letters, each on its own symmetric scale, at most four a row.
 
     Args:
         maps: (N, H, W) float, signed.
     """
-    figure, row = plots._new(1, len(maps), width=1.25 * len(maps), height=1.6, squeeze=False)
-    for letter, axes, values in zip(letters(len(maps)), row[0], maps, strict=True):
+    rows, columns = _balanced(len(maps))
+    figure, grid = plots._new(rows, columns, width=1.5 * columns, height=1.75 * rows, squeeze=False)
+    for axes in grid.flat[len(maps) :]:
+        axes.set_axis_off()
+    for letter, axes, values in zip(letters(len(maps)), grid.flat, maps, strict=False):
         limit = plots.color_limit(values)
         axes.imshow(values, cmap=plots.MAP_COLORS, vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(letter, fontsize=9, fontweight="bold")

@@ -52,16 +52,21 @@ def profiles(image: np.ndarray, values: np.ndarray) -> Figure:
     return plots._done(figure)
 
 
-def planted(image: np.ndarray, rows: Mapping[str, tuple[Sequence[Box], Mapping[str, np.ndarray]]]) -> Figure:
+def planted(
+    image: np.ndarray,
+    rows: Mapping[str, tuple[Sequence[Box], Mapping[str, np.ndarray]]],
+    ghosts: Mapping[str, Sequence[Box]] | None = None,
+) -> Figure:
     """Draw what planted networks look at, and several maps of each, one row for each network.
 
     Args:
         image: (H, W, 1 or 3) uint8, the face.
         rows: For each network, by name: the boxes that it looks at, framed in all its pictures, and its maps (H, W) by
             name, each drawn on its own symmetric scale.
+        ghosts: By name of a network: boxes that it does not look at, with dashed frames.
     """
     columns = 1 + max(len(maps) for _, maps in rows.values())
-    figure, grid = plots._new(len(rows), columns, width=2.1 * columns, height=2.35 * len(rows), squeeze=False)
+    figure, grid = plots._new(len(rows), columns, width=2.0 * columns, height=2.25 * len(rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for line, (name, (boxes, maps)) in zip(grid, rows.items(), strict=True):
@@ -72,13 +77,36 @@ def planted(image: np.ndarray, rows: Mapping[str, tuple[Sequence[Box], Mapping[s
             axes.set_title(title, fontsize=8)
         for axes in line[: 1 + len(maps)]:
             _frame(axes, boxes)
+            _frame(axes, (ghosts or {}).get(name, ()), dashed=True)
     return plots._done(figure)
 
 
-def _frame(axes: Axes, boxes: Sequence[Box]) -> None:
+def in_rows(image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int) -> Figure:
+    """Draw a face and several maps of it in rows, each on its own symmetric scale, under their names.
+
+    Args:
+        image: (H, W, 1 or 3) uint8.
+        maps: (H, W) float by name.
+        columns: Pictures per row, the face is the first; the last row may end in empty places.
+    """
+    count = -(-(1 + len(maps)) // columns)
+    figure, grid = plots._new(count, columns, width=2.2 * columns, height=2.45 * count, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    plots.show_face(grid.flat[0], image)
+    grid.flat[0].set_title("face", fontsize=8)
+    for axes, (name, values) in zip(grid.flat[1:], maps.items(), strict=False):
+        plots.show_map(axes, image, values)
+        axes.set_title(name, fontsize=8)
+    return plots._done(figure)
+
+
+def _frame(axes: Axes, boxes: Sequence[Box], dashed: bool = False) -> None:
     """Frame boxes of pixels: black on white, so that the frames are seen on any face."""
+    black = (0, (3, 2)) if dashed else "-"
     for rows, columns in boxes:
         size = columns.stop - columns.start, rows.stop - rows.start
-        for color, width in (("white", 2.6), ("black", 1.2)):
+        for color, width, style in (("white", 2.6, "-"), ("black", 1.2, black)):
             where = columns.start - 0.5, rows.start - 0.5
-            axes.add_patch(Rectangle(where, *size, fill=False, edgecolor=color, linewidth=width))
+            frame = {"fill": False, "edgecolor": color, "linewidth": width, "linestyle": style}
+            axes.add_patch(Rectangle(where, *size, **frame))

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from fercore import plots
 
+_STEEP = 4.0
 _MARKERS = "ov^sDX"
 
 
@@ -93,14 +94,21 @@ def costs(table: pd.DataFrame) -> Figure:
     """Draw evaluations against regions, both logarithmic, with the slope of the last step in the legend.
 
     Args:
-        table: Rows are numbers of regions n, columns rules; NaN where nothing was counted.
+        table: Rows are numbers of regions n, columns rules; NaN where nothing was counted. A column that is steeper
+            than any power of interest here (an exponential) has no slope in the legend.
     """
     figure, axes = plots._new(width=7.0, height=3.8)
     for (rule, counts), slope, marker, color in zip(
         table.items(), slopes(table), _MARKERS, plots._LINES, strict=False
     ):
         counts = counts.dropna()
-        axes.plot(counts.index, counts, marker=marker, color=color, label=f"{rule} (slope {slope:.2f})")
+        axes.plot(
+            counts.index,
+            counts,
+            marker=marker,
+            color=color,
+            label=rule if slope > _STEEP else f"{rule} (slope {slope:.2f})",
+        )
     axes.set(xscale="log", yscale="log", xlabel="regions n", ylabel="evaluations counted")
     plots._plain_ticks(axes.xaxis, table.index)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)

@@ -77,16 +77,15 @@ def stale_runs(paths: Sequence[Path] | None = None) -> list[Stale]:
 
 
 def _described(path: Path, record: dict[str, Any], reasons: tuple[str, ...], page: Path | None) -> Stale:
-    about, training = record["provenance"], record.get("training") or {}
-    return Stale(
-        path,
-        reasons,
-        page,
-        about.get("hardware", ""),
-        about.get("seconds") or 0.0,
-        training.get("seconds") or 0.0,
-        record.get("dataset", ""),
-    )
+    about, training = record["provenance"], record.get("training")
+    trained = _number(training.get("seconds")) if isinstance(training, dict) else 0.0
+    hardware, dataset = str(about.get("hardware", "")), str(record.get("dataset", ""))
+    return Stale(path, reasons, page, hardware, _number(about.get("seconds")), trained, dataset)
+
+
+def _number(value: Any) -> float:
+    """Return a number of a record, 0 where it has something else in its place."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
 
 
 def text(runs: Sequence[Stale]) -> str:

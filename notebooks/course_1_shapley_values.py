@@ -130,10 +130,11 @@ arrivals
 # - **Efficiency**: $\sum_i \varphi_i = v(N) - v(\varnothing)$, where $N$ is everybody. In each row of the table the
 #   contributions are steps from $v(\varnothing)$ up to $v(N)$, so every row has this sum, and so has the mean. (This is the
 #   paper's Equation 5, which is printed without the sum.)
-# - **Symmetry**: two players that add the same to every coalition without them get the same. Exchange the two in
-#   all orders, and the same rows come back.
+# - **Symmetry**: two players that add the same to every coalition without them get the same. Exchange the two in every
+#   order: each row comes back with their two columns exchanged, so the two columns have the same mean.
 # - **Dummy**: a player that adds nothing to any coalition gets nothing. Its column is zero.
-# - **Additivity**: if the same players play two games, what they get in both is the sum of what they get in each. The mean
+# - **Additivity**: if the same players play two games $v$ and $w$, so that a coalition earns $v(S) + w(S)$ in both, what they
+#   get in both is the sum of what they get in each. The mean
 #   of sums is the sum of means.
 #
 # Each item holds its own proof. The code below tries them on the band, on a band whose Ben and Cleo are alike, on one whose
@@ -170,8 +171,8 @@ print("It holds:", ", ".join(holds))
 #
 # $$\varphi_i = \sum_{S \not\ni i} \frac{|S|!\,(n - |S| - 1)!}{n!} \bigl[v(S \cup \{i\}) - v(S)\bigr].$$
 #
-# The weight is the paper's Equation 3. Its $|S|$ counts the players who came *before* $i$, as Equation 4 uses it: 0 and
-# 1, and both weights are ½. Its $|F|$, called "total number of weights" there, is the number of players $n$.
+# The weight is the paper's Equation 3. There, read $|S|$ as the number of players before
+# $i$ and $|F|$, which the paper calls the number of weights, as $n$. For two players both weights are ½.
 #
 # The sum runs over coalitions instead of orders: $2^{n-1}$ terms for each player instead of $n!$.
 
@@ -223,7 +224,9 @@ print("fercore", ours.round(6), "  shap", theirs.round(6))
 #
 # $$c_T = v(T) - \sum_{R \subsetneq T} c_R, \qquad \text{so that} \qquad v(S) = \sum_{T \subseteq S} c_T.$$
 #
-# By additivity, the rule must give each player the sum of its shares. Nothing is left to choose. (In the game of
+# (Solve the first equation for $v(T)$: it is the second one with $S = T$. And $S$ earns $c_T$ in exactly the unanimity games
+# whose $T$ lies inside $S$, so the sum of these games is $v$.) By additivity, the rule must give each player the sum of its
+# shares. Nothing is left to choose. (In the game of
 # $c_\varnothing = v(\varnothing)$ alone nobody adds anything: all are dummies.)
 
 # %%
@@ -233,7 +236,8 @@ for T in sorted(band, key=len):
     dividends[T] = band[T] - sum(dividends[R] for R in inside)
 shares = {p: sum(c / len(T) for T, c in dividends.items() if p in T) for p in "ABC"}
 assert np.allclose(list(shares.values()), formula)
-print({T: int(c) for T, c in dividends.items()}, shares)
+print("dividends", {T: int(c) for T, c in dividends.items()})
+print("shares", {p: round(float(share), 3) for p, share in shares.items()})
 
 # %% [markdown]
 # The $c_T$ are called dividends. A positive one says that $T$ earns more together than its smaller coalitions explain, and the
@@ -288,7 +292,8 @@ HTML(interactive.three_players(["eyes", "mouth", "rest"], rounded))
 # A part adds one thing as the *first* to arrive, on a black picture, and another as the *last*, when all else is visible. With
 # some of the others it may add more or less than either, and a part that adds little to a face that is already recognised can
 # matter much where other parts are missing. The Shapley value lies between the *least* and the *most* that it adds. It
-# is an answer about *these three* players, *this* network, and black as the colour of absence. The next chapter looks at
+# is an answer about *these three* players, *this* network, and black as the colour of absence. In the figure, look for the order
+# in which the mouth adds most, and for what it found there. The next chapter looks at
 # these choices.
 #
 # ## Exercises
@@ -347,7 +352,8 @@ print(costs.round(3).to_dict())
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 1.4
 # $v(\varnothing) = 0$, Ana 60, the couple 30, all 180. So the couple get $\tfrac12 (30 - 0) + \tfrac12 (180 - 60) = 75$, less than
-# $55 + 25 = 80$. The share of two players together is not the sum of their shares apart: the values depend on who
+# $55 + 25 = 80$. The dividend of ABC, 30, was cut in three, so Ben and Cleo had two thirds of it; now it is cut in two, and
+# they have half. As BC has no dividend, the loss is $30\,(\tfrac23 - \tfrac12) = 5$. The share of two players together is not the sum of their shares apart: the values depend on who
 # counts as one player. A map of a face therefore says nothing without its regions, and two maps with different regions
 # need not agree.
 # :::

@@ -86,7 +86,7 @@ pixels = image.shape[0] * image.shape[1]
 counts = [3, 8, 16, 32, 64, 256, pixels]
 power = np.array(counts) * np.log10(2)
 years = power + np.log10(seconds / (365.25 * 86400))
-columns = {"coalitions, 10 to the": power, "years, 10 to the": years}
+columns = {"log10 of coalitions": power, "log10 of years": years}
 print(f"{1000 * seconds:.2f} milliseconds for one evaluation")
 pd.DataFrame(columns, pd.Index(counts, name="players")).round(1)
 
@@ -101,7 +101,7 @@ plots_masking.waiting_time(seconds, [8, 16, 32, 64])
 # does what we do: it keeps one network and changes the picture ("we are going to perturb the input instead").
 #
 # A sample of the orders of arrival can stand for all of them {cite:p}`castro2009polynomial`. But a single order of all pixels
-# costs as many evaluations as there are pixels, and returns one contribution of each. And time is not the only objection.
+# costs one evaluation more than there are pixels, and returns one contribution of each. And time is not the only objection.
 # What does one pixel add to all the others?
 
 # %%
@@ -117,7 +117,8 @@ print(f"one pixel black changes {whole:.3f} by {np.median(change):.4f} (median),
 print(f"at most {change.max():.3f}; the mouth black changes it by {mouth:.3f}")
 
 # %% [markdown]
-# Where one pixel changes so little, its neighbours repeat what it says. So players should be larger than pixels. Chapter 1 warned of the price:
+# A small change can mean that the network ignores the pixel, or that its neighbours say the same. Hiding one at a time cannot
+# tell which. So players should be larger than pixels. Chapter 1 warned of the price:
 # values depend on who counts as one player.
 #
 # ## Absent is a choice
@@ -129,7 +130,8 @@ print(f"at most {change.max():.3f}; the mouth black changes it by {mouth:.3f}")
 # - **black**, as in the paper, or another constant colour, such as the grey square of {cite:t}`zeiler2014visualizing`;
 # - the **mean** colour of the picture;
 # - the picture **blurred**: colour and shading stay, detail goes;
-# - **inpainting**: a guess from the visible surroundings, so that $b$ depends on $S$ (where nothing is visible, the mean);
+# - **inpainting**: a guess from the visible surroundings, so that $b$ becomes $b_S$, and $v$ is still a game (where nothing is
+#   visible, the mean);
 # - a **background set**: other faces in turn, and the worth is the mean over them. SHAP defines $v(S)$ as an expectation and
 #   estimates it in this way {cite:p}`lundberg2017unified`.
 #
@@ -176,10 +178,9 @@ plots_masking.picture_grid(
 # black already does not change at all. A flat colour takes the detail away and draws an edge around the hole. A blur keeps the
 # shading. Inpainting may give away what it hides. A mouth of the background set is a natural one, but of somebody else,
 # and it has a seam.
-#
-# Few of these pictures are like those the network learned from. They are **off the manifold** of faces, and there its answers
-# are extrapolation: nothing in training said what is right. With one baseline for all, the empty picture shows it best. It
-# says nothing about an expression, yet the network must spread its probability over seven emotions. (With a background set,
+# Hardly any photograph of a face looks like these pictures. They are **off the manifold** of faces, and there its answers
+# are extrapolation: nothing in training said what is right. The empty picture shows it best. A black or flat picture
+# contains no expression, a blurred one hardly any, yet the network must spread its probability over seven emotions. (With a background set,
 # the empty picture is a face, and $v(\varnothing)$ is the mean answer to such faces.)
 
 # %%
@@ -198,7 +199,8 @@ empty.assign(largest=empty.idxmax(axis=1)).round(3)
 # ## The map changes
 #
 # Eight players: the formula of chapter 1, 256 evaluations (with the background set, of eight pictures each), no approximation.
-# The only thing that changes between the columns is $b$.
+# The only thing that changes between the columns is $b$. In the maps below, a region's value is drawn divided by its number of
+# pixels, so that it is spread and not repeated (chapter 3 calls this the density).
 
 # %%
 values = {n: exact_shapley(g, 8)[:, Emotion.HAPPY] for n, g in games.items()}
@@ -259,11 +261,13 @@ scales.round(3)
 
 # %% [markdown]
 # Same network, same pictures, other units: a share of a change in probability, or in a logit. Where the correlation is near
-# 1, the choice hardly matters for the map. Where it is low, two maps of one emotion tell two stories, and both are exact.
+# 1, the choice hardly matters for the map. Where it is low, look at the first two columns too: where the probability hardly changes in all, its map
+# shares out almost nothing. Otherwise two maps of one emotion tell two stories, and both are exact.
 #
 # ## Try it
 #
-# All 256 answers are stored in the figure. Hide regions, and see which combinations the network still calls happy.
+# All 256 answers are stored in the figure. Find the smallest set of regions that the network still calls happy. Then find a
+# region whose contribution changes its sign with the company it is in.
 
 # %% tags=["hide-input"]
 masks = {name: labels == number for number, name in enumerate(LABELS)}
@@ -334,6 +338,14 @@ assert np.isclose(phi.sum(), sum(eight.values()))  # both are v(N) - v(nobody)
 print(f"sum  {phi.sum():.3f} in both games")
 print(f"eyes and brows  {phi[0]:.3f}, were {eight['eyes'] + eight['brows']:.3f}")
 print(f"mouth  {phi[1]:.3f}, was {eight['mouth']:.3f}, with the same pixels")
+rest = sum(eight.values()) - eight["eyes"] - eight["brows"] - eight["mouth"]
+print(f"rest  {phi[2]:.3f}, was {rest:.3f}")
+
+# %% [markdown] tags=["solution"]
+# :::{dropdown} Solution of Exercise 2.4
+# Only the sum must stay, by efficiency. The mouth has the same pixels in both games, but it meets four coalitions of other
+# players in the one and 128 in the other, so its value changes.
+# :::
 
 # %% [markdown]
 # **Exercise 2.5** *(to think about)*. Somebody explains a happy face with a background set of a hundred *other happy faces*, all of

@@ -158,9 +158,9 @@ quarters.round(3)
 # %% [markdown]
 # In no single context need the quarters sum to the score of their half. Efficiency of the small game says that
 # they sum to $v(C \cup P) - v(C)$, while the score of the half is the *mean* of this over two contexts, hidden
-# and shown. So what is left over has the same size in the two contexts and opposite signs. It is half of the
-# **interaction** of the halves, of what they achieve together beyond what each achieves alone (which may be
-# negative):
+# and shown. So what is left over has the same size in the two contexts and opposite signs. Let $I$ be the
+# **interaction** of the halves, what they achieve together beyond what each achieves alone (which may be
+# negative). Then $+I/2$ is left over where the other half is hidden, and $-I/2$ where it is shown:
 
 # %%
 interaction = v["everything"] - v["top"] - v["bottom"] + v["nothing"]
@@ -169,9 +169,10 @@ print(f"interaction {interaction:.3f}, half of it {interaction / 2:.3f}")
 # %% [markdown]
 # ## Which contexts?
 #
-# To cut a quarter, look at its two **siblings** on the way up: the other quarter of its half, and the other
-# half. Each is hidden or shown, which makes four contexts. In general a part on level $d$ has $d$ siblings on
-# its way up and $2^d$ contexts. Four rules, of which the second is left to an exercise:
+# Level 0 is the whole face, level 1 the halves, level 2 the quarters, and so on. To cut a quarter, look at its two
+# **siblings** on the way up: the other quarter of its half, and the other half. Each is hidden or shown, which
+# makes four contexts. In general, cutting a part on level $d$, which has $d$ siblings on its way up, needs $2^d$
+# contexts and gives scores on level $d + 1$. Four rules, of which the second is left to an exercise:
 #
 # - **absent**: one context, nothing else is shown;
 # - **present**: one context, everything else is shown;
@@ -186,7 +187,13 @@ print(f"interaction {interaction:.3f}, half of it {interaction / 2:.3f}")
 # $$
 #
 # Add the two: $\varphi_A + \varphi_B = \varphi_P$. So the children's scores sum to their parent's at every cut,
-# whatever the contexts are.
+# whatever the contexts are. Equal shares are a convention, for nothing in the contexts says who earned the rest;
+# Exercise 3.4 shows its price.
+#
+# **Under "all" nothing is left over**, $r = 0$ at every cut. The contexts of a part $P$ are those of its parent
+# $G$, each with the sibling of $P$ hidden and shown. Averaging $v(C \cup P) - v(C)$ over them is averaging
+# Equation 4 over the contexts of $G$, which is $m_P$, and $m_P$ is $\varphi_P$ if nothing was left over above.
+# At the root nothing is. And $m_A + m_B$ is that very average.
 #
 # ## The recursion in ten lines
 #
@@ -236,7 +243,8 @@ for name, rule in rules.items():
     assert gap < 1e-6
 
 # %% [markdown]
-# The two agree to six digits and more; what is left is the rounding of single precision. Every row has the
+# The two differ by less than a millionth; what is left is the rounding of single precision. (`share="half"` asks
+# the library to share equally, as we do; its default goes by pixels, the same where halves are equal.) Every row has the
 # right sum, the cheap ones too: **the sum proves nothing about the contexts**. The evaluations are counted in
 # chapter 4. The cost that the paper states, $T(n) = 2\,T(n/2) + O(1)$ and so $T(n) = O(n)$, is that of a rule
 # with a fixed number of contexts.
@@ -278,7 +286,7 @@ for level in (1, 3, 6):
         f"level {level}: scores sum to {score_sum:.1f}, density to {density_sum:.4f}"
     )
 
-# %% mystnb={"figure": {"name": "fig-levels", "caption": "The exact scores level by level. Above, every pixel holds the score of its region; below, the same divided by the pixels of the region. One colour scale per row."}, "image": {"alt": "Two rows of maps over one face, a column for each of five levels from two large regions to sixty-four small ones, red for happy and blue against it; colours fade to the right in the upper row and to the left in the lower row."}}
+# %% mystnb={"figure": {"name": "fig-levels", "caption": "The exact scores level by level. Above, every pixel holds the score of its region; below, the same divided by the pixels of the region. One colour scale per row."}, "image": {"alt": "Two rows of maps over one face, a column for each of five levels from two large regions to sixty-four small ones, red for happy and blue against it; colours tend to fade to the right in the upper row and to the left in the lower row."}}
 drawn = {f"{2**level} regions": level for level in (1, 2, 3, 4, 6)}
 upper = {title: maps["exact"][level] for title, level in drawn.items()}
 lower = {title: density[level] for title, level in drawn.items()}
@@ -286,8 +294,8 @@ plots_tree.by_level(data.images[index], upper, lower)
 
 # %% [markdown]
 # Read {numref}`fig-levels` row by row. The upper row answers "how much does this region earn?", the lower row
-# "where is it earned?". The upper row fades to the right as regions shrink. The lower row fades to the left,
-# because a large region dilutes what one spot in it earns.
+# "where is it earned?". The upper row tends to fade to the right as regions shrink, the lower row to the
+# left, because a large region dilutes what one spot in it earns.
 #
 # ## What the choice of contexts does
 #
@@ -305,7 +313,8 @@ errors.round(2)
 
 # %% [markdown]
 # Level 1 is free of error by construction, for the root has one context, the empty one. With "both" so is level
-# 2, where there are no other contexts than these two. Below that something is left out. An error of 1 is that
+# 2: its scores come from cutting the halves, and a half has no other contexts than hidden and shown. Below that
+# something is left out, and a second context does not always help: compare the rows level by level. An error of 1 is that
 # of a map of zeros. How cheap a rule may be is therefore a question to be measured, which chapter 6 does.
 #
 # ## Step through the levels
@@ -334,8 +343,8 @@ HTML(
 )
 
 # %% [markdown]
-# Three things to try. Compare "absent" with "both" on levels 1, 2 and 3, and say where they part. Go down to
-# level 9 and see which rule still draws something like a face. (There a side of three pixels is cut into one
+# Three things to try. Tick the box for one colour scale, compare "absent" with "both" on levels 1, 2 and 3, and
+# say where they part. Go down to level 9 and see whether a rule still draws something like a face. (There a side of three pixels is cut into one
 # row and two. A score of the same size looks twice as strong on one row as on two, which is where the fine
 # horizontal lines come from.) Then watch the sum of "as published": the table above gives the sums as multiples
 # of $f(x) - f(b)$. The first two rules stay at 1. The third does so up to level 2 and doubles from then on, and
@@ -413,14 +422,14 @@ given = {}
 for name in ("absent", "both", "exact"):
     explainer = DnCShap(network, contexts=name, depth=4, tree="alternate")
     given[name] = explainer.attribute(black, happy).region_scores[0, 0, 0]
-    print(f"{name:>6}: the dummy gets {given[name]:+.6f}")
+    print(f"{name:>6}: the dummy gets {round(given[name], 6) + 0:+.6f}")
 assert abs(given["exact"]) < 1e-6
 
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 3.4
 # Let $A$ be the dummy and $B$ its sibling. In every context $\varphi_A(C) = 0$, so $m_A = 0$ under each rule.
-# But $\varphi_A = m_A + \tfrac12(\varphi_P - m_B)$, and the bracket is zero only if the contexts say as much
-# about $B$ as $\varphi_P$ does. With all contexts that is so; with one or two it is luck. The dummy receives
+# But $\varphi_A = m_A + \tfrac12(\varphi_P - m_A - m_B)$, and here the bracket is $\varphi_P - m_B$. Under "exact" nothing
+# is left over and the bracket is zero. With one or two contexts it is zero by luck only. The dummy receives
 # half of what is left over, for no merit of its own. A cheap map may therefore colour a region that the network
 # ignores.
 # :::
@@ -434,7 +443,7 @@ assert abs(given["exact"]) < 1e-6
 # :::{dropdown} Solution of Exercise 3.5
 # The other 510 regions have $2^{510}$ subsets. The recursion tries only unions of the eight siblings on the way
 # up, so whole blocks: the other half of the face is shown or hidden as one piece. It never shows, say, only the
-# two corners of the mouth, when they lie in different halves. "What do the mouth corners achieve without the
+# two corners of the mouth, which lie in different quarters. "What do the mouth corners achieve without the
 # rest of the face?" is such a question. That is why the result is not the Shapley value of 512 players but
 # another value, the subject of chapter 4.
 # :::

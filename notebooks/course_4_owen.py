@@ -71,8 +71,7 @@ pd.DataFrame(means).T.round(3)
 
 # %% [markdown]
 # The Shapley values are one third each, for the three are alike. The Owen values are $\tfrac12$, $\tfrac12$ and
-# $0$: the second of two is never $c$ when $a$ and $b$ arrive together. The mouth as one piece has all that
-# is needed and the eyes add nothing to it. Neither answer is wrong. They answer different questions.
+# $0$: the second of two is never $c$ when $a$ and $b$ arrive together. The mouth has all that is needed. Neither answer is wrong.
 #
 # A property to keep in mind: **the union as a whole gets the Shapley value of the game among unions**. Mouth
 # and eyes are two players with $v(\text{mouth}) = 1$, $v(\text{eyes}) = 0$ and $v(\text{both}) = 1$, so the
@@ -157,7 +156,7 @@ assert max(gaps.values()) < 1e-6
 
 # %% [markdown]
 # All three agree, up to the rounding of single precision. The reason is short. In a tree-consistent order, look
-# at the moment when region $i$ arrives. Each of the $L$ siblings on its way up is there as a whole or not at
+# at the moment when region $i$ arrives. There are $n = 2^L$ regions, and each of the $L$ siblings on its way up is there as a whole or not at
 # all. At every cut either half comes first with probability one half, independently of the other cuts. So the
 # $2^L$ unions of siblings are equally likely:
 #
@@ -165,8 +164,9 @@ assert max(gaps.values()) < 1e-6
 # \varphi_i = \frac{1}{2^L} \sum_{T} \bigl[ v(T \cup i) - v(T) \bigr], \qquad T \text{ a union of some of the } L \text{ siblings}.
 # $$
 #
-# These unions are the contexts that "all" hands down in chapter 3. {ref}`The proof <dncshap-mathematics>` that
-# averaging cut by cut gives the same is in the chapter on the paper. For eight regions the sum has 8 terms,
+# These unions are the contexts that "all" hands down in chapter 3. There nothing is left over, so a score is
+# the mean of Equation 4 over the contexts of the cut, and Equation 4 is the mean over the sibling hidden and shown:
+# the mean over all $2^L$ unions. For eight regions the sum has 8 terms,
 # where the Shapley value has $2^7 = 128$.
 #
 # ## Side by side
@@ -195,22 +195,22 @@ print(
 
 # %% [markdown]
 # The sums are the same, by efficiency, and the values are not. The halves of the face get other sums, too: with
-# Owen values, the two-player scores of chapter 3; with Shapley values, whatever their members earn in all 256
-# coalitions.
+# Owen values, the two-player scores of chapter 3; with Shapley values, coalitions that split the other half count too.
 #
 # ## When are they the same?
 #
-# Every game is a sum of **interactions**: numbers $m(T)$, one for each coalition $T$, with
-# $v(S) - v(\varnothing) = \sum_{T \subseteq S} m(T)$. An interaction pays when the last of its members arrives.
-# So both values share $m(T)$ among the members of $T$ according to how often each is the last. In all orders
-# each is the last equally often: the Shapley value gives everyone $m(T) / |T|$. In tree-consistent orders, at
+# Every game is a sum of unanimity games with the dividends $c_T$ of chapter 1, here called **interactions**: for two
+# halves, $c_T$ is the interaction of chapter 3. Apart from $c_\varnothing$, which nobody gets, an interaction pays
+# when the last of its members arrives.
+# So both values share $c_T$ among the members of $T$ according to how often each is the last. In all orders
+# each is the last equally often: the Shapley value gives everyone $c_T / |T|$. In tree-consistent orders, at
 # each cut that divides the members, either side is last half of the time: the Owen value gives each side one
 # half.
 #
 # - One member (an **additive** game): it gets all. The same.
 # - Two members: one half each, whatever the tree. The same.
 # - Three members: two are on one side of some cut and one is on the other, so $\tfrac14, \tfrac14, \tfrac12$
-#   instead of $\tfrac13, \tfrac13, \tfrac13$. Not the same.
+#   instead of $\tfrac13, \tfrac13, \tfrac13$. Not the same. More members: Exercise 4.3.
 #
 # So the two values agree for every game without interactions of three or more players. Random games with
 # interactions of up to one, two and three players, and a single interaction of players 0, 1 and 2:
@@ -249,7 +249,8 @@ print("one interaction, {0, 1, 2}:", exact_owen(lambda s: s[:, :3].all(axis=1), 
 # - **One context**, $c_d = 1$: $E = 2 + 2(n - 1) = 2n$.
 # - **Both**, $c_d = 2$: $E = 2 + 4(n - 1) = 4n - 2$. But at the root nothing is outside: the two contexts are
 #   the same one, and its two evaluations are counted twice. $E = 4n - 4$.
-# - **$K$ contexts**, $c_d = \min(K, 2^d)$: $E \le 2 + 2K(n - 1) \le 2Kn + 2$. Let $K$ be a power of two and
+# - **$K$ contexts**, a rule for a number $K$: at each cut a balanced random choice of $K$ of the $2^d$, or all of them where
+#   there are no more, $c_d = \min(K, 2^d)$: $E \le 2 + 2K(n - 1) \le 2Kn + 2$. Let $K$ be a power of two and
 #   $n \ge K$. The $K - 1$ cuts on the first $\log_2 K$ levels have all their contexts, and the other $n - K$
 #   cuts have $K$: $E = 2(K^2 - 1)/3 + 2K(n - K) + 2$.
 # - **All contexts**, $c_d = 2^d$:
@@ -294,7 +295,7 @@ for rule, (_, formula) in rules.items():
     assert counted[rule] == [formula(n) for n in numbers], rule
 
 # %% [markdown]
-# No assertion failed: every formula is met to the last evaluation. For the Shapley values, up to 16 players:
+# Every formula is met to the last evaluation. For the Shapley values, up to 16 players:
 
 # %%
 counted = pd.DataFrame(counted, index=numbers).rename_axis("n").astype("Int64")
@@ -310,7 +311,7 @@ counted.astype(object).where(counted.notna(), "")
 plots_tree.costs(counted)
 
 # %% [markdown]
-# On such axes a power $n^p$ is a straight line of slope $p$. In {numref}`fig-costs` the lines of one context
+# On such axes a power $n^p$ is a line of slope $p$. In {numref}`fig-costs` the lines of one context
 # and of both have slope 1 or nearly so, and that of "all" has slope 2. "$K = 8$" goes along with "all" as long
 # as no cut has more than eight contexts, and is linear from there on. The Shapley values follow no power.
 #
@@ -360,13 +361,12 @@ for name, fixed in {"exact": None, "absent": 0, "present": 1}.items():
     gap = np.abs(scores[name] - ours.region_scores[0, :, 0]).max()
     checks[name] = {"shap": spent, "DnCShap": int(ours.evaluations[0]), "gap": gap}
     checks[name]["largest score"] = scores[name].max()
-    assert gap < 1e-6
+    assert max(gap / 1e-6, abs(spent - ours.evaluations[0])) < 1
 pd.DataFrame(checks).T.astype({"shap": int, "DnCShap": int})
 
 # %% [markdown]
 # The same evaluations and the same values, in all three modes, and the last column shows that the modes are not
-# the same as one another. What gap there is comes from the ends: $f(x)$ and $f(b)$ are rounded to single
-# precision. And with its default budget:
+# the same as one another. What gap there is, is of the size of single precision. And with its default budget:
 
 # %%
 np.random.seed(seed)  # noqa: NPY002 (shap breaks ties with this generator)
@@ -378,7 +378,8 @@ print(
 
 # %% [markdown]
 # So the true statement is not "linear instead of quadratic". It is: *on one tree the exact values of a game of
-# which nothing is known need quadratically many evaluations, whoever computes them; whoever spends fewer makes
+# which nothing is known need quadratically many evaluations, whoever computes them* (each of these coalitions enters some region's value
+# with a weight that is not zero)*; whoever spends fewer makes
 # an error; the question is who makes the smaller one with the same number*. Chapter 6 asks it. The 39 s against
 # 26 s of the paper's Table 3 say little about it, for the SHAP method of the released code averages gradients
 # and plays no game on a tree.
@@ -412,25 +413,35 @@ print("columns first:", other.round(3), "sum", other.sum().round(4))
 assert np.isclose(other.sum(), winter.sum())  # efficiency holds for every tree
 assert np.abs(other - winter).max() > 1e-3  # the values are another matter
 
+# %% [markdown] tags=["solution"]
+# :::{dropdown} Solution of Exercise 4.2
+# Only the sum is the same. Under the first tree the top half had its score in the game of top and bottom, under this one the
+# left half has its score in the game of left and right. What a region gets depends on whom it arrives with.
+# :::
+
 # %% [markdown]
-# **Exercise 4.3** *(by hand, then by code)*. A game has a single interaction, $m(T) = 1$ with
+# **Exercise 4.3** *(by hand, then by code)*. A game has a single interaction, $c_T = 1$ with
 # $T = \{0, 1, 4, 6\}$, on the tree of eight players. Which shares do the Owen values give the four members? For
 # which $T$ of four members are they the Shapley values?
 
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 4.3
 # The root divides $\{0, 1\}$ from $\{4, 6\}$: one half to each side. Further down 0 and 1 are divided, and so
-# are 4 and 6. Everyone gets $\tfrac14$, which is the Shapley value. That needs the cuts to divide $T$ evenly,
-# two and two, then one and one. With $T = \{0, 1, 2, 4\}$ the root gives $\tfrac12$ to player 4, the next cut
+# are 4 and 6. Everyone gets $\tfrac14$, which is the Shapley value. That needs the first cut that divides $T$ to divide it two and two. There are 36
+# sets with two members in each half of the tree, and $\{0, 1, 2, 3\}$ and $\{4, 5, 6, 7\}$ besides: 38 of 70. With $T = \{0, 1, 2, 4\}$ the root gives $\tfrac12$ to player 4, the next cut
 # $\tfrac14$ to player 2, and $\tfrac18$ each are left for 0 and 1.
 # :::
 
 # %% tags=["solution", "hide-cell"]
 for team in ([0, 1, 4, 6], [0, 1, 2, 4]):
     print(team, exact_owen(lambda s, t=team: s[:, t].all(axis=1), 8)[team])
-assert np.allclose(
-    exact_owen(lambda s: s[:, [0, 1, 4, 6]].all(axis=1), 8)[[0, 1, 4, 6]], 0.25
-)
+fair = 0
+for team in map(list, combinations(range(8), 4)):
+    fair += np.allclose(
+        exact_owen(lambda s, t=team: s[:, t].all(axis=1), 8)[team], 0.25
+    )
+print(f"{fair} of {math.comb(8, 4)} teams of four get their Shapley values")
+assert fair == 38
 
 # %% [markdown]
 # **Exercise 4.4** *(by hand)*. The paper writes the cost of its algorithm as $T(n) = 2\,T(n/2) + O(1)$. Write
@@ -464,8 +475,8 @@ assert np.allclose(
 # pictures. And 64 regions have exact Owen values within reach, while their Shapley values can only be
 # estimated.
 #
-# Neither is right in general, because the two are answers to different questions. A map should state which
-# value it shows, on which tree, with which contexts and how many evaluations.
+# Neither is right in general. A map should state which value it shows, on which tree, with which contexts and
+# how many evaluations.
 # :::
 
 # %% [markdown]

@@ -116,8 +116,8 @@ words = [
     f"× {m:g}\n{NAMES[p.argmax()]} {p.max():.2f}" for m, p in zip(margins, said)
 ]
 
-# %% mystnb={"figure": {"name": "fig-margins", "caption": "One face, seven margins: factor on the side of the box, answer, and its probability."}, "image": {"alt": "Seven grey crops of one face, from very close to far away, each with the network's answer and its probability."}}
-plots_masking.picture_grid(np.stack(cuts), words, columns=len(cuts))
+# %% mystnb={"figure": {"name": "fig-margins", "caption": "One face, seven margins: factor on the side of the box, answer, and its probability."}, "image": {"alt": "Two rows of grey crops of one face, seven in all, from very close to far away, each with the network's answer and its probability."}}
+plots_masking.picture_grid(np.stack(cuts), words, columns=4)
 
 # %% [markdown]
 # Where the answers of {numref}`fig-margins` differ, the network judges the crop as well as the face. No map will show
@@ -164,7 +164,7 @@ print(f"(down to 0.1 less); {right} of them are labelled so")
 # ## The map
 #
 # By default DnCShap halves the face until it has 64 regions, and spends 512 masked images, in the contexts that teach
-# most (chapter 4).
+# most (chapter 6).
 
 # %%
 x = models.to_input(face[None])
@@ -176,14 +176,17 @@ print(f"{result.evaluations[0]} masked images, {scores.size} regions")
 print(f"sum of scores {scores.sum():.4f}, f(x) - f(b) {p - blank[top]:.4f}")
 print(f"{beyond.sum()} regions are further than two standard errors from zero")
 
-# %% mystnb={"figure": {"name": "fig-map", "caption": "The face, its map (red raises the probability of the answer, blue lowers it), the standard errors on a scale of their own, and the map again: hatched regions are within two standard errors of zero."}, "image": {"alt": "A grey face; the face under red and blue squares; a map of the standard errors in purple; the map with many squares hatched."}}
+# %% mystnb={"figure": {"name": "fig-map", "caption": "The face, its map (red raises the probability of the answer, blue lowers it), the standard errors on a scale of their own, and the map again: hatched regions are within two standard errors of zero."}, "image": {"alt": "Two rows of two pictures: a grey face; the face under red and blue squares; a map of the standard errors in purple; the map with some of its squares hatched."}}
 per_pixel = result.tree.pixels(-1)[result.tree.labels()]
 spread = [v[result.tree.labels()] / per_pixel for v in (scores, errors)]
 plots_photo.certainty(face, *spread)
 
 # %% [markdown]
-# A standard error here is how unsure the method is of contexts that it has *not* looked at. For one face we can afford
-# the truth: `contexts="exact"`, 2,732 evaluations. And `refine` goes on where the first result stopped, so that you can
+# The panel of standard errors looks half as coarse as the map: the two regions of a last cut share one error. Each
+# gets half of their common score, plus or minus half of a difference, so what is unsure in either is unsure in both.
+#
+# A standard error here is how unsure the method is of contexts that it has *not* looked at, and that is the opinion of
+# a model, no measurement (chapter 6). For one face we can afford the truth: `contexts="exact"`, 2,732 evaluations. And `refine` goes on where the first result stopped, so that you can
 # spend a little, look, and spend more.
 
 # %%
@@ -271,7 +274,9 @@ hiding.round(3)
 # %% [markdown]
 # A score is not the loss from hiding one region: it is a mean over contexts, and hiding is one of them. Where one
 # hidden region costs far less than its score and several cost much, the regions repeat one another: each is spare as
-# long as the others are there. Chapter 8 returns to this.
+# long as the others are there. Nor need the loss grow with $k$: 16 hidden regions may cost less than 8. A loss may even
+# exceed $f_c(x) - f_c(b)$: to the network, a half-hidden face can be less of an answer than black is. Chapter 8 returns
+# to this.
 #
 # ## Read it without over-reading
 #
@@ -304,7 +309,9 @@ hiding.round(3)
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 7.2
 # In the mean $64 \cdot 0.046 \approx 3$, and $448 \cdot 0.046 \approx 21$. Compare the count printed under "The map".
-# Whoever shows only the regions that passed, out of hundreds tried, also shows some that passed by chance.
+# The regions are not independent: their scores sum to a constant, pairs share an error, and the seven scores of a region
+# sum to zero. So the count scatters more or less than coin tosses would, but its mean holds: means add up whether or
+# not the parts depend on each other. Whoever shows only the regions that passed, out of hundreds tried, also shows some that passed by chance.
 # :::
 
 # %% [markdown]
@@ -333,10 +340,11 @@ number = np.array([len(photos.find_faces(portrait)) for portrait in drawn])
 lost = np.flatnonzero(number != 1)
 assert number[1] == 1  # the portrait of this page
 print(f"one face in {(number == 1).sum()} of 20; not in {lost.tolist()}")
-print("Who is not found drops out of every later number. If that depends on")
-print("glasses, hair or skin, so do the results, and no table shows it.")
+print("faces found in those:", number[lost].tolist())
+print("Who is not found, or not found once, drops out of every later number. If")
+print("that depends on glasses, hair or skin, so do the results, unseen.")
 shown = [drawn[k][::2, ::2] for k in lost] or [drawn[0][::2, ::2]]
-plots_masking.picture_grid(np.stack(shown), [f"character {k}" for k in lost], 5)
+plots_masking.picture_grid(np.stack(shown), [f"character {k}" for k in lost], 4)
 
 # %% [markdown]
 # **Exercise 7.5** *(to think about)*. A friend sends a holiday photo: "What did she feel?" An employer sends one of a

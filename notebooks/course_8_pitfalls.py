@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 
 from fercore import DnCShap, course, datasets, evaluation, explainers, faithfulness
-from fercore import load_pretrained, models, plots, plots_masking, plots_pitfalls
+from fercore import load_pretrained, models, plots_masking, plots_pitfalls
 from fercore import results, sanity
 from fercore.datasets import splits
 from fercore.emotions import NAMES, Emotion
@@ -70,10 +70,11 @@ print(f"{len(drawn)} of the {len(sure)} that are right with at least 0.7 drawn")
 # $$\text{insertion} = \int_0^1 f_c(x \text{ on } R_s,\ b \text{ elsewhere})\, ds,$$
 #
 # taken in 16 steps. High is good. *Deletion* hides them in that order; low is good {cite:p}`petsiuk2018rise`. Beside
-# three explainers stand two impostors that have not asked about this face: one fixed blob in the centre, and the
-# DnCShap map of *another* face. (Grad-CAM keeps only what speaks for the class, so its map may be empty.)
+# three explainers stand four **controls** that have not asked about this face: one fixed blob in the centre, the DnCShap
+# map of *another* face, random pixels, and nothing at all, a map of zeros. (Pixels of equal value come in random
+# order.)
 
-# %%
+# %% mystnb={"figure": {"name": "fig-plausible", "caption": "Three faces and five maps of each, in two blocks. The last two columns know nothing of the face in hand."}, "image": {"alt": "Two blocks of three rows. Above, in each row, a face, its DnCShap map of red and blue patches, and the red and blue speckles of integrated gradients. Below, for the same faces, a soft cloud or nothing for Grad-CAM, one round blob in the middle, and the patches of another face."}}
 methods = {"DnCShap": "dnc", "integrated gradients": "integrated_gradients"}
 methods |= {"Grad-CAM": "grad_cam", "centre blob": "centre"}
 maps = {
@@ -81,10 +82,18 @@ maps = {
     for title, key in methods.items()
 }
 maps["another face's"] = np.roll(maps["DnCShap"], 1, axis=0)
+five = list(maps)
+maps["random"] = explainers.explain("random", network, x, targets).values
+maps["nothing (all zero)"] = np.zeros_like(maps["random"])
+empty = int((~maps["Grad-CAM"].any(axis=(1, 2))).sum())
+print(f"Empty (all zero) maps of Grad-CAM: {empty} of {len(x)}")
+few = np.stack([maps[title][:3] for title in five], axis=1)
+plots_pitfalls.map_table(images[:3], few, five)
 
-# %% mystnb={"figure": {"name": "fig-plausible", "caption": "Three faces and five maps of each. The last two columns know nothing of the face in hand."}, "image": {"alt": "Three rows; in each a face and five maps in red and blue: patches, speckles, soft clouds, one round blob, and the patches of another face."}}
-few = np.stack([values[:3] for values in maps.values()], axis=1)
-plots_pitfalls.map_table(images[:3], few, list(maps))
+# %% [markdown]
+# Grad-CAM keeps only what speaks for the class; where nothing does, its map is empty. Nor is a cloud in a corner, off
+# the face, a fault of the figure. The map is a grid of 6 × 6 cells of a late layer, enlarged, and through the layers
+# below each of these cells has seen the whole picture. Where a cell lies does not say where its evidence lay.
 
 # %%
 classes = torch.from_numpy(targets)
@@ -92,25 +101,40 @@ measured = {
     title: faithfulness.insertion_deletion(network, x, classes, values)
     for title, values in maps.items()
 }
-blob, rows = measured["centre blob"], {}
+
+
+def better(one, other):
+    won = set()
+    for m, values in measured[one].items():
+        gain = (values - measured[other][m]) * (1 if "insertion" in m else -1)
+        if gain.mean() > 2 * gain.std(ddof=1) / len(gain) ** 0.5:
+            won.add(m)
+    return won
+
+
+# %%
+blob, rows = "centre blob", {}
+controls = (blob, "another face's", "random")
 for title, values in measured.items():
-    signs = {m: 1 if m.startswith("insertion") else -1 for m in blob}
-    gain = {m: signs[m] * (values[m] - blob[m]) for m in blob}
-    clear = [g.mean() > 2 * g.std(ddof=1) / len(g) ** 0.5 for g in gain.values()]
-    rows[title] = {m: round(float(v.mean()), 3) for m, v in values.items()} | {
-        "beats the blob": f"on {sum(clear)} of {len(clear)}"
+    won = [better(title, control) for control in controls]
+    rows[title] = {m: round(float(v.mean()), 3) for m, v in values.items()}
+    rows[title] |= {
+        "beats the blob": f"on {len(won[0])} of 4",
+        "loses to the blob": f"on {len(better(blob, title))} of 4",
+        "beats all three": f"on {len(set.intersection(*won))} of 4",
     }
 faithful = pd.DataFrame(rows).T
 faithful.rename(columns=lambda name: name.replace("_", ", "))
 
 # %% [markdown]
-# "Beats" means that the mean difference to the blob, face by face, is more than two standard errors. *Black* and
-# *blurred* say what stands in for pixels that are not shown. No single number decides: a map that scatters its highest
-# values over single pixels tears the face apart at the first step, which is good for deletion and bad for insertion,
-# whatever the map says.
+# "Beats" means that the mean difference, face by face, is more than two standard errors; "loses" the same the other
+# way round. "All three" are the blob, another face's map and the random map, all on the same measure. *Black* and
+# *blurred* say what stands in for pixels that are not shown.
 #
-# **Reading.** Judge a map by the last column, not by its looks. Where an explainer does not beat a blob, it has not
-# shown that it explains the face in hand, and a number without such a control says nothing.
+# **Reading.** Read wins and losses together. A random map and an empty map can win at deletion too, because they hide
+# scattered pixels: that tears the face apart at the first step, which is good for deletion and bad for insertion,
+# whatever the map says. A map has shown something about this face only on a measure where it beats the blob, another
+# face's map and the random map. Where it loses to the blob, the blob was the better guess.
 #
 # ## 2. The baseline decides
 #
@@ -119,7 +143,7 @@ faithful.rename(columns=lambda name: name.replace("_", ", "))
 #
 # **Experiment.** One face, one network, one method, five baselines.
 
-# %% mystnb={"figure": {"name": "fig-five", "caption": "Maps of one face under five baselines, each on its own scale."}, "image": {"alt": "A face and five maps of it in red and blue that agree in some patches and differ in others."}}
+# %% mystnb={"figure": {"name": "fig-five", "caption": "Maps of one face under five baselines, each on its own scale."}, "image": {"alt": "Two rows of three pictures: a face and five maps of it in red and blue that agree in some patches and differ in others."}}
 index = course.example(data, network)
 face, one = data.images[index], course.as_input(data, index)
 baselines = {"black": "zero", "mean": "mean", "white": 1.0}
@@ -128,7 +152,8 @@ under = {}
 for title, b in baselines.items():
     under[title] = DnCShap(network, baseline=b).attribute(one, Emotion.HAPPY)
 drawn_maps = {t: r.region_map()[0, ..., 0] for t, r in under.items()}
-plots.labelled_maps(face, drawn_maps)
+columns = np.array([list(drawn_maps.values())])
+plots_pitfalls.map_table(face[None], columns, list(drawn_maps), side=1.7)
 
 # %%
 table = pd.DataFrame({t: r.region_scores[0, :, 0] for t, r in under.items()})
@@ -170,16 +195,19 @@ for title, values in before.items():
 unchanged = pd.DataFrame(rows, index=["signed", "magnitudes"]).T
 unchanged.round(2)
 
-# %% mystnb={"figure": {"name": "fig-shuffled", "caption": "One face explained with the trained network and with its weights shuffled."}, "image": {"alt": "Two rows of maps of the same face, above for the trained network and below for the shuffled one; the blob and the edges are the same in both."}}
+# %% mystnb={"figure": {"name": "fig-shuffled", "caption": "One face explained with the trained network and with its weights shuffled."}, "image": {"alt": "Two blocks of two rows of maps of the same face, the upper row of each for the trained network and the lower one for the shuffled one; the blob and the edges are the same in both."}}
 pair = [[values[0] for values in known.values()] for known in (before, again)]
 both = np.array(pair)
 sides = ("trained", "shuffled")
 plots_pitfalls.map_table(images[[0, 0]], both, list(before), sides)
 
 # %% [markdown]
+# Where a method has no negative values, as Grad-CAM, the blob and the edges have none, the two columns coincide: a value
+# is its own magnitude. An empty map has no ranks, and its face is left out.
+#
 # **Reading.** Near 1: do not use it. Near 0: it passed *this* test, no more. Maps in {numref}`fig-shuffled` that look
-# busy in the lower row show how little busyness proves; each is drawn on its own scale. Magnitudes stay more alike than
-# signed values where a method multiplies by the picture or follows its edges.
+# busy for the shuffled network show how little busyness proves; each is drawn on its own scale. Magnitudes stay more
+# alike than signed values where a method multiplies by the picture or follows its edges.
 #
 # ## 4. What is said twice seems worthless
 #
@@ -233,6 +261,9 @@ for way, hidden in eight.items():
     print(f"singly, added up, {alone[hidden].sum():.3f}")
 
 # %% [markdown]
+# Where the first eight by single loss cost more, do not be surprised: a score averages over all contexts, and hiding from
+# the whole face tests only one of them.
+#
 # **Reading.** "Hiding it changes nothing" does not mean "the network does not use it". And a small score need not mean
 # a weak message: it may be one that is said often.
 #
@@ -268,7 +299,7 @@ plots_pitfalls.scales(face, first, second, ("Happy", NAMES[weak]))
 # **Experiment.** The six maps below explain the same answer to six faces. Three of the answers agree with the label,
 # three do not. Which? Write your guess down before you read on.
 
-# %% mystnb={"figure": {"name": "fig-riddle", "caption": "Maps of one answer to six faces. Three of the answers are wrong."}, "image": {"alt": "Six maps of red and blue squares, named A to F."}}
+# %% mystnb={"figure": {"name": "fig-riddle", "caption": "Maps of one answer to six faces. Three of the answers are wrong."}, "image": {"alt": "Two rows of three maps of red and blue squares, named A to F."}}
 cases = [[(answers == c) & (right == ok) for ok in (True, False)] for c in range(7)]
 counts = np.array(cases).sum(axis=2)  # (7, 2): right and wrong
 word = int(counts.min(axis=1).argmax())
@@ -287,7 +318,7 @@ plots_pitfalls.riddle(looks[six])
 # has the higher value of the two when one right and one wrong answer are drawn,
 # $P(s_{\text{right}} > s_{\text{wrong}})$; one half is chance. The network's own probability is the rival.
 
-# %% mystnb={"figure": {"name": "fig-key", "caption": "The faces of the six maps, with their labels."}, "image": {"alt": "Six faces named A to F, each with its label."}}
+# %%
 positive = np.clip(explained.region_scores[..., 0], 0, None)
 ranked = np.sort(positive, axis=1)[:, ::-1]
 signs = {"concentration": ranked[:, :8].sum(axis=1) / ranked.sum(axis=1)}
@@ -296,11 +327,17 @@ curve = {}
 for sign, values in signs.items():
     a, b = values[:size, None], values[None, size:]
     curve[sign] = float((a > b).mean() + (a == b).mean() / 2)
-print({sign: round(value, 2) for sign, value in curve.items()})
-print(f"{size} right and {size} wrong answers, all of them {NAMES[word]}")
+print("area under the curve:", {sign: round(v, 2) for sign, v in curve.items()})
+print(f"from {size} right and {size} wrong answers, all of one emotion")
+
+# %% [markdown]
+# Have you written down your guess? Then open the next output (in Jupyter: run the next cell).
+
+# %% tags=["hide-output"] mystnb={"figure": {"name": "fig-key", "caption": "The faces of the six maps, with their labels."}, "image": {"alt": "Two rows of three faces named A to F, each with its label."}}
+print(f"The answer to all six: {NAMES[word]}. Right where the label is the same.")
 named = zip(plots_pitfalls.letters(6), test.labels[chosen[six]])
 keys = [f"{letter}: {NAMES[label]}" for letter, label in named]
-plots_masking.picture_grid(test.images[chosen[six]], keys, 6)
+plots_masking.picture_grid(test.images[chosen[six]], keys, 3)
 
 # %% [markdown]
 # **Reading.** How did you do? Now that you see faces and labels in {numref}`fig-key`, do reasons come to mind? A map of
@@ -322,26 +359,17 @@ plots_masking.picture_grid(test.images[chosen[six]], keys, 6)
 # ## Exercises
 
 # %% [markdown]
-# **Exercise 8.1** *(by hand)*. $v(S) = 1$ if $S$ holds C and at least one of A and B, else 0. Compute the Shapley
-# values over the six orders. What does hiding one player from the whole cost, and what is one player alone worth? Check
-# by code.
+# **Exercise 8.1** *(by hand)*. A and B are copies, and C says something of its own: $v(S)$ is 1 if $S$ holds A or B, plus
+# 0.3 if $S$ holds C. Find the three Shapley values and the three single losses. Hide the first player by score, then the
+# first two; then the same by single loss. What is lost each time, and which order is the better one?
 
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 8.1
-# A makes the difference only if C is there and B is not: in the order C, A, B alone, so $\varphi_A = \frac16$, and
-# $\varphi_B = \frac16$ likewise. C makes it whenever it is not first: $\varphi_C = \frac46$. Hiding A or B costs 0,
-# hiding C costs 1. Alone, each is worth 0. So looking at single players, hidden or shown, never reveals A or B.
+# The game is a sum of two, so the values add up: A and B share 1, C has its 0.3. Scores: 0.5, 0.5, 0.3. Single losses:
+# 0, 0, 0.3. By score, hiding A (or B) loses 0, hiding both loses 1. By single loss, hiding C loses 0.3, and C with A
+# (or B) still 0.3. So single losses find the better first player and scores the better pair: neither order is best for
+# every number. That is why pitfall 4 may go either way.
 # :::
-
-
-# %% tags=["solution", "hide-cell"]
-def and_or(s):
-    return ((s[:, 0] | s[:, 1]) & s[:, 2]).astype(float)
-
-
-values = exact_shapley(and_or, 3)
-print(values)
-assert np.allclose(values, [1 / 6, 1 / 6, 4 / 6])
 
 # %% [markdown]
 # **Exercise 8.2** *(by hand)*. The scores of a map lie between −0.2 and 0.6. Where does zero lie on a scale from the
@@ -349,8 +377,10 @@ assert np.allclose(values, [1 / 6, 1 / 6, 4 / 6])
 
 # %% [markdown] tags=["solution"]
 # :::{dropdown} Solution of Exercise 8.2
-# At $0.2 / 0.8 = 25\,\%$ of the way, then at $0.2 / 2.0 = 10\,\%$. All but the lowest: every region moves towards blue
-# because one region rose. On a scale symmetric about zero the others would turn paler, and zero would stay white.
+# At $0.2 / 0.8 = 25\,\%$ of the way, then at $0.2 / 2.0 = 10\,\%$. Of the regions whose scores did not change, all but the
+# lowest change colour: they move towards blue because one region rose. That region itself is now red, and if it was the
+# highest before, its colour is the same although its score tripled. On a scale symmetric about zero the others would
+# turn paler, and zero would stay white.
 # :::
 
 # %% [markdown]
@@ -374,17 +404,24 @@ print("A pale mean map may come from faces that do not lie in one place.")
 assert max(kept) <= 1
 
 # %% [markdown]
-# **Exercise 8.4** *(by code)*. Make an impostor that knows the dataset but not the face: for each face, the mean of the
-# DnCShap maps of the *others*. How does its insertion compare with the face's own map and with the blob?
+# **Exercise 8.4** *(by code)*. Make a control that knows the dataset but not the face: for each face, the mean of the
+# DnCShap maps of the *others*. How far is the face's own map ahead of it on each of the four measures? Give the mean
+# difference with an interval (`faithfulness.interval`).
 
 # %% tags=["solution", "hide-cell"]
 own = maps["DnCShap"]
 others = (own.sum(axis=0) - own) / (len(own) - 1)
 assert np.allclose(others[0], own[1:].mean(axis=0))
 typical = faithfulness.insertion_deletion(network, x, classes, others)
-for title, values in {"others": typical, **measured}.items():
-    print(f"{title:22}", values["insertion_black"].mean().round(3))
-print("What is above `others` is about the face in hand, the rest about faces.")
+for m, values in measured["DnCShap"].items():
+    gain = values - typical[m] if "insertion" in m else typical[m] - values
+    i = faithfulness.interval(gain, seed)
+    print(
+        f"{m:18} own {values.mean():.3f}, others {typical[m].mean():.3f},", end=" "
+    )
+    print(f"ahead by {i.mean:+.3f}, 95 % from {i.low:+.3f} to {i.high:+.3f}")
+print("Only where the interval lies above zero has the own map shown, on that")
+print("measure and for faces like these, more than what faces have in common.")
 
 # %% [markdown]
 # **Exercise 8.5** *(to think about)*. A paper shows three faces with red mouths and concludes: "the network recognises
@@ -401,7 +438,7 @@ print("What is above `others` is about the face in hand, the rest about faces.")
 # %% [markdown]
 # ## What to remember
 #
-# - Compare every map with one that knows nothing, by a number.
+# - Compare every map with maps that know nothing, by numbers; count losses as well as wins.
 # - Name baseline, output and scale; claim what survives changing them.
 # - Shuffle the weights. A map that does not notice is not about the network.
 # - Small scores may be shared credit; no loss from hiding may be redundancy.
@@ -413,6 +450,7 @@ print("What is above `others` is about the face in hand, the rest about faces.")
 # %%
 facts = {
     "faithful": faithful.to_dict(orient="index"),
+    "empty_grad_cam": empty,
     "baselines": {"same_sign": same, "always_top_five": common, "ever": ever}
     | {"lowest_correlation": lowest},
     "unchanged": unchanged.to_dict(orient="index"),

@@ -38,7 +38,8 @@ class TestChapter:
     def test_students_see_no_solution_and_instructors_all(self, chapter: str):
         source = runner.read_text_notebook(provenance.project_root() / "notebooks" / f"{chapter}.py").cells
         student, instructor = (lessons.version(chapter, audience) for audience in lessons.AUDIENCES)
-        assert len(instructor.cells) == len(source)
+        captions = [cell for cell in instructor.cells if cell.id.endswith("-caption")]
+        assert len(instructor.cells) == len(source) + len(captions)
         left = [cell.source for cell in student.cells if solution(cell)]
         assert set(left) <= {lessons._CODE, lessons._TEXT}
         kept = "\n".join(cell.source for cell in student.cells)
@@ -69,8 +70,12 @@ class TestChapter:
 def test_plain_keeps_text_and_formulas():
     book = "(label)=\n:::{dropdown} Solution of Exercise 1.1\n"
     book += "See {ref}`the page <paper>` {cite:p}`owen1977values`, $v(S)$.\n:::"
-    assert lessons.plain(book) == "**Solution of Exercise 1.1**\nSee the page [owen1977values], $v(S)$.\n"
-    assert lessons.plain("{numref}`fig-a` in {doc}`runs/x`") == "*fig-a* in *runs/x*"
+    assert lessons.plain(book) == "**Solution of Exercise 1.1**\nSee the page (Owen, 1977), $v(S)$.\n"
+    text = (
+        "{numref}`fig-a` in {doc}`runs/x`, {numref}`tab-b`; {cite:t}`malik2021towards`, {cite:p}`no2000key`"
+    )
+    seen = lessons.plain(text, {"fig-a": "Figure 2"})
+    assert seen == "Figure 2 in *runs/x*, *tab-b*; Malik et al. (2021), (no2000key)"
     assert lessons.plain("$f_{c}(x)$ and `code`") == "$f_{c}(x)$ and `code`"
 
 

@@ -65,10 +65,8 @@ def test_downloads_name_the_modules_that_draw() -> None:
     found = page_tools.downloads(
         {"experiment": "linear", "record": "results/linear/faces/a.json"},
         record(**files),
-        "book/runs/faces/linear.ipynb",
     )
     assert found == {
-        "executed notebook": "book/runs/faces/linear.ipynb",
         "notebook": "notebooks/linear.ipynb",
         "its text": "notebooks/linear.py",
         "record": "results/linear/faces/a.json",
@@ -79,8 +77,10 @@ def test_downloads_name_the_modules_that_draw() -> None:
 
 def test_offer_copies_what_exists(tmp_path: Path) -> None:
     files = {"text": "notebooks/linear.py", "absent": "results/none.json", "empty": ""}
-    html = page_tools.offer(ROOT, tmp_path, files, lambda name, _: f"../{name}")
-    assert html == '<a href="../_downloads/run/notebooks/linear.py" download>text</a>'
+    html = page_tools.offer(ROOT, tmp_path, "book/a.ipynb", files, lambda name, _: f"../{name}")
+    page, text = html.split(", ")
+    assert page == '<a href="../_sources/book/a.ipynb" download>executed notebook</a>'
+    assert text == '<a href="../_downloads/run/notebooks/linear.py" download>text</a>'
     copied = tmp_path / "_downloads" / "run" / "notebooks" / "linear.py"
     assert copied.read_bytes() == (ROOT / "notebooks" / "linear.py").read_bytes()
 

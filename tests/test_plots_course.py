@@ -53,6 +53,23 @@ def test_planted_figure_frames_every_box_in_every_picture():
     assert [axes.get_title() for axes in figure.axes[3:]] == ["two", "a", "b"]
 
 
+def test_planted_figure_dashes_the_frames_of_ghosts():
+    one, ghost = (slice(0, 3), slice(1, 5)), (slice(6, 9), slice(4, 8))
+    figure = plots_published.planted(FACE, {"one": ([one], {"a": np.eye(12, 8)})}, {"one": [ghost]})
+    for axes in figure.axes:
+        styles = [patch.get_linestyle() for patch in axes.patches]
+        assert styles[:3] == ["-", "-", "-"]
+        assert styles[3] not in ("-", "solid")
+        assert (axes.patches[3].get_x(), axes.patches[3].get_y()) == (3.5, 5.5)
+
+
+def test_maps_in_rows_leave_the_last_places_empty():
+    maps = {"a": np.eye(12, 8), "b": -np.eye(12, 8), "c": np.ones((12, 8))}
+    figure = plots_published.in_rows(FACE, maps, columns=3)
+    assert [axes.get_title() for axes in figure.axes] == ["face", "a", "b", "c", "", ""]
+    assert [len(axes.images) for axes in figure.axes] == [1, 2, 2, 2, 0, 0]
+
+
 def test_coverage_figure_draws_both_intervals():
     row = {"method": "sampled", "per region": 8, "share": 0.9, "low": 0.8, "high": 0.95}
     figure = plots_closeness.coverage(pd.DataFrame([row | {"wilson low": 0.85, "wilson high": 0.93}]))

@@ -65,6 +65,17 @@ def test_a_table_of_maps_has_each_map_in_its_cell_on_its_own_scale(sides):
     assert written == list(sides)
 
 
+def test_a_wide_table_is_broken_into_blocks_with_the_sides_in_each():
+    maps = np.stack([[MAP * (1 + 5 * row + column) for column in range(5)] for row in range(2)])
+    figure = plots_pitfalls.map_table(np.stack([FACE, FACE]), maps, list("vwxyz"), ("one", "two"))
+    assert titles(figure) == ["face", "v", "w", "", "", "", "x", "y", "z", "", "", ""]
+    places = [1, 2, 6, 7, 8, 4, 5, 9, 10, 11]  # two blocks of two rows and three columns
+    for place, values in zip(places, maps.reshape(10, 8, 8), strict=True):
+        np.testing.assert_array_equal(figure.axes[place].images[-1].get_array(), values)
+    written = {k: axes.texts[0].get_text() for k, axes in enumerate(figure.axes) if axes.texts}
+    assert written == {0: "one", 3: "two", 6: "one", 9: "two"}
+
+
 def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
     figure = plots_pitfalls.scales(FACE, MAP, MAP / 100, ("Happy", "Sad"))
     symmetric, rainbow, high, _, own, common = (axes.images[-1] for axes in figure.axes)
@@ -81,3 +92,6 @@ def test_the_riddle_shows_maps_alone_under_letters():
     assert titles(figure) == ["A", "B", "C"]
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), -MAP)
+    five = plots_pitfalls.riddle(np.stack([MAP] * 5))
+    assert titles(five) == ["A", "B", "C", "D", "E", ""]
+    assert five.axes[0].get_gridspec().ncols == 3

@@ -57,11 +57,10 @@ def launch(name: str, notebook: str, branch: str = "main") -> str:
     )
 
 
-def downloads(run: Mapping[str, Any], record: Mapping[str, Any], page: str) -> dict[str, str]:
+def downloads(run: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
     """Return {what it is: path in the project} of the files behind a run."""
     experiment = str(run.get("experiment", ""))
     found = {
-        "executed notebook": page,
         "notebook": f"notebooks/{experiment}.ipynb",
         "its text": f"notebooks/{experiment}.py",
         "record": str(run.get("record", "")),
@@ -71,9 +70,12 @@ def downloads(run: Mapping[str, Any], record: Mapping[str, Any], page: str) -> d
     return found | {f"figures: {Path(name).stem}": name for name in drawn if "__init__" not in name}
 
 
-def offer(root: Path, outdir: Path, files: Mapping[str, str], pathto: Callable[..., str]) -> str:
-    """Copy the files into the build and return the links to them, as HTML."""
-    links = []
+def offer(root: Path, outdir: Path, page: str, files: Mapping[str, str], pathto: Callable[..., str]) -> str:
+    """Copy the files into the build and return the links to them, as HTML.
+
+    The executed notebook itself is there already, as the page's source.
+    """
+    links = [f'<a href="{escape(pathto(f"_sources/{page}", 1))}" download>executed notebook</a>']
     for title, name in files.items():
         source = root / name
         if not name or not source.is_file():

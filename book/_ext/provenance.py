@@ -154,12 +154,12 @@ def add_provenance(
     extra = {}
     if run:
         record = read_record(root, run)
-        files = page_tools.downloads(run, record, path.relative_to(root).as_posix())
+        page, files = path.relative_to(root).as_posix(), page_tools.downloads(run, record)
         notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
         extra = {
             "State": state(record),
             "Run it": page_tools.launch(app.fercore_repository, notebook, page_tools.branch()),  # type: ignore[attr-defined]
-            "Download": page_tools.offer(root, Path(app.outdir), files, context["pathto"]),
+            "Download": page_tools.offer(root, Path(app.outdir), page, files, context["pathto"]),
         }
     title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))
     context["body"] += render(run, commit, url, extra)
