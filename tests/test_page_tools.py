@@ -118,3 +118,13 @@ class TestState:
         assert f'version = "{provenance.version(ROOT)}"' in (ROOT / "pyproject.toml").read_text(
             encoding="utf-8"
         )
+
+
+def test_only_what_no_page_loads_is_left_out(tmp_path: Path) -> None:
+    lean = extension("lean")
+    kept = ["_static/a.js", "_static/own.png", "_static/f.woff2", "_static/g.ttf", "_images/twice.png"]
+    gone = ["_static/a.js.map", "_static/twice.png", "_static/f.ttf"]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert lean.superfluous(tmp_path) == sorted(tmp_path / name for name in gone)

@@ -155,6 +155,8 @@ def add_provenance(
     if run:
         record = read_record(root, run)
         page, files = path.relative_to(root).as_posix(), page_tools.downloads(run, record)
+        if url:
+            del files["record"]  # its own row leads to it
         notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
         extra = {
             "State": state(record),

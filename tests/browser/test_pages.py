@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 PAGE_BYTES = 1_500_000
-BOOK_BYTES = 40_000_000  # all that pages show and load
-COPIES = ("_sources", "_downloads")  # notebooks and records, to take away
+BOOK_BYTES = 40_000_000  # with the notebooks and records to take away
 HASHED = re.compile(r"[0-9a-f]{16,}|\.(png|jpe?g|svg)$", flags=re.IGNORECASE)
 
 
@@ -30,9 +29,7 @@ class TestFiles:
 
     def test_the_book_is_not_too_large(self) -> None:
         files = [path for path in BUILD.rglob("*") if path.is_file()]
-        sizes = {
-            path: path.stat().st_size for path in files if path.relative_to(BUILD).parts[0] not in COPIES
-        }
+        sizes = {path: path.stat().st_size for path in files}
         largest = sorted(sizes, key=sizes.__getitem__)[-5:]
         told = ", ".join(f"{path.relative_to(BUILD)} {sizes[path]:,}" for path in largest)
         assert sum(sizes.values()) < BOOK_BYTES, f"{sum(sizes.values()):,} bytes; the largest: {told}"
