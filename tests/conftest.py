@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from fercore import datasets, provenance
+from fercore import datasets, provenance, results
 from fercore.datasets import FaceDataset, content_checksum
 from fercore.datasets.fer2013 import USAGES
 
@@ -57,6 +57,14 @@ def brightness_faces(count: int = 70, size: int = 32, subjects: int = 10) -> Fac
         checksum=content_checksum(images, labels),
         subjects=np.array([f"s{index // 7 % subjects}" for index in range(count)]),
     )
+
+
+@pytest.fixture(autouse=True)
+def own_pins():
+    """Let no test see the pins of another test's toy project: they are read once per process."""
+    results._pins.cache_clear()
+    yield
+    results._pins.cache_clear()
 
 
 @pytest.fixture(scope="session")
