@@ -102,7 +102,7 @@ def _value(text: str) -> Any:
     """Read a parameter's value as JSON (numbers, true, false, null), else as plain text; nothing is evaluated."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

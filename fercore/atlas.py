@@ -114,7 +114,8 @@ def _key(model: nn.Module, images: np.ndarray, settings: dict[str, Any]) -> str:
     content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         content.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    content.update(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes())
+    content.update(repr(images.shape).encode())
+    content.update(np.ascontiguousarray(images))  # not its `tobytes`, which is a copy of the whole set
     content.update(provenance.code_digest(*sorted(Path(_SHAPLEY).parent.glob("*.py"))).encode())
     return content.hexdigest()
 

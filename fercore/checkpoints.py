@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,27 @@ from fercore.files import atomic_path
 
 
 def save(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and a JSON-able description to ``path``, atomically."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors, a JSON-able description and a checksum of both to ``path``, atomically.
+
+    Raises:
+        OSError: If there is no room for it.
+    """
+    whole, said = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, json.dumps(about)
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata={"about": json.dumps(about)})
+        try:
+            # One entry: of several, safetensors changes the order from run to run.
+            save_file(whole, temporary, metadata={"about": f"{_digest(whole, said)} {said}"})
+        except SafetensorError as error:  # safetensors' own, for a full disk too
+            raise OSError(f"{path} could not be written ({error}).") from error
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    """Return the SHA-256 of names, types, shapes and bits of tensors, and of their description."""
+    content = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        content.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -30,9 +48,17 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  not a dict
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+            said = (file.metadata() or {})["about"]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        if not said.startswith("{"):  # else it was written before there were checksums
+            checksum, _, said = said.partition(" ")
+            if checksum != _digest(tensors, said):
+                raise ValueError("its checksum is another")
+        about = json.loads(said)
+        if not isinstance(about, dict):
+            raise ValueError("its description is none")
+        return tensors, about
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a whole checkpoint of this project ({error}). Delete it and train again."
         ) from error

@@ -19,6 +19,8 @@ from fercore.errors import FercoreError
 from fercore.files import write_json
 
 SCHEMA = 1
+# What `stale` needs of the provenance.
+_NEEDED = {"notebook": str, "notebook_sha256": str, "files": dict, "versions": dict}
 
 
 class Run:
@@ -111,8 +113,13 @@ def read(path: str | Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}")
-        record["provenance"]["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        for name, kind in _NEEDED.items():
+            if not isinstance(record["provenance"][name], kind):
+                raise ValueError(f"provenance has no {name}")
+        texts = (record["experiment"], *record["provenance"]["versions"].values())
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name is no text")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FercoreError(f"{path} is not a run record ({error}). Run the experiment again.") from error
     return record
 

@@ -172,9 +172,15 @@ def _settings(path: Path, record: Mapping[str, Any]) -> tuple[tuple[tuple[str, s
             kept["fusion"] = ""
         kept.pop("fold", None)
         settings = tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in kept.items()))
+        names = [kept["dataset"], kept["protocol"], kept["recipe"], kept.get("fusion", "")]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name is no text")
         _scores(record)
+        float(kept.get("width", 1.0))
+        (record.get("training") or {}).get("hardware")
+        record["metrics"].get("parameters")
         return settings, int(record["fold"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FercoreError(
             f"{results.place(path)} lacks what an accuracy record holds ({type(error).__name__}: {error}). "
             "Run the experiment again."

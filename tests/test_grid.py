@@ -520,9 +520,6 @@ def test_snakemake_plans_the_whole_grid(tmp_path, profile):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Snakemake does not ask for stamps while there are tables: name them in `all`"
-)
 def test_snakemake_makes_again_a_stamp_that_was_deleted(tmp_path):
     """As the error of a stamp that fits no more tells people to do."""
     pytest.importorskip("snakemake")

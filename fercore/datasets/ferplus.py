@@ -84,7 +84,7 @@ def _fields(where: str, row: list[str], columns: list[int], remedy: str) -> tupl
     if len(row) <= max(columns):
         raise DatasetError(f"{where}: {len(row)} fields instead of {max(columns) + 1}. {remedy}")
     split, *votes = (row[column].strip() for column in columns)
-    if not all(vote.isdecimal() and int(vote) <= 10 for vote in votes):
+    if not all(vote.isdecimal() and len(vote) <= 2 and int(vote) <= 10 for vote in votes):
         raise DatasetError(
             f"{where}: votes are whole numbers from 0 to 10, not {','.join(votes)[:60]!r}. {remedy}"
         )

@@ -69,7 +69,7 @@ skin colour, so how fair the network is to groups of people **cannot be measured
 ## Terms
 
 The weights were computed from FER2013, which was published for research (Goodfellow et al. 2013,
-doi 10.1016/j.neunet.2014.09.005). The file holds no images.
+doi 10.1007/978-3-642-42051-1_16). The file holds no images.
 
 - data: `{data}`
 - training: `{key}`

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from fercore.shapley.base import TargetGame
 from fercore.shapley.contexts import Pool, extend_codes, pools
@@ -51,6 +52,9 @@ FIRST_REVIEW = 96  # pairs after which γ and r are fitted first
 REVIEW = 4  # then again each time their number has grown by this factor
 ROUNDS = 8  # selections per budget, at least; within one, every split gets one pair at most
 PART = 2  # and one in so many splits gets any, so that evaluations go where they pay
+
+# The matrices are small, and threads of NumPy that wait for more of them would take the cores from the model.
+_on_one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 
 class Search:
@@ -144,6 +148,7 @@ class Search:
             variances = hand_down(self.tree, number, level.splits, variances, shares**2, variance[:, :, None])
             yield totals, np.sqrt(variances)
 
+    @_on_one_thread
     def _guess(self, image: int, reaches: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return mean and variance of every level for one image."""
         result, of_level, images = [], None, np.array([image])
@@ -155,6 +160,7 @@ class Search:
             result.append((mean[0, 0], variance[0, 0]))
         return result
 
+    @_on_one_thread
     def _fit(self, images: np.ndarray) -> None:
         """Find the γ and r of some images (I,) under which what was observed is likeliest, from those they have on."""
         if not len(images):
@@ -195,6 +201,7 @@ class Search:
         known = level.pairs[:, :, None] > 0
         return np.where(known, 1 / self._arity, pixels)[..., None]
 
+    @_on_one_thread
     def _choose(self, most: np.ndarray) -> tuple[np.ndarray, ...] | None:
         """Choose up to ``most`` pairs for each image, int64 array (N,).
 
@@ -246,7 +253,18 @@ class Search:
         values = game.each(
             packed.reshape(images, count * self.pair_cost, -1), np.repeat(valid, self.pair_cost, axis=1)
         )
-        values = values.reshape(images, count, self.pair_cost, -1)
+        self._note_all(levels, splits, contexts, valid, values.reshape(images, count, self.pair_cost, -1))
+
+    @_on_one_thread
+    def _note_all(
+        self,
+        levels: np.ndarray,
+        splits: np.ndarray,
+        contexts: np.ndarray,
+        valid: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        """Take note of what pairs (N, k) have given, (N, k, 2^a - 2, K)."""
         for number, level in enumerate(self._levels):
             image, pair = np.nonzero(valid & (levels == number))
             if len(image):

@@ -80,7 +80,7 @@ class ImageGame:
             on_rows: Called with the number of rows after each batch, for progress bars.
 
         Raises:
-            TypeError: If the model cannot be called.
+            TypeError: If the model cannot be called, or the labels are not integers.
             ValueError: If ``output``, ``batch_size``, ``precision`` or ``device`` makes no sense.
         """
         check_settings(model, output, batch_size, precision)
@@ -89,7 +89,8 @@ class ImageGame:
         self._model, self._output, self._on_rows = model, output, on_rows
         self._x = images.to(self.device, self.dtype)
         self._b = baseline.to(self.device, self.dtype)
-        self._labels = torch.as_tensor(labels, device=self.device).reshape(-1)
+        whole = np.asarray(labels).astype(np.int64, casting="same_kind")  # gather takes no shorter integers
+        self._labels = torch.as_tensor(whole, device=self.device).reshape(-1)
         self.n_images, self.n_players = len(images), int(labels.max()) + 1
         self.n_classes: int | None = None
         self.evaluations = np.zeros(self.n_images, dtype=np.int64)

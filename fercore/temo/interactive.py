@@ -7,13 +7,13 @@ script, or in print, the static figure is what is seen.
 from __future__ import annotations
 
 import html
-import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fercore.emotions import COLORS, Emotion
+from fercore.interactive import embedding
 from fercore.temo.study import OURS, Study
 from fercore.temo.verdicts import interval
 
@@ -57,14 +57,11 @@ def slider(study: Study, faces: np.ndarray, costs: list[dict[str, Any]]) -> str:
             for row in costs
         ],
     }
-    # "</" would end the script element early.
-    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    return (
-        '<div class="fercore-figure" data-figure="ranking">\n'
-        f'<script type="application/json">{content}</script>\n'
-        f"{_static(classes, least, height)}\n"
-        "<noscript><p>With JavaScript, a slider changes the number and a list the emotion.</p></noscript>\n"
-        "</div>"
+    return embedding.embed(
+        "ranking",
+        data,
+        _static(classes, least, height),
+        "With JavaScript, a slider changes the number and a list the emotion.",
     )
 
 
@@ -92,7 +89,7 @@ def _static(classes: list[dict[str, Any]], k: int, height: int) -> str:
     rows = -(-len(classes) // columns)
     label = f"The {k} most relevant landmarks of every emotion on a mean face."
     parts = [
-        f'<svg class="fercore-static" role="img" viewBox="0 0 {columns * _WIDTH} {rows * (height + 20)}">',
+        f'<svg role="img" viewBox="0 0 {columns * _WIDTH} {rows * (height + 20)}">',
         f"<title>{html.escape(label)}</title>",
     ]
     for place, entry in enumerate(classes):
