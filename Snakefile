@@ -7,8 +7,8 @@
 
 A job leaves a stamp under runs/grid/, not the page itself, for Snakemake deletes the outputs of a job before it runs
 it. Whether a page is fresh is for the runner to say; a job whose page is fresh ends at once. The parameter `code` is a
-checksum of the notebook and of all modules that the run used last time, blind to comments, so that an edit starts again
-just the jobs that depend on it.
+checksum of the notebook and of all modules that it can reach, blind to comments, so that an edit starts again just the
+jobs that depend on it.
 """
 
 from fercore import dependencies, grid, runner, summary

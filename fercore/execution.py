@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +25,7 @@ class KernelDiedError(FercoreError):
     """The process that ran the notebook is gone: killed, or out of memory."""
 
 
+STARTS = 3  # times that a kernel which does not start is tried
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WIDTH = 40  # characters of the notebook's own bar that are repeated
 
@@ -159,6 +160,7 @@ def execute(
     Raises:
         FercoreError: If the notebook raised an error; says where, and names both files.
         KernelDiedError: If its kernel died.
+        FercoreError: If its kernel did not start, ``STARTS`` times over.
         OSError: If there is no room for the files.
         KeyboardInterrupt: On Ctrl-C, after the kernel has been stopped.
     """
@@ -176,18 +178,10 @@ def execute(
         stack.callback(line.close)
         kept = _Log(stack.enter_context(log.open("wb", buffering=0)), line)
         stack.enter_context(publishing())
+        settings = {"engine_name": _engine(), "kernel_name": "python3", "cwd": str(folder), "progress_bar": False}
+        settings |= {"parameters": parameters, "stderr_file": kept, "line": line}
         try:
-            return papermill.execute_notebook(
-                str(ready),
-                str(output),
-                parameters=parameters,
-                engine_name=_engine(),
-                kernel_name="python3",
-                cwd=str(folder),
-                progress_bar=False,
-                stderr_file=kept,
-                line=line,
-            )
+            return _started(lambda: papermill.execute_notebook(str(ready), str(output), **settings), kept, line)
         except (PapermillException, DeadKernelError) as error:
             said, cell = last_line(error), getattr(error, "exec_count", None)
             where = f" in code cell {cell}" if cell else ""
@@ -198,6 +192,24 @@ def execute(
                 told += "\nThe same command, or `python -m fercore run --resume`, goes on from its last checkpoint."
                 raise KernelDiedError(told) from error
             raise FercoreError(told) from error
+
+
+def _started(run: Callable[[], Any], log: _Log, line: ProgressLine) -> Any:
+    """Run a notebook; where its kernel does not start, as on a machine that is overloaded, try again."""
+    from nbclient.exceptions import DeadKernelError
+
+    for attempt in range(1, STARTS + 1):
+        try:
+            return run()
+        except RuntimeError as error:  # all that jupyter_client says of a kernel that does not start
+            if line.n or isinstance(error, DeadKernelError):
+                raise
+            log.write(f"\nThe kernel did not start, attempt {attempt} of {STARTS}: {error}\n")
+            if attempt == STARTS:
+                raise FercoreError(
+                    f"The kernel of the notebook did not start, {STARTS} times over: {error}\n"
+                    "Free memory and processors, or see whether `python -m ipykernel --version` works, and run it again."
+                ) from error
 
 
 def _copy(output: Path, failed: Path, folder: Path) -> str:

@@ -231,6 +231,26 @@ def test_a_killed_kernel_is_reported(project, capfd):
         runner.run("tiny")
 
 
+@pytest.mark.parametrize("failures", [1, execution.STARTS])
+def test_a_kernel_that_does_not_start_is_tried_again(project, capfd, monkeypatch, failures):
+    from jupyter_client.asynchronous import AsyncKernelClient
+
+    real, tried = AsyncKernelClient.wait_for_ready, []
+
+    async def ready(client, timeout=None):
+        tried.append(client)
+        if len(tried) <= failures:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        await real(client, timeout=timeout)
+
+    monkeypatch.setattr(AsyncKernelClient, "wait_for_ready", ready)
+    status = cli.main(["run", "tiny"])
+    assert (status, len(tried)) == ((0, 2) if failures == 1 else (1, execution.STARTS))
+    log = (project / "runs" / "faces" / "tiny.log").read_text()
+    assert "attempt 1 of" in log or not status
+    assert ("did not start" in capfd.readouterr().err) == bool(status)
+
+
 def test_the_book_s_table_of_parameters_is_complete():
     page = (ROOT / "book" / "rerun.md").read_text(encoding="utf-8")
     table = page[page.index("tab-notebook-parameters\n") :].split("```")[0]

@@ -13,6 +13,7 @@ divided"); the rule ``"longest"`` is that of ``shap.maskers.Image``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -189,6 +190,12 @@ def build_tree(
     if not isinstance(rule, str):
         return _tree_of_segments(height, width, depth, np.asarray(rule))
     depth = DEFAULT_DEPTHS[rule] if depth is None else int(depth)
+    return _tree_of_boxes(int(height), int(width), depth, rule)
+
+
+@lru_cache(maxsize=8)  # images of one size are explained one after the other
+def _tree_of_boxes(height: int, width: int, depth: int, rule: Rule) -> PartitionTree:
+    """Cut an image into boxes; the tree's arrays are read-only, for it is shared."""
     arity = 4 if rule == "quadtree" else 2
     levels = [np.array([[0, 0, height, width]], dtype=np.int64)]
     for level in range(depth):
@@ -201,7 +208,7 @@ def build_tree(
             )
         levels.append(parts)
     edges = [np.arange(0, arity**depth + 1, arity ** (depth - level)) for level in range(depth + 1)]
-    return PartitionTree(
+    tree = PartitionTree(
         height=height,
         width=width,
         depth=depth,
@@ -211,6 +218,9 @@ def build_tree(
         leaf_labels=_paint(levels[-1], height, width),
         leaf_spans=tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges),
     )
+    for array in (tree.boxes, tree.leaf_labels, *tree.leaf_spans):
+        array.setflags(write=False)
+    return tree
 
 
 def check_rule(depth: int | None, rule: TreeRule) -> None:
