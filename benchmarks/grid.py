@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _snakemake import snakemake_command
+
 from fercore import files, provenance
 from fercore.grid import Grid
 
@@ -69,17 +71,7 @@ def by_hand(grid: Grid, folder: Path) -> list[float]:
 def snakemake(grid: Grid, folder: Path, workers: int) -> float:
     """Run the grid under Snakemake; return the seconds of the whole."""
     lists = {"models": grid.models, "protocols": grid.protocols, "folds": grid.folds, "experiments": ()}
-    config = [f"{name}=[{','.join(map(str, values))}]" for name, values in lists.items()]
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--profile",
-        "workflow/profiles/local",
-        "--cores",
-        str(workers),
-    ]
-    return timed([*command, "-q", "--config", *config], folder)
+    return timed([*snakemake_command(lists), "--cores", str(workers), "-q"], folder)
 
 
 def markdown(content: dict) -> str:

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _snakemake import snakemake_command
 from torch import nn
 
 from fercore import atlas, files, networks, provenance, recipes, results, summary
@@ -143,17 +144,8 @@ def records(plan: Plan) -> dict[str, Any]:
 def grid(plan: Plan) -> dict[str, Any]:
     """Time a dry run of Snakemake on a grid of so many trainings."""
     folds = list(range(plan.jobs // len(networks.MODELS)))
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--profile",
-        "workflow/profiles/local",
-        "--dry-run",
-        "--config",
-    ]
-    command += [f"models={json.dumps(networks.MODELS)}", f"folds={json.dumps(folds)}", "protocols=[loso]"]
-    command += ["datasets=[ckplus]"]
+    lists = {"models": networks.MODELS, "folds": folds, "protocols": ["loso"], "datasets": ["ckplus"]}
+    command = [*snakemake_command(lists), "--dry-run"]
     rounds, said = [], ""
     for _ in range(plan.rounds):
         with tempfile.TemporaryDirectory() as place:

@@ -178,10 +178,12 @@ def execute(
         stack.callback(line.close)
         kept = _Log(stack.enter_context(log.open("wb", buffering=0)), line)
         stack.enter_context(publishing())
-        settings = {"engine_name": _engine(), "kernel_name": "python3", "cwd": str(folder), "progress_bar": False}
-        settings |= {"parameters": parameters, "stderr_file": kept, "line": line}
+        settings: dict[str, Any] = {"engine_name": _engine(), "kernel_name": "python3", "progress_bar": False}
+        settings |= {"parameters": parameters, "cwd": str(folder), "stderr_file": kept, "line": line}
         try:
-            return _started(lambda: papermill.execute_notebook(str(ready), str(output), **settings), kept, line)
+            return _started(
+                lambda: papermill.execute_notebook(str(ready), str(output), **settings), kept, line
+            )
         except (PapermillException, DeadKernelError) as error:
             said, cell = last_line(error), getattr(error, "exec_count", None)
             where = f" in code cell {cell}" if cell else ""
@@ -208,7 +210,7 @@ def _started(run: Callable[[], Any], log: _Log, line: ProgressLine) -> Any:
             if attempt == STARTS:
                 raise FercoreError(
                     f"The kernel of the notebook did not start, {STARTS} times over: {error}\n"
-                    "Free memory and processors, or see whether `python -m ipykernel --version` works, and run it again."
+                    "Free memory and processors, see whether `python -m ipykernel --version` works, and run it again."
                 ) from error
 
 
