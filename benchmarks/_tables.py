@@ -141,9 +141,9 @@ def memory_bars(whole: dict[str, Any]) -> list[Row]:
 # Markdown
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table, the first column to the left and the others to the right."""
-    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *rows]
+def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
+    """Return a table, the first columns, of words, to the left and the others to the right."""
+    lines = [head, [":--"] * words + ["--:"] * (len(head) - words), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -249,7 +249,7 @@ def bars_table(lines: list[Row]) -> str:
     """Return the bars."""
     answers = {True: "yes", False: "**no**", None: "not measured"}
     rows = [[b["what"], b["where"], b["measured"] or "", b["wanted"], answers[b["met"]]] for b in lines]
-    return table(["bar", "where", "measured", "wanted", "met"], rows)
+    return table(["bar", "where", "measured", "wanted", "met"], rows, words=2)
 
 
 def machine_line(about: Row) -> str:
