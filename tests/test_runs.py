@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jupytext
 import nbformat
@@ -358,7 +359,10 @@ def test_an_interrupted_run_is_noted_and_resumed(project, capfd, end):
     process.send_signal(end)
     try:
         _, said = process.communicate(timeout=45)
-    except subprocess.TimeoutExpired:  # seen once: people press Ctrl-C again, too
+    except (
+        subprocess.TimeoutExpired
+    ):  # seen once, of SIGINT, cause unknown: not hidden, and a second one must do
+        warnings.warn(f"A run went on for 45 s after signal {end}.", stacklevel=1)
         process.send_signal(end)
         _, said = process.communicate(timeout=45)
     assert process.returncode == (130 if end == signal.SIGINT else -9)
