@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from _floor import NETWORKS, Floor, Network, Watched, pictures, synchronise
+from _memory import peak_bytes
 from _rivals import LIME_SAMPLES, Case, Method, dnc, exact_count, expected_rows, methods
 from tqdm import tqdm
 
@@ -279,15 +279,6 @@ def slope(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) ->
 
 
 # Memory
-
-
-def peak_bytes() -> int:
-    """Return the most memory this process has held; ru_maxrss may be that of the process that started it."""
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def memory_child(args: argparse.Namespace) -> None:

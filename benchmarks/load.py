@@ -16,7 +16,6 @@ import itertools
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _memory import peak_bytes
 from _snakemake import snakemake_command
 from torch import nn
 
@@ -169,15 +169,6 @@ class Cheap(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits."""
         return images.flatten(1) @ self.weight.T
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def map_images(count: int) -> dict[str, Any]:
