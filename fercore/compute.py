@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from fercore.errors import FercoreError
@@ -43,6 +44,14 @@ def layers(device: torch.device, precision: Precision) -> torch.autocast:
         precision: As in :class:`fercore.recipes.Recipe`.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
+    """Let torch's own random numbers (dropped units) depend on (seed, epoch) alone inside the ``with`` block."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))
+        yield
 
 
 def smaller(size: int, batch_size: int) -> int:

@@ -19,15 +19,18 @@ def predict(
     batch_size: int = 256,
     device: torch.device | str | None = None,
     mirror: bool = False,
+    crop: int = 0,
 ) -> Tensor:
-    """Return the logits of all images.
+    """Return the logits of all images; of several views of an image, the logarithms of their mean probabilities.
 
     Args:
         model: A network that takes (n, 3, H, W) float32 in 0..1.
         images: (N, H, W, 1 or 3) uint8.
         batch_size: Images per forward pass.
         device: Where to compute; the model's own device if None.
-        mirror: Average the probabilities over each image and its mirror image, and return their logarithms.
+        mirror: Average over each image and its mirror image.
+        crop: Average over the windows of this side in the four corners and the centre; 0 takes the whole image. With
+            ``mirror`` this is the ten-crop rule (Krizhevsky et al. 2012, Section 4.1).
 
     Returns:
         (N, classes) float32 on the CPU.
@@ -38,13 +41,39 @@ def predict(
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             inputs = to_input(images[start : start + batch_size], device)
-            found = model(inputs).float()
-            if mirror:
-                both = torch.stack([found, model(inputs.flip(-1)).float()])
-                found = both.log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)
+            views = _views(inputs, mirror, crop)
+            found = torch.stack([model(view).float() for view in views])
+            found = found[0] if len(views) == 1 else found.log_softmax(-1).logsumexp(0) - math.log(len(views))
             logits.append(found.cpu())
     model.train(training)
     return torch.cat(logits)
+
+
+def rules(size: tuple[int, int], crop: int = 0) -> dict[str, dict[str, int | bool]]:
+    """Return the test-time rules that networks for images of this size allow, as options of :func:`predict`.
+
+    Args:
+        size: Height and width of the images.
+        crop: Side of the windows that the network was trained on; 0 takes five sixths of the smaller side.
+
+    Returns:
+        ``""`` (one pass over the whole image), ``"mirrored"`` and, unless windows would change the size of the
+        network's last map, ``"ten-crop"``.
+    """
+    side = crop or round(5 / 6 * min(size))
+    found: dict[str, dict[str, int | bool]] = {"": {}, "mirrored": {"mirror": True}}
+    if all(side // 32 == length // 32 for length in size):
+        found["ten-crop"] = {"mirror": True, "crop": side}
+    return found
+
+
+def _views(inputs: Tensor, mirror: bool, crop: int) -> list[Tensor]:
+    views = [inputs]
+    if crop:
+        down, right = (side - crop for side in inputs.shape[-2:])
+        corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+        views = [inputs[..., y : y + crop, x : x + crop] for y, x in corners]
+    return views + [view.flip(-1) for view in views] if mirror else views
 
 
 def score(model: nn.Module, dataset: FaceDataset) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fercore import (
-    augmentation,
     backbones,
     checkpoints,
     compute,
@@ -31,7 +30,7 @@ from fercore.errors import CheckpointError, FercoreError
 from fercore.models import Fusion
 from fercore.pretrained import DATASET as SHIPPED_FOR
 from fercore.pretrained import WEIGHTS as SHIPPED
-from fercore.provenance import code_digest, hardware, project_root
+from fercore.provenance import hardware, project_root
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Setting:
         fold: Fold of the protocol.
         pretrained: Whether VGG-16 and ResNet-50 start from ImageNet weights.
         recipe: The hyper-parameters of training.
+        teacher: Key of the network whose answers are learnt too, where the recipe distils.
     """
 
     model: str = "proposed"
@@ -54,6 +54,7 @@ class Setting:
     fold: int = 0
     pretrained: bool = False
     recipe: recipes.Recipe = field(default_factory=recipes.Recipe)
+    teacher: str = ""
 
     def parameters(self) -> dict[str, Any]:
         """Return all fields in one flat dict, as a record keeps them."""
@@ -65,7 +66,7 @@ class Setting:
         """Return a readable name, e.g. ``"proposed-concatenate-w0.25-paper-e100-official-0"``."""
         fusion = f"-{self.fusion}" if networks.has_fusion(self.model) else ""
         recipe = self.recipe.name.replace(" ", "_")
-        start = "-imagenet" if self.pretrained else ""
+        start = "-imagenet" if self.pretrained else "-taught" if self.teacher else ""
         size = f"w{self.width:g}-{recipe}-e{self.recipe.epochs}"
         return f"{self.model}{fusion}{start}-{size}-{split.protocol}-{self.fold}"
 
@@ -138,7 +139,7 @@ class Trained:
         model: The network in evaluation mode, with the weights of the best validation epoch rounded to half precision
             (what the weights file holds), computing in float32.
         history: One dict per epoch, see :func:`fercore.training.fit`.
-        key: What the weights depend on, as a SHA-256: setting, data, split and the code of networks and training.
+        key: What the weights depend on, see :func:`training_key`.
         weights: The weights file (half precision, safetensors).
         hardware: The machine that trained it.
         ceiling: Floating-point operations per second that its matrix products reach, in the precision of the recipe.
@@ -157,8 +158,8 @@ class Outcome:
     """What a trained network answers: all that its numbers need, in a fifth of a megabyte.
 
     Attributes:
-        logits: (images, 7) float32 logits, rounded to half precision, of ``"validation"`` and ``"test"``, and of
-            ``"validation mirrored"`` and ``"test mirrored"``, averaged with those of the mirror images.
+        logits: (images, 7) float32 logits, rounded to half precision, of ``"validation"`` and ``"test"``, and by the
+            other rules of :func:`fercore.evaluation.rules`, e.g. ``"test mirrored"``.
         mirror: Whether the recipe asks for mirrored answers.
         history: As in :class:`Trained`.
         key: As in :class:`Trained`.
@@ -188,22 +189,36 @@ class Outcome:
 
 
 def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
-    """Return the SHA-256 of everything that decides the weights, blind to comments and to other modules.
+    """Return the SHA-256 of everything that decides the weights: data, split, setting and version of the procedure.
+
+    Fields of the setting count only where they differ from their neutral value (the default of :class:`Setting` and
+    :class:`fercore.recipes.Recipe`), so that an option added later, left off, changes no key. Names, and what is done
+    with the weights afterwards (``mirror``), don't count.
 
     Args:
         setting: Network and recipe.
-        dataset: The whole dataset, of which its size and checksum count.
+        dataset: The whole dataset, of which its checksum counts.
         split: Its parts.
     """
-    code = [networks.source(setting.model), *(Path(m.__file__) for m in (augmentation, training))]
     parts = {
-        "setting": asdict(setting),
-        "size": list(dataset.images.shape[1:3]),
+        "procedure": training.PROCEDURE,
+        "setting": _differing(setting, Setting()),
         "data": dataset.checksum,
         "split": split.checksum(),
-        "code": code_digest(*code),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _differing(one: Any, neutral: Any) -> dict[str, Any]:
+    """Return the fields of a setting or a recipe that decide weights and are not neutral, numbers by their type."""
+    found = {}
+    for known in fields(one):
+        value, other = getattr(one, known.name), getattr(neutral, known.name)
+        if is_dataclass(value):
+            found |= _differing(value, other)
+        elif value != other and known.name not in ("name", "mirror"):
+            found[known.name] = float(value) if known.type == "float" else value
+    return found
 
 
 def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
@@ -227,9 +242,8 @@ def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
                 f"The ImageNet weights of {setting.model}, there a moment ago, cannot be had: run again, or say "
                 "pretrained=False."
             )
-    return networks.build(
-        setting.model, setting.fusion, setting.width, size, recipe.seed, recipe.batch_norm, first
-    )
+    about = (setting.model, setting.fusion, setting.width, size)
+    return networks.build(*about, recipe.seed, recipe.batch_norm, first, recipe.dropout)
 
 
 def trained(
@@ -239,7 +253,8 @@ def trained(
     device: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
-    compiled: bool = False,
+    teacher: Trained | None = None,
+    **options: Any,
 ) -> Trained:
     """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
 
@@ -254,7 +269,8 @@ def trained(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         folder: The project folder by default.
         progress: Show progress bars.
-        compiled: As in :func:`fercore.training.fit`.
+        teacher: The network whose key the setting names, if it names one; not needed where the weights are found.
+        **options: ``compiled``, ``captured`` and ``every`` of :func:`fercore.training.fit`.
 
     Returns:
         The network and its history.
@@ -271,7 +287,12 @@ def trained(
     if found is None and _is_shipped(setting, dataset, split):
         weights, found = SHIPPED, checkpoints.read(SHIPPED)
     if found is None:
-        history = _train(model, dataset, split, setting, root, key, progress, compiled)
+        if setting.teacher != ("" if teacher is None else teacher.key):
+            raise ValueError(
+                f"The setting names the teacher {setting.teacher[:12] or 'none'}; another one was given."
+            )
+        options |= {"progress": progress, "teacher": None if teacher is None else teacher.model}
+        history = _train(model, dataset, split, setting, root, key, options)
         half = {n: t.half() if t.is_floating_point() else t for n, t in model.state_dict().items()}
         speed = throughput.ceiling(chosen, setting.recipe.precision)
         about = {"key": key, "history": history, "hardware": hardware(chosen), "ceiling": speed}
@@ -289,7 +310,8 @@ def outcome(
     device: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
-    compiled: bool = False,
+    teacher: Trained | None = None,
+    **options: Any,
 ) -> Outcome:
     """Return what the network of a setting answers: from its outcome file if it is still the same, else trained.
 
@@ -304,7 +326,8 @@ def outcome(
         device: As for :func:`trained`.
         folder: As for :func:`trained`.
         progress: As for :func:`trained`.
-        compiled: As for :func:`trained`.
+        teacher: As for :func:`trained`.
+        **options: As for :func:`trained`.
 
     Returns:
         Its answers to the validation and the test part, and the history of its training.
@@ -319,11 +342,12 @@ def outcome(
     wanted = provenance.output_folder(root) / place
     found = _find([published, private], key)
     if found is None:
-        network = trained(setting, dataset, split, device, root, progress, compiled)
+        network = trained(setting, dataset, split, device, root, progress, teacher, **options)
         answers = {}
         for name, part in (("validation", split.validation), ("test", split.test)):
-            for also, mirror in ((name, False), (f"{name} mirrored", True)):
-                answers[also] = evaluation.predict(network.model, dataset.images[part], mirror=mirror).half()
+            for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
+                found = evaluation.predict(network.model, dataset.images[part], **views)
+                answers[f"{name} {rule}".strip()] = found.half()
         about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
         found = answers, about
     tensors, about = found
@@ -340,15 +364,14 @@ def _train(
     setting: Setting,
     root: Path,
     key: str,
-    progress: bool,
-    compiled: bool,
+    options: dict[str, Any],
 ) -> training.History:
     """Train the network, or go on with its training, and return the history."""
     run = root / "runs" / dataset.name / f"{setting.name(split)}-{key[:12]}"
-    _check_run(run, key)
+    _check_run(run, key, setting.recipe.epochs)
     train, validation = dataset.subset(split.train), dataset.subset(split.validation)
-    history = training.fit(model, train, validation, setting.recipe, run, key, progress, compiled)
-    _check_run(run, key)
+    history = training.fit(model, train, validation, setting.recipe, run, key, **options)
+    _check_run(run, key, setting.recipe.epochs)
     return history
 
 
@@ -370,7 +393,7 @@ def _is_shipped(setting: Setting, dataset: FaceDataset, split: Split) -> bool:
     return (said["data"], said["split"]) == (dataset.checksum, split.checksum())
 
 
-def _check_run(run: Path, key: str) -> None:
+def _check_run(run: Path, key: str, epochs: int) -> None:
     """Check that the two checkpoints of a training run belong together, so that resuming cannot mix two runs."""
     if not (run / "last.safetensors").exists():
         return
@@ -379,7 +402,9 @@ def _check_run(run: Path, key: str) -> None:
         last, best = (checkpoints.read(run / f"{name}.safetensors")[1] for name in ("last", "best"))
     except CheckpointError as error:
         raise CheckpointError(f"{error} {remedy}") from error
-    chosen = training.best_epoch(last["history"])["epoch"]
-    # A kill between the two writes leaves a best one epoch ahead, which resuming computes again.
-    if last["key"] != key or best["key"] != key or best["epoch"] not in (chosen, len(last["history"]) + 1):
+    chosen, done = training.best_epoch(last["history"])["epoch"], len(last["history"])
+    # A kill between the two writes leaves a best one from a later epoch, which resuming computes again.
+    if last["key"] != key or best["key"] != key or not (
+        best["epoch"] == chosen or done < best["epoch"] <= epochs
+    ):
         raise CheckpointError(f"The checkpoints in {run} do not belong together. {remedy}")

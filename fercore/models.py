@@ -34,6 +34,11 @@ def _convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]
     return [layer, *([nn.BatchNorm2d(outputs)] if batch_norm else []), nn.ReLU(inplace=True)]
 
 
+def _activation(dropout: float) -> nn.Module:
+    """Return one module in either case, so that the layers behind it keep their names."""
+    return nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(dropout)) if dropout else nn.ReLU(inplace=True)
+
+
 class ProposedNet(nn.Module):
     """The proposed network: blocks B1 to B5 with residual branches R1 to R4 (paper, Section 3.2).
 
@@ -49,6 +54,7 @@ class ProposedNet(nn.Module):
         classes: Number of classes.
         generator: Source of the initial weights; the global generator if None.
         batch_norm: Put batch normalisation (Ioffe & Szegedy 2015) behind every convolution; the paper has none.
+        dropout: Share of the hidden units dropped in training; the paper has none. Names of weights don't depend on it.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -65,6 +71,7 @@ class ProposedNet(nn.Module):
         classes: int = len(EMOTIONS),
         generator: torch.Generator | None = None,
         batch_norm: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if fusion not in get_args(Fusion):
@@ -90,8 +97,8 @@ class ProposedNet(nn.Module):
         hidden = scaled(self.HIDDEN, width)
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            *(nn.Linear(features, hidden), nn.ReLU(inplace=True)),
-            *(nn.Linear(hidden, hidden), nn.ReLU(inplace=True)),
+            *(nn.Linear(features, hidden), _activation(dropout)),
+            *(nn.Linear(hidden, hidden), _activation(dropout)),
             nn.Linear(hidden, classes),
         )
         initialise(self, generator)

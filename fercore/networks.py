@@ -22,6 +22,7 @@ def build(
     seed: int = 0,
     batch_norm: bool = False,
     pretrained: dict[str, Tensor] | None = None,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Build a network by name with seeded initial weights, channels-last in memory.
 
@@ -33,6 +34,7 @@ def build(
         seed: Seed of the initial weights.
         batch_norm: Normalise behind every convolution. ResNet-50 always does.
         pretrained: Weights to start VGG-16 or ResNet-50 from, see :func:`fercore.backbones.imagenet_weights`.
+        dropout: Share of the hidden units dropped in training, of the proposed network and the baseline.
 
     Returns:
         The network, from (N, 3, H, W) float32 in 0..1 to (N, 7) logits.
@@ -43,11 +45,14 @@ def build(
     """
     if name not in MODELS:
         raise UnknownNameError(f"There is no model {name!r}; choose one of {', '.join(MODELS)}.")
+    if dropout and name not in OWN:
+        raise ValueError(f"dropout={dropout} is an option of {' and '.join(OWN)}, not of {name}.")
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
         torch.manual_seed(seed)
         if name in OWN:
             generator = torch.Generator().manual_seed(seed)
-            model = OWN[name](fusion, width, size, generator=generator, batch_norm=batch_norm)
+            own = {"generator": generator, "batch_norm": batch_norm, "dropout": dropout}
+            model = OWN[name](fusion, width, size, **own)
         else:
             norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
             model = getattr(backbones, name)(width, size, **norm)

@@ -35,13 +35,21 @@ class Recipe:
         label_smoothing: Probability mass spread evenly over all classes in the targets (Szegedy et al. 2016), 0..1.
         flip: Mirror half of the training images at random. One of the released scripts does, the paper's text names no
             augmentation.
+        crop: Side in pixels of random windows that the network is trained on instead of whole images; 0 takes whole
+            ones. The side may not change the size of the network's last map (40 of 48 does not).
         shift: Move images by up to this share of their side, each way.
         rotation: Turn images by up to this many degrees, each way.
         zoom: Scale images by a factor between 1 / (1 + zoom) and 1 + zoom, uniform in its logarithm.
         erase: Share of the images in which a random rectangle is blacked out (Zhong et al. 2020).
         mixup: Parameter alpha of mixup (Zhang et al. 2018): batches are blended with themselves in another order, with
             a weight drawn from Beta(alpha, alpha); 0 turns it off.
+        cutmix: Parameter alpha of CutMix (Yun et al. 2019): a rectangle of the batch comes from the batch in another
+            order, its share of the area drawn from Beta(alpha, alpha); 0 turns it off. Not together with mixup.
         batch_norm: Put batch normalisation behind every convolution of the network.
+        dropout: Share of the hidden units that are dropped (Srivastava et al. 2014), of the proposed network and the
+            baseline; torchvision's VGG-16 always drops half.
+        distillation: Weight of a teacher's answers beside the labels (Hinton et al. 2015), 0..1.
+        temperature: By which the logits of teacher and student are divided in distillation.
         averaging: Decay per step of the exponential moving average of the weights that is validated and kept, in place
             of the last weights (less in the first steps: (1 + t) / (10 + t) in step t); 0 turns it off.
         mirror: Average the predicted probabilities over a test image and its mirror image.
@@ -68,7 +76,12 @@ class Recipe:
     zoom: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
+    crop: int = 0
+    cutmix: float = 0.0
     batch_norm: bool = False
+    dropout: float = 0.0
+    distillation: float = 0.0
+    temperature: float = 1.0
     averaging: float = 0.0
     mirror: bool = False
     precision: Precision = "float32"
@@ -93,17 +106,23 @@ class Recipe:
             raise ValueError(f"lr={self.lr} and min_lr={self.min_lr} must satisfy 0 < min_lr <= lr.")
         if not 0 <= self.warmup < self.epochs:
             raise ValueError(f"warmup={self.warmup} must lie in 0 ... epochs - 1 = {self.epochs - 1}.")
-        for name in ("label_smoothing", "shift", "erase", "averaging"):
+        for name in ("label_smoothing", "shift", "erase", "averaging", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
-        for name in ("rotation", "zoom", "mixup", "weight_decay"):
+        for name in ("rotation", "zoom", "mixup", "cutmix", "crop", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        if self.mixup and self.cutmix:
+            raise ValueError(f"mixup={self.mixup} and cutmix={self.cutmix}: choose one of them.")
+        if not 0 <= self.dropout < 1 or self.temperature <= 0:
+            raise ValueError(
+                f"dropout={self.dropout} must lie in [0, 1), temperature={self.temperature} above 0."
+            )
 
     @property
     def moves(self) -> bool:
-        """Whether images are shifted, turned or scaled, and so resampled."""
-        return self.shift > 0 or self.rotation > 0 or self.zoom > 0
+        """Whether images are shifted, turned, scaled or cropped, and so resampled."""
+        return self.shift > 0 or self.rotation > 0 or self.zoom > 0 or self.crop > 0
 
 
 STRONG = Recipe(

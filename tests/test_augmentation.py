@@ -38,14 +38,15 @@ def smooth(count=4, size=33):
 
 def still(count, **changes):
     """A plan that leaves every image as it is, with some parts replaced."""
-    plan = augmentation.Plan(torch.arange(count), torch.zeros(count, dtype=torch.bool), None, None, None)
+    plan = augmentation.Plan(torch.arange(count), torch.zeros(count, dtype=torch.bool), None, None, (0, 0))
     return replace(plan, **changes)
 
 
 def moved(images, maps):
     """Apply (n, 2, 3) maps to all images and nothing else."""
     maps = torch.as_tensor(np.array(maps, dtype=np.float32)).expand(len(images), 2, 3)
-    return augmentation.batch(images, still(len(images), maps=maps), slice(0, len(images)))
+    plan = still(len(images), maps=maps, side=tuple(images.shape[2:]))
+    return augmentation.batch(images, plan, slice(0, len(images)))
 
 
 def altered(images, recipe, epoch=1):
@@ -258,7 +259,8 @@ def test_every_image_is_erased_if_asked():
 def test_blending_is_a_weighted_mean_with_the_batch_reversed(weight, count):
     images = torch.rand(count, 3, 4, 5, generator=torch.Generator().manual_seed(count))
     before = images.clone()
-    found = augmentation.blend(images, weight).double().numpy()
+    plan = still(count, blends=torch.tensor([0.5, weight]))
+    found = augmentation.mix(images, plan, 1).double().numpy()
     pixels = before.double().numpy()
     np.testing.assert_allclose(found, weight * pixels + (1 - weight) * pixels[::-1], atol=1e-6)
     assert torch.equal(images, before)
@@ -267,7 +269,7 @@ def test_blending_is_a_weighted_mean_with_the_batch_reversed(weight, count):
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_blends_are_drawn_from_a_beta_distribution_folded_at_a_half(alpha):
     recipe = replace(PLAIN, mixup=alpha, batch_size=2)
-    blends = augmentation.draw(recipe, 7999, (32, 32), 1, CPU).blends
+    blends = augmentation.draw(recipe, 7999, (32, 32), 1, CPU).blends.numpy()
     assert blends.shape == (4000,)  # one per step, the last one smaller
     assert blends.dtype == np.float32
     assert blends.min() >= 0.5
@@ -275,3 +277,38 @@ def test_blends_are_drawn_from_a_beta_distribution_folded_at_a_half(alpha):
     # Folding keeps w (1 - w), whose mean under Beta(a, a) is a / (2 (2 a + 1)).
     product = blends.astype(np.float64) * (1 - blends)
     assert product.mean() == pytest.approx(alpha / (2 * (2 * alpha + 1)), rel=0.06)
+
+
+def test_windows_are_pixels_of_the_image_at_every_place():
+    images = noise(3000, size=(48, 40))
+    plan, found = altered(images, replace(PLAIN, crop=36))
+    assert found.shape == (3000, 3, 36, 36)
+    place = (plan.maps[:, :, 2] / 2 * torch.tensor([40, 48]) + torch.tensor([2.0, 6.0])).numpy()
+    for limit, values in ((4, place[:, 0]), (12, place[:, 1])):
+        assert abs(np.sort(values / limit) - np.linspace(0, 1, 3000)).max() < 0.03
+    exact = still(1, side=(36, 36), maps=torch.tensor([[[0.9, 0, 2 / 20], [0, 0.75, -4 / 24]]]))
+    (window,) = augmentation.batch(images[:1], exact, slice(0, 1))[:, 0]
+    torch.testing.assert_close(window, images[0, 0, 2:38, 4:40] / 255, rtol=0, atol=1e-5)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 1.0]))
+def test_cutmix_takes_a_rectangle_from_the_batch_reversed_and_weighs_by_area(seed, alpha):
+    recipe = replace(PLAIN, cutmix=alpha, batch_size=6, seed=seed)
+    plan = augmentation.draw(recipe, 18, (32, 40), 1, CPU)
+    images = torch.rand(6, 3, 32, 40, generator=torch.Generator().manual_seed(1))
+    for step, ((top, bottom, left, right), weight) in enumerate(
+        zip(plan.pastes.tolist(), plan.blends.tolist(), strict=True)
+    ):
+        expected = images.clone()
+        expected[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+        assert torch.equal(augmentation.mix(images, plan, step), expected)
+        assert weight == pytest.approx(1 - (bottom - top) * (right - left) / (32 * 40))
+
+
+def test_cutmix_covers_the_share_that_its_beta_distribution_draws():
+    plan = augmentation.draw(replace(PLAIN, cutmix=1.0, batch_size=1), 4000, (48, 48), 1, CPU)
+    top, bottom, left, right = plan.pastes.numpy().T
+    whole = (top > 0) & (bottom < 48) & (left > 0) & (right < 48)  # not cut off at the border
+    assert 0.05 < whole.mean() < 0.3
+    assert abs((bottom - top)[whole] - (right - left)[whole]).max() <= 1
+    assert 0 < plan.blends.mean() < 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ from torchvision.models import WeightsEnum
 from toy_training import SIZE, parts_of_toy, same_weights
 
 from fercore import (
-    augmentation,
-    backbones,
     checkpoints,
     evaluation,
     experiments,
@@ -145,7 +143,10 @@ def test_checkpoints_that_do_not_belong_together_are_refused(project, damage):
 
 def test_answers_are_those_of_the_rounded_weights(once):
     _, network, answers = once
-    assert set(answers.logits) == {"validation", "test", "validation mirrored", "test mirrored"}
+    rules = evaluation.rules(SIZE)
+    assert set(answers.logits) == {
+        f"{part} {rule}".strip() for part in ("validation", "test") for rule in rules
+    }
     for part, rows in (("validation", PARTS.validation), ("test", PARTS.test)):
         for name, mirror in ((part, False), (f"{part} mirrored", True)):
             expected = evaluation.predict(network.model, TOY.images[rows], mirror=mirror)
@@ -263,13 +264,21 @@ def test_a_setting_lists_its_fields_once():
         **{"schedule": "plateau", "factor": 0.5, "patience": 2, "warmup": 0, "weight_decay": 0.0},
         **{"label_smoothing": 0.0, "flip": True, "shift": 0.0, "rotation": 0.0, "zoom": 0.0, "erase": 0.0},
         **{
-            "mixup": 0.0,
+            **{
+                "mixup": 0.0,
+                "crop": 0,
+                "cutmix": 0.0,
+                "dropout": 0.0,
+                "distillation": 0.0,
+                "temperature": 1.0,
+            },
             "batch_norm": False,
             "averaging": 0.0,
             "mirror": False,
             "precision": "float32",
             "seed": 0,
         },
+        "teacher": "",
     }
 
 
@@ -326,45 +335,54 @@ OTHER = {
     **{"name": "mine", "epochs": 3, "batch_size": 9, "optimizer": "sgd", "lr": 1e-3, "min_lr": 1e-5},
     **{"schedule": "cosine", "factor": 0.1, "patience": 5, "warmup": 1, "weight_decay": 0.1},
     **{"label_smoothing": 0.1, "flip": False, "shift": 0.1, "rotation": 5.0, "zoom": 0.1, "erase": 0.1},
-    **{
-        "mixup": 0.1,
-        "batch_norm": True,
-        "averaging": 0.9,
-        "mirror": True,
-        "precision": "bfloat16",
-        "seed": 1,
-    },
+    **{"mixup": 0.1, "crop": 40, "cutmix": 0.1, "batch_norm": True, "dropout": 0.1, "distillation": 0.1},
+    **{"temperature": 2.0, "averaging": 0.9, "mirror": True, "precision": "bfloat16", "seed": 1},
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(recipes.Recipe)])
-def test_the_key_changes_with_every_value_of_the_recipe(field):
+def test_the_key_changes_with_every_value_that_decides_the_weights(field):
     assert getattr(SMALL.recipe, field) != OTHER[field]
-    assert key(replace(SMALL, recipe=replace(SMALL.recipe, **{field: OTHER[field]}))) != key()
+    other = key(replace(SMALL, recipe=replace(SMALL.recipe, **{field: OTHER[field]})))
+    assert (other == key()) == (field in ("name", "mirror"))
 
 
-@pytest.mark.parametrize(
-    ("module", "changed"),
-    [
-        (models, {"proposed", "baseline"}),
-        (backbones, {"vgg16", "resnet50"}),
-        (training, set(networks.MODELS)),
-        (augmentation, set(networks.MODELS)),
-        (evaluation, set()),
-        (networks, set()),
-    ],
-)
-def test_the_key_changes_with_the_code_that_decides_the_weights(tmp_path, monkeypatch, module, changed):
-    def keys():
-        return {name: key(replace(SMALL, model=name)) for name in networks.MODELS}
+def test_an_option_that_is_added_later_and_left_off_changes_no_key(monkeypatch):
+    @dataclass(frozen=True)
+    class Longer(recipes.Recipe):
+        later: float = 0.0
 
-    before, copy = keys(), tmp_path / "copy.py"
-    text = Path(module.__file__).read_text(encoding="utf-8")
-    monkeypatch.setattr(module, "__file__", str(copy))
-    copy.write_text(f"{text}\n# a comment\n", encoding="utf-8")
-    assert keys() == before
-    copy.write_text(f"{text}\nMORE = 1\n", encoding="utf-8")
-    assert {name for name, now in keys().items() if now != before[name]} == changed
+    longer = Longer(**{f.name: getattr(SMALL.recipe, f.name) for f in fields(recipes.Recipe)})
+    before = key()
+    monkeypatch.setattr(recipes, "Recipe", Longer)
+    monkeypatch.setattr(experiments, "Setting", lambda: replace(SMALL, width=1.0, recipe=Longer()))
+    assert key(replace(SMALL, recipe=longer)) == before
+    assert key(replace(SMALL, recipe=replace(longer, later=0.5))) != before
+
+
+def test_whole_numbers_are_as_good_as_floats():
+    whole = replace(SMALL, width=1, recipe=replace(SMALL.recipe, lr=1, weight_decay=0))
+    assert key(whole) == key(
+        replace(whole, width=1.0, recipe=replace(whole.recipe, lr=1.0, weight_decay=0.0))
+    )
+
+
+def test_the_key_changes_with_the_version_of_the_procedure(monkeypatch):
+    before = key()
+    monkeypatch.setattr(training, "PROCEDURE", training.PROCEDURE + 1)
+    assert key() != before
+
+
+def test_a_student_has_a_key_of_its_own_and_wants_that_teacher(once, tmp_path):
+    _, teacher, _ = once
+    recipe = replace(SMALL.recipe, distillation=0.5)
+    setting = replace(SMALL, recipe=recipe, teacher=teacher.key)
+    assert key(setting) != key(replace(setting, teacher="another"))
+    with pytest.raises(ValueError, match=f"names the teacher {teacher.key[:12]}; another one was given"):
+        trained(tmp_path, setting)
+    student = trained(tmp_path, setting, teacher=teacher)
+    assert student.weights.name == NAME.replace("concatenate", "concatenate-taught")
+    assert student.key == key(setting)
 
 
 def test_a_setting_builds_its_network():

@@ -127,13 +127,13 @@ def test_the_cosine_falls_along_half_a_wave_to_the_last_rate(warmup):
 
 def test_every_step_takes_the_rate_of_the_schedule(tmp_path, monkeypatch):
     recipe = replace(SHORT, schedule="cosine", warmup=1, epochs=2)
-    used, real = [], training._Trainer._step
+    used, real = [], training._Trainer.step
 
     def spy(self, *arguments):
         used.append(self.optimizer.param_groups[0]["lr"])
         return real(self, *arguments)
 
-    monkeypatch.setattr(training._Trainer, "_step", spy)
+    monkeypatch.setattr(training._Trainer, "step", spy)
     _, history = fit(tmp_path, recipe)
     assert used == rates(recipe)
     assert [row["lr"] for row in history] == used[:: len(used) // 2]

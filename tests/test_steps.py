@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_training import SHORT, STRONG, batch, fit, numbers, same_weights, small_network, trainer
 
-from fercore import augmentation
+from fercore import augmentation, training
 from fercore.errors import FercoreError
 
 PLAIN = replace(SHORT, optimizer="sgd", lr=0.01)
@@ -34,7 +34,7 @@ def test_the_loss_is_the_cross_entropy_to_smoothed_and_mixed_targets(smoothing, 
     state = trainer(replace(PLAIN, label_smoothing=smoothing))
     images, labels = batch(9)
     expected, scores = loss_of(copy.deepcopy(state.model), images, labels, smoothing, weight)
-    loss, hits = state._step(images, labels, weight).tolist()
+    loss, hits = update(state, images, labels, weight).tolist()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     assert hits == (scores.argmax(1) == labels).sum().item()
 
@@ -45,7 +45,7 @@ def test_a_step_of_sgd_goes_down_the_mean_gradient(decay):
     images, labels = batch(9)
     before = copy.deepcopy(state.model)
     (loss_of(before, images, labels, 0.1, 0.7)[0] / 9).backward()
-    state._step(images, labels, 0.7)
+    update(state, images, labels, 0.7)
     for old, new in zip(before.parameters(), state.model.parameters(), strict=True):
         slope = old.grad + decay * old.detach()
         # Nesterov momentum of 0.9 looks one step ahead: the first update is 1 + 0.9 times the gradient.
@@ -55,10 +55,10 @@ def test_a_step_of_sgd_goes_down_the_mean_gradient(decay):
 @pytest.mark.parametrize("decay", [0.15, 0.998])
 def test_averaged_weights_follow_the_recursion(decay):
     state = trainer(replace(STRONG, averaging=decay, lr=0.05))
-    state.updates = 0
     expected = None
     for step in range(6):
-        state._step(*batch(8, seed=step), 1.0)
+        state._advance(1, step)
+        update(state, *batch(8, seed=step))
         now = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
         if expected is None:
             expected = now  # the average starts at the first weights that were trained
@@ -79,12 +79,19 @@ def test_the_average_goes_on_counting_from_epoch_to_epoch():
     state = trainer(replace(STRONG, epochs=3))
     for epoch in (1, 2):
         state.epoch(epoch, progress=False)
-        assert state.updates == epoch * state.steps == state.averaged.n_averaged.item()
+        assert state.updates == epoch * state.steps
 
 
 def test_without_averaging_the_network_itself_is_kept():
     state = trainer(PLAIN)
     assert state.kept is state.model
+
+
+def update(state, images, labels, weight=1.0):
+    """One step on a batch that is blended with itself in reverse order."""
+    return state._update(
+        weight * images + (1 - weight) * images.flip(0), labels, None if weight == 1 else torch.tensor(weight)
+    )
 
 
 def limited(monkeypatch, model, most):
@@ -106,9 +113,9 @@ def limited(monkeypatch, model, most):
 def test_a_batch_that_does_not_fit_is_computed_in_parts(monkeypatch, capsys, most, parts, weight):
     recipe = replace(PLAIN, batch_size=9, label_smoothing=0.1)
     whole, state = trainer(recipe), trainer(recipe)
-    expected = whole._step(*batch(9), weight)
+    expected = update(whole, *batch(9), weight)
     asked = limited(monkeypatch, state.model, most)
-    found = state._step(*batch(9), weight)
+    found = update(state, *batch(9), weight)
     torch.testing.assert_close(found, expected)
     for one, other in zip(state.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
@@ -117,7 +124,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(monkeypatch, capsys, mos
     assert "a step still takes 9" in said
     assert asked[-len(parts) :] == parts  # halved until it fitted
     asked.clear()
-    state._step(*batch(9, seed=1), weight)
+    update(state, *batch(9, seed=1), weight)
     assert asked == parts  # remembered: the next step does not fail again
     assert capsys.readouterr().out == ""
 
@@ -125,7 +132,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(monkeypatch, capsys, mos
 def test_a_part_that_fails_late_leaves_no_gradients_behind(monkeypatch):
     recipe = replace(PLAIN, batch_size=8)
     whole, state = trainer(recipe), trainer(recipe)
-    whole._step(*batch(8), 1.0)
+    update(whole, *batch(8))
     state.at_once, real, calls = 4, state.model.forward, []
 
     def forward(images):
@@ -135,7 +142,7 @@ def test_a_part_that_fails_late_leaves_no_gradients_behind(monkeypatch):
         return real(images)
 
     monkeypatch.setattr(state.model, "forward", forward)
-    state._step(*batch(8), 1.0)
+    update(state, *batch(8))
     assert calls == [4, 4, 2, 2, 2, 2]
     for one, other in zip(state.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
@@ -166,19 +173,66 @@ def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do(monke
     with pytest.raises(
         FercoreError, match=r"not hold one training image: lower width, or train on another device"
     ):
-        state._step(*batch(8), 1.0)
+        update(state, *batch(8))
     assert same_weights(before, state.model)
 
 
 def test_an_epoch_takes_every_image_once_in_the_order_of_its_plan(monkeypatch):
     state, seen = trainer(replace(STRONG, mixup=0.4)), []
-    monkeypatch.setattr(
-        state, "_step", lambda images, labels, weight: seen.append((images, labels, weight)) or torch.ones(2)
-    )
+    monkeypatch.setattr(state, "_update", lambda *given: seen.append(given) or torch.ones(2))
     state.epoch(2, progress=False)
     plan = augmentation.draw(state.recipe, len(state.labels), (32, 32), 2, torch.device("cpu"))
     assert torch.equal(torch.cat([labels for _, labels, _ in seen]), state.labels[plan.order])
     whole = augmentation.batch(state.images, plan, slice(0, len(state.labels)))
-    torch.testing.assert_close(torch.cat([images for images, _, _ in seen]), whole)
-    assert [weight for _, _, weight in seen] == plan.blends.tolist()
+    mixed = [augmentation.mix(images, plan, step) for step, images in enumerate(whole.split(8))]
+    torch.testing.assert_close(torch.cat([images for images, _, _ in seen]), torch.cat(mixed))
+    assert [weight.item() for _, _, weight in seen] == plan.blends.tolist()
     assert [len(images) for images, _, _ in seen] == [8] * 6 + [1]
+
+
+@pytest.mark.parametrize(("share", "warm"), [(1.0, 1.0), (0.3, 4.0)])
+def test_a_student_learns_the_softened_answers_of_its_teacher(share, warm):
+    teacher = small_network(seed=5).eval()
+    recipe = replace(PLAIN, distillation=share, temperature=warm, label_smoothing=0.1)
+    state = trainer(recipe, teacher=teacher)
+    images, labels = batch(9)
+    plain, scores = loss_of(copy.deepcopy(state.model), images, labels, 0.1)
+    wanted = torch.softmax(teacher(images).double() / warm, 1)
+    soft = -(wanted * torch.log_softmax(scores / warm, 1)).sum() * warm**2
+    loss, _ = update(state, images, labels).tolist()
+    assert loss == pytest.approx(((1 - share) * plain + share * soft).item(), rel=1e-5)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_dropped_units_depend_on_seed_and_epoch_alone():
+    def losses(seed, noise):
+        torch.manual_seed(noise)
+        recipe = replace(PLAIN, seed=seed, dropout=0.5)
+        state = trainer(recipe, small_network(dropout=0.5))
+        return [state.epoch(epoch, progress=False)[0] for epoch in (1, 2)]
+
+    assert losses(1, 0) == losses(1, 7) != losses(2, 0)
+    before = torch.get_rng_state()
+    trainer(PLAIN).epoch(1, progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_recipe_that_distils_wants_a_teacher(tmp_path):
+    with pytest.raises(ValueError, match=r"distillation=0.5 needs a teacher"):
+        fit(tmp_path, replace(PLAIN, distillation=0.5))
+    with pytest.raises(ValueError, match=r"distillation=0.0 has no teacher"):
+        fit(tmp_path, PLAIN, teacher=small_network())
+
+
+def test_checkpoints_can_be_written_less_often(tmp_path, monkeypatch):
+    written = []
+    real = training.checkpoints.save_training
+    monkeypatch.setattr(
+        training.checkpoints, "save_training", lambda path, *rest: written.append(path) or real(path, *rest)
+    )
+    model, history = fit(tmp_path / "often", STRONG)
+    assert len(written) == STRONG.epochs
+    other, again = fit(tmp_path / "once", STRONG, every=1e6)
+    assert len(written) == STRONG.epochs + 1
+    assert numbers(history) == numbers(again)
+    assert same_weights(model, other)

@@ -72,8 +72,8 @@ STEPS = -(-len(parts_of_toy()[0]) // SHORT.batch_size)  # of an epoch
 # steps later.
 KILLS = {
     "between": ("checkpoints", "save_training", 2, "SHORT"),
-    "within": ("training._Trainer", "_step", 2 * STEPS + 3, "SHORT"),
-    "within, strong": ("training._Trainer", "_step", 2 * STEPS + 3, "STRONG"),
+    "within": ("training._Trainer", "step", 2 * STEPS + 3, "SHORT"),
+    "within, strong": ("training._Trainer", "step", 2 * STEPS + 3, "STRONG"),
 }
 # Each run has a process of its own that kills itself without warning; the first one only spares the others the imports.
 KILLED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from conftest import brightness_faces
@@ -17,9 +18,13 @@ SHORT = recipes.Recipe(epochs=4, batch_size=8, lr=1e-3, seed=1)
 STRONG = recipes.recipe("strong", epochs=4, batch_size=8, lr=0.01, warmup=1, mixup=0.4, averaging=0.9, seed=1)
 
 
-def small_network(batch_norm: bool = False, width: float = 0.05, seed: int = 1) -> nn.Module:
+def small_network(
+    batch_norm: bool = False, width: float = 0.05, seed: int = 1, dropout: float = 0.0
+) -> nn.Module:
     """Build the proposed network with a few thousand weights."""
-    return networks.build("proposed", width=width, size=SIZE, seed=seed, batch_norm=batch_norm)
+    return networks.build(
+        "proposed", width=width, size=SIZE, seed=seed, batch_norm=batch_norm, dropout=dropout
+    )
 
 
 def parts_of_toy() -> tuple[FaceDataset, FaceDataset]:
@@ -34,7 +39,7 @@ def fit(
     recipe: recipes.Recipe = SHORT,
     key: str = "k",
     model: nn.Module | None = None,
-    **options: bool,
+    **options: Any,
 ) -> tuple[nn.Module, training.History]:
     """Train on the toy images and return the network and its history."""
     model = small_network(recipe.batch_norm) if model is None else model
@@ -42,10 +47,12 @@ def fit(
     return model, training.fit(model, train, validation, recipe, folder, key, progress=False, **options)
 
 
-def trainer(recipe: recipes.Recipe, model: nn.Module | None = None) -> training._Trainer:
+def trainer(
+    recipe: recipes.Recipe, model: nn.Module | None = None, teacher: nn.Module | None = None
+) -> training._Trainer:
     """Return the state of a training run on the toy images before its first step."""
     model = small_network(recipe.batch_norm) if model is None else model
-    return training._Trainer(model.train(), parts_of_toy()[0], recipe, compiled=False)
+    return training._Trainer(model.train(), parts_of_toy()[0], recipe, teacher=teacher)
 
 
 def batch(count: int = 8, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
