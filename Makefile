@@ -8,7 +8,7 @@ COURSE := course_1_shapley_values course_2_masking course_3_divide course_4_owen
 	course_6_how_close course_7_photo course_8_pitfalls
 EXPERIMENTS := data_card leakage accuracy ablation emotion_maps regions explainers linear landmarks
 
-.PHONY: help book test runs course check-fresh refresh browse soak audit load bench lint figures pretrained status clean
+.PHONY: help book test runs course check-fresh refresh browse soak audit load bench lint figures pretrained gpu status clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make course   run the course's chapters;  make browse  open every page of the built book in a browser and check it"
 	@echo "make soak     the long fault and fuzzing tests;  make audit  look for known faults of the installed packages;  make load  10,000 records, 1,000 jobs, 50,000 images"
 	@echo "make pretrained  train the network that comes with the package (FER2013, half an hour on two cores) and write its model card"
+	@echo "make gpu DATA=folder OUT=folder BUDGET=seconds   the paper's width on a GPU; see the book's page 'Full scale'"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -65,6 +66,11 @@ figures: $(INSTALLED)
 
 pretrained: $(INSTALLED)
 	@$(BIN)/python -m fercore.pretrained.shipping
+
+# Needs no .venv: the machine with the GPU has its own Python with torch.
+BUDGET ?= 760
+gpu:
+	@$(PYTHON) workflow/full_scale run --data "$(DATA)" --out "$(OUT)" --budget $(BUDGET)
 
 SEED ?= 0
 soak: $(INSTALLED)

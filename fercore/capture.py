@@ -63,23 +63,15 @@ class Replay:
         self.current = plan
 
     def _capture(self) -> None:
-        trainer = self.trainer
-        before = {id(t): t.clone() for t in self._state()}
+        device = self.trainer.device
+        before = {id(tensor): tensor.clone() for tensor in self._state()}
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            beside = torch.cuda.Stream(trainer.device)
-            beside.wait_stream(torch.cuda.current_stream(trainer.device))
-            with torch.cuda.stream(beside):
-                for _ in range(WARM_UP):
-                    trainer.step(self.plan, self.rows, self.number)
-            torch.cuda.current_stream(trainer.device).wait_stream(beside)
-            trainer.optimizer.zero_grad(set_to_none=True)
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.total = trainer.step(self.plan, self.rows, self.number)
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                self._record()
         except RuntimeError as error:  # torch.OutOfMemoryError is one
             self.graph, self.failed = None, True
-            torch.cuda.synchronize(trainer.device)
+            torch.cuda.synchronize(device)
             print(
                 f"The step could not be captured as a CUDA graph ({str(error).splitlines()[0]}): one by one."
             )
@@ -88,6 +80,20 @@ class Replay:
             with torch.no_grad():
                 for tensor in self._state():  # states that the warm-up began, begin at zero
                     tensor.copy_(before[id(tensor)]) if id(tensor) in before else tensor.zero_()
+
+    def _record(self) -> None:
+        """Warm up beside the main stream, as CUDA graphs want it, then capture one step."""
+        trainer, device = self.trainer, self.trainer.device
+        beside = torch.cuda.Stream(device)
+        beside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                trainer.step(self.plan, self.rows, self.number)
+        torch.cuda.current_stream(device).wait_stream(beside)
+        trainer.optimizer.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.total = trainer.step(self.plan, self.rows, self.number)
 
     def _state(self) -> list[Tensor]:
         """Return everything that a step changes: weights, statistics, averaged weights, state of the optimiser."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from fercore.models import Fusion
 from fercore.pretrained import DATASET as SHIPPED_FOR
 from fercore.pretrained import WEIGHTS as SHIPPED
 from fercore.provenance import hardware, project_root
+
+# Networks besides those of :data:`fercore.networks.MODELS`: from setting and size of the images to the first weights.
+BUILDERS: dict[str, Callable[[Setting, tuple[int, int]], nn.Module]] = {}
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,8 @@ def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
         FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
     """
     recipe, first = setting.recipe, None
+    if setting.model in BUILDERS:
+        return BUILDERS[setting.model](setting, size)
     if setting.pretrained:
         first = backbones.imagenet_weights(setting.model, setting.width, recipe.batch_norm)
         if first is None:
@@ -277,6 +283,7 @@ def trained(
 
     Raises:
         CheckpointError: If a checkpoint is damaged; says which file to delete.
+        ValueError: If the network must be trained and its teacher is missing or another one.
     """
     root = project_root() if folder is None else Path(folder)
     key = training_key(setting, dataset, split)
@@ -404,7 +411,9 @@ def _check_run(run: Path, key: str, epochs: int) -> None:
         raise CheckpointError(f"{error} {remedy}") from error
     chosen, done = training.best_epoch(last["history"])["epoch"], len(last["history"])
     # A kill between the two writes leaves a best one from a later epoch, which resuming computes again.
-    if last["key"] != key or best["key"] != key or not (
-        best["epoch"] == chosen or done < best["epoch"] <= epochs
+    if (
+        last["key"] != key
+        or best["key"] != key
+        or not (best["epoch"] == chosen or done < best["epoch"] <= epochs)
     ):
         raise CheckpointError(f"The checkpoints in {run} do not belong together. {remedy}")

@@ -16,8 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from fercore import explainers, faithfulness, localisation, overlap, provenance, sanity
+from fercore.datasets import splits
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
 from fercore.explainers import METHODS, Maps, Settings
 from fercore.files import atomic_path
+from fercore.maps import choose
 
 Scores = dict[str, dict[str, np.ndarray]]  # method -> measure -> (images,)
 
@@ -54,6 +58,25 @@ def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.argsort(turn, kind="stable")[:count])
 
 
+def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw the faces of the page: correctly classified test images that are no copies, spread over the emotions.
+
+    Args:
+        data: The dataset.
+        parts: Its split.
+        predicted: (M,) classes of the test images.
+        count: How many.
+        seed: Of the draw.
+
+    Returns:
+        (count or fewer,) int64 positions in the test part.
+    """
+    labels = data.labels[parts.test]
+    eligible = (predicted == labels) & ~splits.duplicates(data, parts)
+    drawn = choose(labels, eligible, count, seed)
+    return drawn[pick(labels, drawn, count)]
+
+
 def explain_all(
     names: Sequence[str],
     model: nn.Module,
@@ -78,12 +101,13 @@ def explain_all(
     Returns:
         Maps by method.
     """
-    found = {}
+    found, where = {}, provenance.hardware(images.device)
     for name in names:
         path = None if folder is None else folder / f"{_key(name, model, images, targets, settings)}.npz"
         maps = None if path is None else _read(name, path)
         if maps is None:
             maps = explainers.explain(name, model, images, targets, settings, progress)
+            maps = replace(maps, hardware=where)
             if path is not None:
                 with atomic_path(path) as temporary:
                     np.savez(temporary, **{f: getattr(maps, f) for f in _FIELDS})
@@ -91,14 +115,14 @@ def explain_all(
     return found
 
 
-_FIELDS = ("values", "evaluations", "gradients", "seconds")
+_FIELDS = ("values", "evaluations", "gradients", "seconds", "hardware")
 
 
 def _read(name: str, path: Path) -> Maps | None:
     """Read maps; None where there are none, or a damaged file."""
     try:
         with np.load(path) as file:
-            return Maps(name, **{field: file[field] for field in _FIELDS})
+            return Maps(name, *(file[field] for field in _FIELDS[:-1]), str(file["hardware"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
@@ -118,9 +142,8 @@ def _key(name: str, model: nn.Module, images: Tensor, targets: np.ndarray, setti
     code = sorted(
         [*package.glob("*.py"), *(package.parent / "shapley").glob("*.py"), package.parent / "rivals.py"]
     )
-    content = hashlib.sha256(
-        f"{name} {provenance.code_digest(*code)} {provenance.versions()} {packages()}".encode()
-    )
+    version = packages().get(METHODS[name].package, "")
+    content = hashlib.sha256(f"{name} {provenance.code_digest(*code)} {version}".encode())
     plain = replace(settings, background=None, layer=None)
     content.update(json.dumps([str(value) for value in astuple(plain)]).encode())
     layer = [key for key, module in model.named_modules() if module is settings.layer]
@@ -230,7 +253,8 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
 def rows(found: Mapping[str, Maps], index: np.ndarray) -> dict[str, Maps]:
     """Return the maps of some of the images."""
     return {
-        name: Maps(name, *(getattr(maps, field)[index] for field in _FIELDS)) for name, maps in found.items()
+        name: Maps(name, *(getattr(maps, field)[index] for field in _FIELDS[:-1]), maps.hardware)
+        for name, maps in found.items()
     }
 
 

@@ -30,6 +30,7 @@ class Recipe:
             a cosine, step by step (Loshchilov & Hutter 2017).
         factor: Not stated in the paper.
         patience: Not stated in the paper.
+        stop: End the training when the validation accuracy has not improved for this many epochs; 0 never does.
         warmup: Epochs in which the cosine schedule first climbs from 0 to ``lr``.
         weight_decay: Strength of the L2 penalty (decoupled in ``"adamw"``).
         label_smoothing: Probability mass spread evenly over all classes in the targets (Szegedy et al. 2016), 0..1.
@@ -67,6 +68,7 @@ class Recipe:
     schedule: Schedule = "plateau"
     factor: float = 0.5
     patience: int = 2
+    stop: int = 0
     warmup: int = 0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -109,7 +111,7 @@ class Recipe:
         for name in ("label_smoothing", "shift", "erase", "averaging", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
-        for name in ("rotation", "zoom", "mixup", "cutmix", "crop", "weight_decay"):
+        for name in ("rotation", "zoom", "mixup", "cutmix", "crop", "stop", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
         if self.mixup and self.cutmix:

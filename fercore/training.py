@@ -86,6 +86,8 @@ def fit(
         history = trainer.resume(folder / "last.safetensors", key)
     written = time.perf_counter()
     for epoch in range(len(history) + 1, recipe.epochs + 1):
+        if _enough(history, recipe):
+            break
         started = time.perf_counter()
         row = {"epoch": epoch, "lr": trainer.learning_rate(epoch, 0)}
         row["train_loss"], row["train_accuracy"] = trainer.epoch(epoch, progress)
@@ -96,7 +98,8 @@ def fit(
         history.append(row | {"seconds": time.perf_counter() - started, "images_per_second": speed})
         trainer.plateau.step(row["validation_accuracy"])
         trainer.note(history)
-        if time.perf_counter() - written >= every or epoch == recipe.epochs:
+        last = epoch == recipe.epochs or _enough(history, recipe)
+        if last or time.perf_counter() - written >= every:
             trainer.keep(folder, history, key)
             written = time.perf_counter()
     tensors, _ = checkpoints.read(folder / "best.safetensors")
@@ -107,6 +110,11 @@ def fit(
 def best_epoch(history: History) -> dict[str, float]:
     """Return the row of the first epoch with the best validation accuracy."""
     return max(history, key=lambda row: (row["validation_accuracy"], -row["epoch"]))
+
+
+def _enough(history: History, recipe: Recipe) -> bool:
+    """Whether the recipe ends the training early."""
+    return bool(recipe.stop and history) and len(history) - best_epoch(history)["epoch"] >= recipe.stop
 
 
 class _Trainer:
@@ -185,11 +193,10 @@ class _Trainer:
 
     def _advance(self, number: int, step: int) -> None:
         """Set what changes from step to step: the learning rate, and how fast the averaged weights move."""
-        group, rate = self.optimizer.param_groups[0], self.learning_rate(number, step)
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        group = self.optimizer.param_groups[0]
+        if self.recipe.schedule != "plateau":  # which changes between epochs alone
+            rate = self.learning_rate(number, step)
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         # Fast in the first steps, then with the recipe's decay; the very first step copies.
         decay = min(self.recipe.averaging, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
         self.decay.fill_(decay)

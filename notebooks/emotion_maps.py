@@ -48,7 +48,7 @@ mean_contexts = 2  # K sampled contexts are unbiased: errors average out
 import numpy as np
 import pandas as pd
 
-from fercore import atlas, datasets, emotions, evaluation, experiments
+from fercore import atlas, datasets, emotions, experiments
 from fercore import maps, models, plots, plots_maps, results
 from fercore.datasets import splits
 from fercore.emotions import Emotion
@@ -80,7 +80,8 @@ parts = splits.split(data, protocol or None, fold, seed)
 build_tree(*data.images.shape[1:3], max(depth, mean_depth))
 trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-given = evaluation.predict(trained.model, test.images).softmax(dim=1).numpy()
+answers = experiments.outcome(setting, data, parts, device)
+given = answers.logits["test"].softmax(dim=1).numpy()
 correct = given.argmax(axis=1) == test.labels
 eligible = correct & ~splits.duplicates(data, parts)
 shares = {e.title: correct[test.labels == e] for e in test.emotions}

@@ -52,7 +52,7 @@ scales = [4, 5, 6, 7, 8]  # halvings for the growth of the cost
 import numpy as np
 import pandas as pd
 
-from fercore import datasets, evaluation, experiments, maps, models
+from fercore import datasets, experiments, models
 from fercore import explainer_study as study, explainer_tables as tables
 from fercore import overlap, paper_maps, plots_explainers, provenance
 from fercore import results, sanity
@@ -85,11 +85,10 @@ data = datasets.load(dataset, **known)
 parts = splits.split(data, protocol or None, fold, seed)
 trained = experiments.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-predicted = evaluation.predict(trained.model, test.images).numpy().argmax(axis=1)
-eligible = (predicted == test.labels) & ~splits.duplicates(data, parts)
-drawn = maps.choose(test.labels, eligible, images, seed)
-drawn = drawn[study.pick(test.labels, drawn, images)]
-print(f"{eligible.sum():,} faces to draw from, {len(drawn)} drawn")
+answers = experiments.outcome(setting, data, parts, device)
+predicted = answers.predicted("test", mirror=False)
+drawn = study.draw(data, parts, predicted, images, seed)
+print(f"{len(drawn)} faces drawn, {(predicted == test.labels).sum():,} are right")
 
 # %% [markdown]
 # ## The methods and what they cost
@@ -131,10 +130,11 @@ settings = Settings(
 names = [name for name in METHODS if exact or name != "dnc_exact"]
 folder = provenance.project_root() / "runs" / dataset / "explainers"
 found = study.explain_all(names, trained.model, x, targets, settings, folder)
+print("Measured on:", *sorted({made.hardware for made in found.values()}), sep="\n")
 
 # %% [markdown]
 # Costs as the runs counted them, medians over the faces. An evaluation is one image that passes through the network; a
-# gradient passes back as well. Seconds are those of one image at a time, on the machine named at the end of the page.
+# gradient passes back as well. Seconds are those of one image at a time, on the machine named above.
 
 # %%
 cost = tables.costs(found)

@@ -261,7 +261,7 @@ def test_a_setting_lists_its_fields_once():
     assert faces.parameters() == {
         **{"model": "proposed", "fusion": "add", "width": 0.25, "fold": 0, "pretrained": False},
         **{"recipe": "paper", "epochs": 2, "batch_size": 16, "optimizer": "adam", "lr": 8e-4, "min_lr": 8e-5},
-        **{"schedule": "plateau", "factor": 0.5, "patience": 2, "warmup": 0, "weight_decay": 0.0},
+        **{"schedule": "plateau", "factor": 0.5, "patience": 2, "stop": 0, "warmup": 0, "weight_decay": 0.0},
         **{"label_smoothing": 0.0, "flip": True, "shift": 0.0, "rotation": 0.0, "zoom": 0.0, "erase": 0.0},
         **{
             **{
@@ -336,7 +336,7 @@ OTHER = {
     **{"schedule": "cosine", "factor": 0.1, "patience": 5, "warmup": 1, "weight_decay": 0.1},
     **{"label_smoothing": 0.1, "flip": False, "shift": 0.1, "rotation": 5.0, "zoom": 0.1, "erase": 0.1},
     **{"mixup": 0.1, "crop": 40, "cutmix": 0.1, "batch_norm": True, "dropout": 0.1, "distillation": 0.1},
-    **{"temperature": 2.0, "averaging": 0.9, "mirror": True, "precision": "bfloat16", "seed": 1},
+    **{"temperature": 2.0, "stop": 3, "averaging": 0.9, "mirror": True, "precision": "bfloat16", "seed": 1},
 }
 
 

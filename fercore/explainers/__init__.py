@@ -8,6 +8,6 @@ the network), ``registry`` (all of them by name). shap, captum and lime are impo
 from __future__ import annotations
 
 from fercore.explainers.base import Maps, Settings
-from fercore.explainers.registry import CONTROLS, METHODS, Method, explain
+from fercore.explainers.registry import CONTROLS, METHODS, Method, explain, installed
 
-__all__ = ["CONTROLS", "METHODS", "Maps", "Method", "Settings", "explain"]
+__all__ = ["CONTROLS", "METHODS", "Maps", "Method", "Settings", "explain", "installed"]

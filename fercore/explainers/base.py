@@ -63,6 +63,7 @@ class Maps:
         evaluations: (N,) int64, rows that the network has seen for each image.
         gradients: (N,) int64, rows that were differentiated, each besides its evaluation.
         seconds: (N,) float64, wall time of each image, explained by itself.
+        hardware: The machine on which these seconds were measured, where it is known.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Maps:
     evaluations: np.ndarray
     gradients: np.ndarray
     seconds: np.ndarray
+    hardware: str = ""
 
 
 class Watched(nn.Module):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ class Method:
         prepare: Sets it up for a case, untimed, and returns what maps one image.
         cost: What it costs for n regions, in words: evaluations, and gradients where there are any.
         efficient: Whether the map sums to f(x) - f(black), whatever the network.
+        package: What must be installed besides fercore, by its name for pip.
     """
 
     title: str
     prepare: Callable[[Case], Explain]
     cost: str
     efficient: bool = False
+    package: str = ""
 
 
 METHODS: dict[str, Method] = {
@@ -50,15 +53,22 @@ METHODS: dict[str, Method] = {
         partial(regions.published, variant=ReleasedDnCShap),
         "2n calls; distinct ones grow as √n",
     ),
-    "partition": Method("PartitionExplainer", regions.partition, "as given; 2(n² - 1)/3 + 2 to finish", True),
-    "gradient_shap": Method("GradientExplainer", gradients.gradient_shap, "samples, and as many gradients"),
-    "kernel": Method("KernelSHAP", regions.kernel, "as given; 2ⁿ to finish", True),
-    "lime": Method("LIME", regions.lime, "samples"),
-    "grad_cam": Method("Grad-CAM", gradients.grad_cam, "1, and 1 gradient"),
-    "integrated_gradients": Method(
-        "integrated gradients", gradients.integrated_gradients, "steps, and as many gradients"
+    "partition": Method(
+        "PartitionExplainer", regions.partition, "as given; 2(n² - 1)/3 + 2 to finish", True, "shap"
     ),
-    "occlusion": Method("occlusion", regions.occlusion, "windows"),
+    "gradient_shap": Method(
+        "GradientExplainer", gradients.gradient_shap, "samples, and as many gradients", package="shap"
+    ),
+    "kernel": Method("KernelSHAP", regions.kernel, "as given; 2ⁿ to finish", True, "shap"),
+    "lime": Method("LIME", regions.lime, "samples", package="lime"),
+    "grad_cam": Method("Grad-CAM", gradients.grad_cam, "1, and 1 gradient", package="captum"),
+    "integrated_gradients": Method(
+        "integrated gradients",
+        gradients.integrated_gradients,
+        "steps, and as many gradients",
+        package="captum",
+    ),
+    "occlusion": Method("occlusion", regions.occlusion, "windows", package="captum"),
     "random": Method("random map", controls.random_map, "0"),
     "centre": Method("centre map", controls.centre, "0"),
 }
@@ -114,6 +124,11 @@ def explain(
         raise ModelOutputError(f"{METHODS[name].title}: the maps of images {bad} hold NaN or infinity.")
     rows, gradient_rows = (np.array([row[i] for row in done], dtype=np.int64) for i in (1, 2))
     return Maps(name, values, rows, gradient_rows, np.array([row[3] for row in done], dtype=np.float64))
+
+
+def installed() -> list[str]:
+    """Return the keys of the methods whose packages are installed."""
+    return [name for name, method in METHODS.items() if not method.package or find_spec(method.package)]
 
 
 def _one(case: Case, run: Explain, index: int) -> tuple[np.ndarray, int, int, float]:

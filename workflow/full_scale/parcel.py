@@ -1,0 +1,115 @@
+"""What travels home from a machine: a few files, none over 16 MB; and how they are put in their places there."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from lease import RECORDS, read_record
+
+from fercore import checkpoints
+from fercore.errors import FercoreError
+from fercore.files import atomic_path
+
+LARGEST = 15_000_000  # bytes of one file
+PLACES = ("runs/results", "runs/weights", "runs/fer2013/explainers")
+
+
+def pack(root: Path, out: Path, network: str = "") -> None:
+    """Write ``records.tar.gz`` with all small files, and a network's weights in parts, ``weights-<n>.safetensors``.
+
+    Args:
+        root: The project folder.
+        out: Where to.
+        network: Name of the network whose weights travel; ``""`` for none.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    files = [path for place in PLACES for path in sorted((root / place).rglob("*")) if path.is_file()]
+    large = [path for path in files if path.stat().st_size > LARGEST]
+    with atomic_path(out / "records.tar.gz") as temporary, tarfile.open(temporary, "w:gz") as tar:
+        for path in files:
+            if path not in large and path.suffix in (".json", ".safetensors", ".npz"):
+                tar.add(path, path.relative_to(root).as_posix())
+    weights = next((path for path in large if path.stem == network), None)
+    if weights is None:
+        return
+    tensors, about = checkpoints.read(weights)
+    parts: list[dict] = [{}]
+    for name, tensor in tensors.items():
+        if sum(t.numel() * t.element_size() for t in [*parts[-1].values(), tensor]) > LARGEST and parts[-1]:
+            parts.append({})
+        parts[-1][name] = tensor
+    for number, part in enumerate(parts):
+        said = {
+            "file": weights.relative_to(root).as_posix(),
+            "part": number,
+            "of": len(parts),
+            "about": about,
+        }
+        checkpoints.save(out / f"weights-{number}.safetensors", part, said)
+
+
+def collect(parcel: Path, root: Path) -> list[str]:
+    """Put a parcel's files in their places below the project folder; return what was done, a line each.
+
+    Records and outcomes go to ``results/``, where they can be committed; weights and maps of single faces stay in
+    ``runs/``. A file that is there and is newer is left alone.
+
+    Raises:
+        FercoreError: If there is no parcel, or it is damaged or holds anything but such files.
+    """
+    path = parcel / "records.tar.gz"
+    if not path.is_file():
+        raise FercoreError(f"{parcel} holds no records.tar.gz: name the folder that was brought home.")
+    said = []
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                place = PurePosixPath(member.name)
+                known = any(place.is_relative_to(p) for p in PLACES) and ".." not in place.parts
+                if not member.isfile() or not known:
+                    raise FercoreError(f"{path} holds {member.name}, which is no result: not unpacked.")
+                said.append(_place(root, place, tar.extractfile(member).read()))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise FercoreError(f"{path} is damaged ({error}): bring it home again.") from error
+    return said + _join(parcel, root)
+
+
+def _place(root: Path, place: PurePosixPath, content: bytes) -> str:
+    """Write one file, unless what is there is newer."""
+    target = root / place
+    if place.is_relative_to("runs/results"):
+        target = root / "results" / place.relative_to("runs/results")
+    if target.is_file():
+        if target.read_bytes() == content:
+            return f"{target.relative_to(root)}: as it was"
+        if RECORDS.name in place.parts and _finished(content) <= read_record(target)["finished"]:
+            return f"{target.relative_to(root)}: newer than the parcel's, left alone"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+    return f"{target.relative_to(root)}: written"
+
+
+def _finished(content: bytes) -> str:
+    return json.load(io.BytesIO(content))["finished"]
+
+
+def _join(parcel: Path, root: Path) -> list[str]:
+    """Put the parts of weights together."""
+    parts = [checkpoints.read(path) for path in sorted(parcel.glob("weights-*.safetensors"))]
+    if not parts:
+        return []
+    file, count = parts[0][1]["file"], parts[0][1]["of"]
+    if sorted(about["part"] for _, about in parts) != list(range(count)) or {a["file"] for _, a in parts} != {
+        file
+    }:
+        raise FercoreError(
+            f"{parcel} holds {len(parts)} parts of {file}, not all {count}: bring them home again."
+        )
+    if not file.startswith("runs/weights/") or ".." in PurePosixPath(file).parts:
+        raise FercoreError(f"{parcel}: weights for {file}, which is no place for weights.")
+    tensors = {name: tensor for part, _ in parts for name, tensor in part.items()}
+    checkpoints.save(root / file, tensors, parts[0][1]["about"])
+    return [f"{file}: joined from {count} parts"]

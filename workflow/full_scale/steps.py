@@ -1,0 +1,369 @@
+"""The steps in the order of their worth: the wide network, its student, what they explain, then the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from lease import Lease, NotNowError, Step
+from torch import nn
+
+from fercore import atlas, compute, experiments, explainer_study, explainers, models, throughput, training
+from fercore.datasets import splits
+from fercore.experiments import Setting
+from fercore.shapley import DnCShap
+
+RECIPE = "strong"
+SHARES = {"wide": 300, "student": 120}  # seconds of a lease of 780
+EVERY = 15.0  # seconds between two checkpoints
+
+
+def all_steps() -> list[Step]:
+    """Return the steps in order."""
+    steps = [
+        Step("check", "loss falls, GPU and CPU agree", 20, check),
+        Step("epoch", "one epoch of each kind, timed; fixes the number of epochs", 60, epoch),
+        Step("wide-0", "the proposed network at full width", 330, partial(wide, seed=0)),
+        Step("student", "a network of a quarter of the width, taught by it", 150, student),
+        Step("maps", "emotion maps of all faces that it classifies correctly", 40, emotion_maps),
+        Step("explainers", "the explainers of Tables 3 and 4", 60, compare),
+        Step("timings", "what an explanation costs beside plain passes", 60, timings),
+        Step("compiled", "an epoch of the compiled network, timed", 120, compiled),
+        *(
+            Step(f"wide-{seed}", "another seed of the wide network", 330, partial(wide, seed=seed))
+            for seed in (1, 2)
+        ),
+    ]
+    networks = [
+        ("proposed", "concatenate"),
+        ("proposed", "add"),
+        *((n, "concatenate") for n in ("baseline", "vgg16", "resnet50")),
+    ]
+    for model, fusion in networks:
+        for fold in range(5):
+            short = model if fusion == "concatenate" else f"{model}-{fusion}"
+            name = f"paper-{short}-{fold}"
+            run = partial(published, model=model, fusion=fusion, fold=fold)
+            steps.append(Step(name, f"the paper's recipe, {model}, fold {fold}", 150, run))
+    return steps
+
+
+# Settings
+
+
+def epochs_of(lease: Lease, what: str) -> int:
+    """Return the number of epochs that the measured epochs allow, so that the schedule ends."""
+    record = lease.read("epoch")
+    if record is None:
+        raise NotNowError("waits for the step 'epoch', which fixes the number of epochs")
+    return record["found"]["epochs"][what]
+
+
+def wide_setting(lease: Lease, seed: int = 0, epochs: int | None = None) -> Setting:
+    """Return the wide network's setting."""
+    count = epochs_of(lease, "wide") if epochs is None else epochs
+    return _setting(lease.width, epochs=count, seed=seed)
+
+
+def _setting(width: float, **changes: Any) -> Setting:
+    return experiments.setting(
+        "fer2013", "proposed", width=width, recipe=RECIPE, precision="bfloat16", **changes
+    )
+
+
+def student_setting(lease: Lease, teacher: str, epochs: int | None = None) -> Setting:
+    """Return the student's setting: a quarter of the width, three quarters of what it learns said by the teacher."""
+    count = epochs_of(lease, "student") if epochs is None else epochs
+    setting = _setting(lease.width / 4, epochs=count, distillation=0.75, temperature=3.0)
+    return replace(setting, teacher=teacher)
+
+
+def network(lease: Lease, setting: Setting) -> experiments.Trained:
+    """Return a network that an earlier step trained; its weights must lie here."""
+    key = experiments.training_key(setting, lease.data, lease.parts)
+    weights = lease.root / "runs" / "weights" / "fer2013" / f"{setting.name(lease.parts)}.safetensors"
+    if not weights.is_file():
+        raise NotNowError(
+            f"waits for the weights of network {key[:12]} ({weights.name} in runs/weights/fer2013)"
+        )
+    return experiments.trained(
+        setting, lease.data, lease.parts, str(lease.device), lease.root, progress=False
+    )
+
+
+# The steps
+
+
+def check(lease: Lease) -> dict[str, Any]:
+    """Check that training learns and that maps don't depend on the device; measure the ceiling."""
+    some = lease.data.subset(lease.parts.train[:512])
+    setting = wide_setting(lease, epochs=4)
+    recipe = replace(setting.recipe, batch_size=64, lr=0.02, warmup=1)
+    trainer = training._Trainer(_built(lease, setting), some, recipe, captured=True)
+    losses = [trainer.epoch(number, progress=False)[0] for number in range(1, 5)]
+    if not losses[-1] < losses[0]:
+        raise RuntimeError(f"the loss on 512 images does not fall: {losses}")
+    gap = _device_gap(lease)
+    if gap > 1e-4:
+        raise RuntimeError(f"maps on {lease.device} and on the CPU differ by {gap:.1e}, more than 1e-4")
+    ceiling = throughput.ceiling(lease.device, "bfloat16")
+    brief = f"loss {losses[0]:.2f} to {losses[-1]:.2f}, maps agree to {gap:.0e}, {ceiling / 1e12:.2g} TFLOP/s"
+    return {"losses": losses, "gap": gap, "ceiling": ceiling, "captured": _captured(trainer), "brief": brief}
+
+
+def _device_gap(lease: Lease) -> float:
+    """Return the largest difference of region scores between the device and the CPU, relative to the largest score."""
+    from fercore import load_pretrained
+
+    images = models.to_input(lease.data.images[lease.parts.test[:2]])
+    found = []
+    for device in (lease.device, torch.device("cpu")):
+        with compute.matrix_products("float32"):
+            explainer = DnCShap(load_pretrained(device), depth=5, contexts="both")
+            found.append(explainer.attribute(images.to(device)).region_scores)
+    return float(np.abs(found[0] - found[1]).max() / np.abs(found[1]).max())
+
+
+def _built(lease: Lease, setting: Setting) -> nn.Module:
+    return experiments.build(setting, lease.data.images.shape[1:3]).to(lease.device)
+
+
+def _captured(trainer: training._Trainer) -> bool:
+    return trainer.replay is not None and trainer.replay.graph is not None
+
+
+def epoch(lease: Lease) -> dict[str, Any]:
+    """Time the second epoch of each kind, and fix how many epochs fit."""
+    setting, kinds = wide_setting(lease, epochs=3), {}
+    train = lease.data.subset(lease.parts.train)
+    teacher = _built(lease, setting).eval()
+    taught = student_setting(lease, "any", epochs=3)
+    kinds["wide"] = _timed(lease, setting, train)
+    kinds["student"] = _timed(lease, taught, train, teacher)
+    small = replace(setting, recipe=replace(setting.recipe, batch_size=32))
+    kinds["batch 32"] = _timed(lease, small, train)
+    work = throughput.flops_per_image(_built(lease, setting), lease.data.images.shape[1:3]) * len(train)
+    ceiling = throughput.ceiling(lease.device, "bfloat16")
+    share = {name: work / kind["seconds"] / ceiling for name, kind in kinds.items() if name != "student"}
+    fixed = {name: _epochs(lease, seconds, kinds[name]) for name, seconds in SHARES.items()}
+    brief = f"{kinds['wide']['seconds']:.2f} s, {share['wide']:.0%} of {ceiling / 1e12:.1f} TFLOP/s; epochs {fixed}"
+    return {
+        "kinds": kinds,
+        "share": share,
+        "flops": work,
+        "ceiling": ceiling,
+        "epochs": fixed,
+        "brief": brief,
+    }
+
+
+def _epochs(lease: Lease, seconds: float, kind: dict[str, Any]) -> int:
+    """Return how many epochs with their validation fit, at least 3, at most 300, in tens where there are tens."""
+    budget = seconds if lease.device.type == "cuda" else seconds * lease.seconds / 780
+    count = min(300, int(budget / (kind["seconds"] + kind["validation"])))
+    return max(3, count if count < 10 else count - count % 10)
+
+
+def _timed(
+    lease: Lease, setting: Setting, train: Any, teacher: nn.Module | None = None, compiled: bool = False
+) -> dict[str, Any]:
+    trainer = training._Trainer(_built(lease, setting), train, setting.recipe, compiled, True, teacher)
+    trainer.epoch(1, progress=False)  # warms up, captures, compiles
+    before = time.perf_counter()
+    trainer.epoch(2, progress=False)
+    between = time.perf_counter()
+    training.evaluation.score(trainer.kept, lease.data.subset(lease.parts.validation))
+    return {
+        "seconds": between - before,
+        "validation": time.perf_counter() - between,
+        "captured": _captured(trainer),
+    }
+
+
+def compiled(lease: Lease) -> dict[str, Any]:
+    """Time an epoch of the network behind ``torch.compile``, in the same graph of whole steps."""
+    if lease.device.type != "cuda":
+        raise NotNowError("is for a GPU")
+    before = time.perf_counter()
+    found = _timed(lease, wide_setting(lease), lease.data.subset(lease.parts.train), compiled=True)
+    plain = lease.read("epoch")["found"]["kinds"]["wide"]["seconds"]
+    whole = time.perf_counter() - before
+    brief = f"{found['seconds']:.2f} s an epoch instead of {plain:.2f} s; {whole:.0f} s with compiling"
+    return found | {"whole": whole, "brief": brief}
+
+
+def wide(lease: Lease, seed: int) -> dict[str, Any]:
+    """Train the wide network."""
+    return _train(lease, wide_setting(lease, seed))
+
+
+def student(lease: Lease) -> dict[str, Any]:
+    """Train the student on the answers of the wide network."""
+    teacher = network(lease, wide_setting(lease))
+    return _train(lease, student_setting(lease, teacher.key), teacher)
+
+
+def published(lease: Lease, model: str, fusion: Any, fold: int) -> dict[str, Any]:
+    """Train a network by the paper's recipe on one of its random folds."""
+    about = {"precision": "bfloat16", "epochs": 100, "stop": 10}
+    setting = experiments.setting("fer2013", model, fusion, lease.width, fold, "paper", **about)
+    return _train(lease, setting, parts=splits.split(lease.data, "paper", fold))
+
+
+def _train(
+    lease: Lease,
+    setting: Setting,
+    teacher: experiments.Trained | None = None,
+    parts: splits.Split | None = None,
+) -> dict[str, Any]:
+    """Train, or go on training, and return the accuracies by every test-time rule."""
+    parts = parts or lease.parts
+    options = {"progress": False, "teacher": teacher, "every": EVERY}
+    answers = experiments.outcome(setting, lease.data, parts, str(lease.device), lease.root, **options)
+    labels, own = lease.data.labels, ~splits.duplicates(lease.data, parts)
+    accuracy = {}
+    for rule, logits in answers.logits.items():
+        part = rule.split()[0]
+        right = logits.argmax(dim=1).numpy() == labels[getattr(parts, part)]
+        accuracy[rule] = float(right.mean())
+        if part == "test":
+            accuracy[f"{rule}, without copies"] = float(right[own].mean())
+    best = training.best_epoch(answers.history)
+    speed = float(np.median([row["images_per_second"] for row in answers.history]))
+    seconds = sum(row["seconds"] for row in answers.history)
+    brief = f"test {accuracy['test']:.4f}, mirrored {accuracy['test mirrored']:.4f}"
+    brief += f", ten-crop {accuracy['test ten-crop']:.4f}" if "test ten-crop" in accuracy else ""
+    return {
+        "key": answers.key,
+        "name": setting.name(parts),
+        "parameters": setting.parameters() | {"protocol": parts.protocol},
+        "accuracy": accuracy,
+        "epochs": len(answers.history),
+        "epoch": best["epoch"],
+        "train_accuracy": answers.history[-1]["train_accuracy"],
+        "seconds": seconds,
+        "images_per_second": speed,
+        "brief": f"{brief}; {len(answers.history)} epochs in {seconds:.0f} s",
+    }
+
+
+def emotion_maps(lease: Lease) -> dict[str, Any]:
+    """Explain the faces of the page "Emotion maps", as it does, and keep the scores where it finds them."""
+    setting, parts = wide_setting(lease), lease.parts
+    trained = network(lease, setting)
+    answers = experiments.outcome(setting, lease.data, parts, str(lease.device), lease.root, progress=False)
+    right = answers.predicted("test", mirror=False) == lease.data.labels[parts.test]
+    faces = lease.data.images[parts.test[right & ~splits.duplicates(lease.data, parts)]]
+    before = time.perf_counter()
+    with compute.matrix_products("float32"):
+        name = f"{setting.name(parts)}-64"
+        found = atlas.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
+    seconds = time.perf_counter() - before
+    brief = f"{len(faces)} faces, {found.evaluations:.0f} evaluations each, {seconds:.0f} s"
+    return {
+        "faces": len(faces),
+        "evaluations": found.evaluations,
+        "seconds": seconds,
+        "key": found.key,
+        "brief": brief,
+    }
+
+
+def compare(lease: Lease) -> dict[str, Any]:
+    """Explain the faces of the page "Explainers" by every method that is installed here."""
+    setting, parts, data = wide_setting(lease), lease.parts, lease.data
+    trained = network(lease, setting)
+    answers = experiments.outcome(setting, data, parts, str(lease.device), lease.root, progress=False)
+    predicted = answers.predicted("test", mirror=False)
+    drawn = explainer_study.draw(data, parts, predicted, lease.images, 0)
+    some = np.random.default_rng(0).permutation(parts.train)[:100]
+    settings = explainers.Settings(background=models.to_input(data.images[some], lease.device), seed=0)
+    x = models.to_input(data.images[parts.test[drawn]], lease.device)
+    names = [name for name in explainers.installed() if name != "dnc_exact"]
+    folder = lease.root / "runs" / "fer2013" / "explainers"
+    with compute.matrix_products("float32"):
+        found = explainer_study.explain_all(
+            names, trained.model, x, predicted[drawn], settings, folder, False
+        )
+    rows = {
+        name: {"seconds": float(np.median(one.seconds)), "evaluations": float(np.median(one.evaluations))}
+        for name, one in found.items()
+    }
+    absent = sorted(set(explainers.METHODS) - set(explainers.installed()))
+    brief = f"{len(drawn)} faces, {len(names)} methods; not installed: {', '.join(absent) or 'none'}"
+    return {"faces": len(drawn), "methods": rows, "absent": absent, "brief": brief}
+
+
+def timings(lease: Lease) -> dict[str, Any]:
+    """Time explanations beside as many plain passes: the proposed network, and VGG-16 at 224 pixels on a GPU."""
+    cells = [("proposed", 48, 8, 1), ("proposed", 48, 8, 16)]
+    if lease.device.type == "cuda":
+        cells += [("vgg16", 224, 9, 1), ("vgg16", 224, 9, 16)]
+    rows = []
+    for name, size, depth, images in cells:
+        model = experiments.build(Setting(name, width=lease.width), (size, size)).to(lease.device).eval()
+        for precision in ("float32", "bfloat16"):
+            for contexts in ("absent", "both", "adaptive"):
+                row = {"network": name, "size": size, "regions": 2**depth, "images": images}
+                row |= {"precision": precision, "contexts": contexts}
+                rows.append(row | _cost(lease, model, row))
+    timed = [row for row in rows if "ratio" in row and row["contexts"] == "adaptive"]
+    brief = "; ".join(f"{r['network']} {r['images']} {r['precision']}: {r['ratio']:.2f}" for r in timed)
+    return {"rows": rows, "brief": f"time over that of plain passes, default contexts: {brief}"}
+
+
+EVALUATIONS = {"absent": 2, "both": 4, "adaptive": 8}  # for each region
+
+
+def _cost(lease: Lease, model: nn.Module, row: dict[str, Any]) -> dict[str, float]:
+    """Return seconds of an explanation, seconds of its evaluations in plain batches, and their ratio."""
+    kind = getattr(torch, row["precision"])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(row["images"], 3, row["size"], row["size"], generator=generator).to(lease.device, kind)
+    model = model.to(kind)
+    explainer = DnCShap(model, depth=int(np.log2(row["regions"])), contexts=row["contexts"])
+    with compute.matrix_products("float32"):
+        pace = min(_pace(lease, model, x[:1], batch) for batch in (64, 256, 1024))
+        expected = pace * EVALUATIONS[row["contexts"]] * row["regions"] * len(x)
+        if 3 * expected > min(10.0, lease.left() - 10):
+            return {"not_run": 3 * expected}
+        explainer.attribute(x)
+        seconds, result = _seconds(lease, lambda: explainer.attribute(x))
+    rows = int(result.evaluations.sum())
+    return {
+        "seconds": seconds,
+        "floor": pace * rows,
+        "ratio": seconds / (pace * rows),
+        "evaluations": rows / len(x),
+    }
+
+
+def _pace(lease: Lease, model: nn.Module, x: torch.Tensor, batch: int) -> float:
+    """Return the seconds of a row in plain batches of this size."""
+    many = x.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+
+    def run(count: int) -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                model(many)
+
+    run(1)
+    once, _ = _seconds(lease, lambda: run(1))
+    count = max(1, int(min(0.3, lease.left() / 200) / max(once, 1e-6)))
+    taken, _ = _seconds(lease, lambda: run(count))
+    return taken / (count * batch)
+
+
+def _seconds(lease: Lease, call: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how long a call took, everything on the device included, and what it returned."""
+    wait = torch.cuda.synchronize if lease.device.type == "cuda" else (lambda: None)
+    wait()
+    before = time.perf_counter()
+    found = call()
+    wait()
+    return time.perf_counter() - before, found
