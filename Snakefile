@@ -11,12 +11,18 @@ checksum of the notebook and of all modules that it can reach, blind to comments
 jobs that depend on it.
 """
 
-from fercore import dependencies, grid, runner, summary
+from fercore import definitions, grid, provenance, runner, summary
 
 configfile: "workflow/grid.yaml"
 
 GRID = grid.Grid.read(config)
 STAMPS = "runs/grid"
+
+
+def code_of(experiment):
+    return definitions.digest(provenance.project_root() / "notebooks" / f"{experiment}.py")
+
+
 # Anything on the command line of a job is quoted by the shell's rules; nothing is evaluated.
 RUN = "python -m fercore run {params.what} --stamp {output} > {log} 2>&1"
 
@@ -42,7 +48,7 @@ rule train:
         STAMPS + "/accuracy/{dataset}-{model}-{protocol}-{fold}.json",
     params:
         what=lambda w: GRID.train(w.dataset, w.model, w.protocol, int(w.fold)),
-        code=dependencies.digest("accuracy"),
+        code=code_of("accuracy"),
     log:
         STAMPS + "/logs/accuracy/{dataset}-{model}-{protocol}-{fold}.log",
     benchmark:
@@ -62,7 +68,7 @@ rule after:
         STAMPS + "/after/{experiment}-{dataset}.json",
     params:
         what=lambda w: GRID.after(w.experiment, w.dataset),
-        code=lambda w: dependencies.digest(w.experiment),
+        code=lambda w: code_of(w.experiment),
     log:
         STAMPS + "/logs/after/{experiment}-{dataset}.log",
     benchmark:

@@ -90,9 +90,8 @@ def make_record(run: dict[str, Any], number: int) -> dict[str, Any]:
         },
         "provenance": {
             "notebook": "notebooks/accuracy.py",
-            "notebook_sha256": f"{number:064x}",
             "versions": provenance.versions(),
-            "files": modules,
+            "code": modules,
         },
     }
 

@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 ADDITIONS: dict[str, dict[str, Any]] = {
     "strong": {},
     "with another seed": {"seed": 1},
-    "for longer": {"epochs": 80},
+    "for twice as long": {"epochs": 80},
     "with a longer average": {"averaging": 0.9995},
     "with ten-crop windows": {"crop": 40, "shift": 0.0},
     "with lower weight decay": {"weight_decay": 1e-4},
@@ -41,6 +41,7 @@ ADDITIONS: dict[str, dict[str, Any]] = {
     "with CutMix, lower weight decay": {"cutmix": 1.0, "weight_decay": 1e-4},
     "with dropout": {"dropout": 0.3},
     "with more erased rectangles": {"erase": 0.5},
+    "taught by a wider network": {"distillation": 0.75, "temperature": 2.0},
 }
 NETWORKS = {
     "VGG-16": ("vgg16", "concatenate"),
@@ -65,13 +66,20 @@ class Compared:
 
 
 def recipe_settings(
-    base: Setting, variants: Mapping[str, Mapping[str, Any]] = VARIANTS
+    base: Setting, variants: Mapping[str, Mapping[str, Any]] = VARIANTS, teacher: str = ""
 ) -> dict[str, Setting]:
-    """Return the settings of variants around a setting with the recipe ``strong``, by name."""
-    return {
-        name: replace(base, recipe=replace(base.recipe, **changes, name=_slug(base.recipe.name, name)))
-        for name, changes in variants.items()
-    }
+    """Return the settings of variants around a setting with the recipe ``strong``, by name.
+
+    Args:
+        base: The setting of the recipe as it is.
+        variants: Changed values of the recipe, by name.
+        teacher: Key of the network that teaches the variants that distil.
+    """
+    found = {}
+    for name, changes in variants.items():
+        recipe = replace(base.recipe, **changes, name=_slug(base.recipe.name, name))
+        found[name] = replace(base, recipe=recipe, teacher=teacher if recipe.distillation else "")
+    return found
 
 
 def paired(
@@ -114,7 +122,11 @@ def _hits(outcome: Outcome, labels: np.ndarray, part: str) -> dict[str, np.ndarr
 
 
 def run(
-    settings: Mapping[str, Setting], data: FaceDataset, parts: Split, device: str = "auto"
+    settings: Mapping[str, Setting],
+    data: FaceDataset,
+    parts: Split,
+    device: str = "auto",
+    teacher: Setting | None = None,
 ) -> dict[str, Compared]:
     """Train every setting, or find it trained.
 
@@ -123,11 +135,17 @@ def run(
         data: The dataset.
         parts: Its split.
         device: As in :func:`fercore.experiments.trained`.
+        teacher: The setting of the network that teaches; trained only if a network that it teaches must be.
     """
+
+    def lesson() -> experiments.Trained:
+        return experiments.trained(teacher, data, parts, device)
+
     done = {}
     for name, setting in settings.items():
         try:
-            done[name] = Compared(setting, experiments.outcome(setting, data, parts, device))
+            taught = {"teacher": lesson} if setting.teacher else {}
+            done[name] = Compared(setting, experiments.outcome(setting, data, parts, device, **taught))
         except FloatingPointError as error:
             print(f"{name}: {error}")
             done[name] = Compared(setting, None)

@@ -259,7 +259,7 @@ def trained(
     device: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
-    teacher: Trained | None = None,
+    teacher: Trained | Callable[[], Trained] | None = None,
     **options: Any,
 ) -> Trained:
     """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
@@ -275,7 +275,7 @@ def trained(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         folder: The project folder by default.
         progress: Show progress bars.
-        teacher: The network whose key the setting names, if it names one; not needed where the weights are found.
+        teacher: The network whose key the setting names, or what returns it; asked for only if there is to be training.
         **options: ``compiled``, ``captured`` and ``every`` of :func:`fercore.training.fit`.
 
     Returns:
@@ -294,6 +294,7 @@ def trained(
     if found is None and _is_shipped(setting, dataset, split):
         weights, found = SHIPPED, checkpoints.read(SHIPPED)
     if found is None:
+        teacher = teacher() if callable(teacher) else teacher
         if setting.teacher != ("" if teacher is None else teacher.key):
             raise ValueError(
                 f"The setting names the teacher {setting.teacher[:12] or 'none'}; another one was given."
@@ -317,7 +318,7 @@ def outcome(
     device: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
-    teacher: Trained | None = None,
+    teacher: Trained | Callable[[], Trained] | None = None,
     **options: Any,
 ) -> Outcome:
     """Return what the network of a setting answers: from its outcome file if it is still the same, else trained.
@@ -353,7 +354,8 @@ def outcome(
         answers = {}
         for name, part in (("validation", split.validation), ("test", split.test)):
             for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
-                found = evaluation.predict(network.model, dataset.images[part], **views)
+                with compute.matrix_products("float32"):  # the same answers on every device
+                    found = evaluation.predict(network.model, dataset.images[part], **views)
                 answers[f"{name} {rule}".strip()] = found.half()
         about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
         found = answers, about

@@ -89,7 +89,9 @@ def band_passed(data: FaceDataset, narrow: float = 1.0, wide: float = 2.0) -> Fa
     grey = data.images.astype(np.float32)
     blurred = [gaussian_filter(grey, (0, sigma, sigma, 0)) for sigma in (narrow, wide)]
     images = np.clip(np.rint(128 + 4 * (blurred[0] - blurred[1])), 0, 255).astype(np.uint8)
-    return replace(data, images=images, checksum=content_checksum(images, data.labels))
+    return replace(
+        data, name=f"{data.name}-dog", images=images, checksum=content_checksum(images, data.labels)
+    )
 
 
 def hog(images: np.ndarray) -> np.ndarray:

@@ -325,3 +325,24 @@ def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
     axes.set(yticks=places, yticklabels=shown.index, xlabel="accuracy (bars: one standard error)")
     axes.grid(axis="y", visible=False)
     return _done(figure)
+
+
+def gain_dots(frame: pd.DataFrame) -> Figure:
+    """Draw paired differences of accuracy with their intervals, one row per variant, one colour per test-time rule.
+
+    Args:
+        frame: As :func:`fercore.ablation.paired` gives it, without the variant that the others are compared with.
+    """
+    names, rules = list(frame.variant.unique()), list(frame.rule.unique())
+    figure, axes = _new(height=0.9 + 0.42 * len(names))
+    for place, (rule, color) in enumerate(zip(rules, _LINES[1:], strict=False)):
+        rows = frame[frame.rule == rule]
+        height = rows.variant.map({name: len(names) - 1 - i for i, name in enumerate(names)})
+        bars = np.stack([rows.difference - rows.low, rows.high - rows.difference]) * 100
+        level = height - 0.22 * (place - (len(rules) - 1) / 2)
+        axes.errorbar(rows.difference * 100, level, xerr=bars, fmt="o", markersize=4, color=color, label=rule)
+    axes.axvline(0, color="grey", linewidth=1, linestyle=":")
+    axes.set(yticks=range(len(names)), yticklabels=names[::-1], xlabel="difference in percentage points")
+    axes.grid(axis="y", visible=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return _done(figure)

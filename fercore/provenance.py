@@ -10,13 +10,10 @@ import io
 import os
 import platform
 import subprocess
-import sys
 import tokenize
 from pathlib import Path
 
 import torch
-
-from fercore.files import digest
 
 PACKAGES = (
     "fercore",
@@ -72,25 +69,6 @@ def code_digest(*paths: Path) -> str:
     for path in paths:
         content.update(code_text(path.read_text(encoding="utf-8")).encode() + b"\0")
     return content.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return :func:`code_digest` of a Python file, the plain SHA-256 of any other."""
-    return code_digest(path) if path.suffix == ".py" else digest(path)
-
-
-def package_file(name: str) -> Path:
-    """Return where a file lies that :func:`used_files` names, e.g. ``"fercore/models.py"``."""
-    return Path(__file__).resolve().parents[1] / name
-
-
-def used_files() -> dict[str, str]:
-    """Return {path in the project: digest} of every module of this package imported so far, and of their data."""
-    package = Path(__file__).resolve().parent
-    modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "fercore"]
-    paths = {Path(m.__file__).resolve() for m in modules if getattr(m, "__file__", None)}
-    paths |= {data for path in paths for data in (path.parent / "data").glob("*.*")}
-    return {f"fercore/{p.relative_to(package).as_posix()}": file_digest(p) for p in sorted(paths)}
 
 
 def versions() -> dict[str, str]:

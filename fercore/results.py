@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import json
 import re
 import time
@@ -13,14 +12,14 @@ from typing import Any
 
 import torch
 
-from fercore import provenance
+from fercore import definitions, provenance
 from fercore.datasets.base import FaceDataset
 from fercore.errors import FercoreError
 from fercore.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
 # What `stale` needs of the provenance.
-_NEEDED = {"notebook": str, "notebook_sha256": str, "files": dict, "versions": dict}
+_NEEDED = {"notebook": str, "code": dict, "versions": dict}
 
 
 class Run:
@@ -83,18 +82,17 @@ class Run:
                 "data_checksum": data.checksum,
                 "versions": provenance.versions(),
                 "notebook": f"notebooks/{self.experiment}.py",
-                "notebook_sha256": notebook_digest(self.experiment),
-                "files": provenance.used_files(),
+                "code": code(self.experiment),
             },
         }
         write_json(path, record)
         return path
 
 
-def notebook_digest(experiment: str) -> str:
-    """Return the SHA-256 of an experiment's text notebook, ``""`` where it does not lie in the project."""
+def code(experiment: str) -> dict[str, str]:
+    """Return what an experiment's notebook reaches, by :func:`fercore.definitions.of_notebook`; empty without one."""
     path = provenance.project_root() / "notebooks" / f"{experiment}.py"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return definitions.of_notebook(path) if path.is_file() else {}
 
 
 def paths(root: Path | None = None) -> list[Path]:
@@ -134,18 +132,11 @@ def _pins() -> dict[str, str]:
 def stale(record: dict[str, Any]) -> list[str]:
     """Return why a record might no longer come out the same, a sentence each; an empty list means that it is fresh.
 
-    Compared are the text notebook, the code (blind to comments and docstrings) of every module the run imported, and
-    the versions of the pinned packages. The data are not read again: the record holds their checksum for comparison.
+    Compared are the text notebook, every definition that it reaches, wherever it stands now, and the versions of the
+    pinned packages. The data are not read again: the record holds their checksum for comparison.
     """
     facts, reasons = record["provenance"], []
-    if facts["notebook_sha256"] != notebook_digest(record["experiment"]):
-        reasons.append(f"{facts['notebook']} has changed")
-    for name, recorded in facts["files"].items():
-        path = provenance.package_file(name)
-        if not path.is_file():
-            reasons.append(f"{name} is gone")
-        elif provenance.file_digest(path) != recorded:
-            reasons.append(f"{name} has changed")
+    reasons += definitions.changed(facts["code"], code(record["experiment"]))
     for package, version in facts["versions"].items():
         pinned = _pins().get(package)
         if pinned is not None and pinned != version.split("+")[0]:

@@ -299,7 +299,6 @@ def _publish(notebook: Any, experiment: str, asked: dict[str, Any], page: Path) 
         "hardware",
         "versions",
         "data_checksum",
-        "notebook_sha256",
     )
     notebook.metadata.pop("papermill", None)
     notebook.metadata["fercore"] = {

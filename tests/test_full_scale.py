@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import SKETCH
 
-from fercore import checkpoints, experiments
+from fercore import checkpoints, experiments, networks, throughput
 from fercore.datasets import FaceDataset, fer2013
 from fercore.datasets.base import content_checksum
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
@@ -354,3 +354,11 @@ def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
     assert "check: " not in until("wide-0: ")
     assert path.read_bytes() == first
     assert (tmp_path / "out" / "records.tar.gz").is_file()
+
+
+def test_the_page_counts_the_operations_of_an_epoch():
+    network = networks.build("proposed", size=(48, 48))
+    work = throughput.flops_per_image(network, (48, 48)) * sum(fer2013.ABOUT.counts["Training"].values())
+    page = (SCRIPT.parents[1] / "book" / "full-scale.md").read_text(encoding="utf-8")
+    assert f"about {work / 1e12:.0f} thousand billion operations" in page
+    assert all(f"**{step.name}**" in page for step in steps.all_steps() if not step.name.startswith("paper-"))

@@ -53,6 +53,7 @@ from fercore import (
 from fercore.datasets import adding, cache, ckplus_crop, ckplus_tree, ferplus, reading
 from fercore.emotions import Emotion
 from fercore.errors import CheckpointError, DatasetError, DatasetNotFoundError, FercoreError
+from fercore.files import digest
 from fercore.landmarks import models
 
 
@@ -346,7 +347,6 @@ def project(tmp_path_factory):
     (root / "notebooks" / "accuracy.py").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "project_root", lambda: root)
-        patch.setattr(provenance, "used_files", lambda: {"fercore/errors.py": "0"})  # few, for speed
         run = results.Run("accuracy", "toy", model="proposed", width=0.5, epochs=3, seed=0)
         metrics = {"test": {"accuracy": 0.5}}
         path = run.finish("x", brightness_faces(14), metrics, protocol="paper", folder=root / "results")
@@ -356,7 +356,7 @@ def project(tmp_path_factory):
             "asked": {"dataset": "toy", "fold": 0},
             "seconds": 1.5,
         }
-        about |= {"record": results.place(path), "record_sha256": provenance.digest(path)}
+        about |= {"record": results.place(path), "record_sha256": digest(path)}
         page = {"cells": [], "metadata": {"fercore": about}, "nbformat": 4, "nbformat_minor": 5}
         (root / "book" / "runs" / "toy").mkdir(parents=True)
         yield root, json.loads(path.read_text()), page

@@ -26,11 +26,9 @@ from test_runs import project  # noqa: F401  the fixture
 from fercore import __main__ as cli
 from fercore import (
     commands,
-    dependencies,
     files,
     gpus,
     networks,
-    provenance,
     results,
     runner,
     summary,
@@ -222,92 +220,6 @@ def test_commands_of_pages_can_be_pasted(tmp_path):
     )
 
 
-# What a job depends on
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A toy package in the place of ours, a notebook that uses some of it, and what writes a file of it."""
-    root = tmp_path / "fercore"
-
-    def write(name, text):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-        dependencies.digest.cache_clear()
-        dependencies._file_digest.cache_clear()
-        dependencies._imported_by.cache_clear()
-
-    for name, text in {
-        "__init__.py": 'HOMES = {"x": "fercore.unused"}\n',
-        "one.py": "from fercore.pack import two\n",
-        "pack/__init__.py": "",
-        "pack/two.py": "import fercore.circle\n\n\ndef late():\n    from fercore.deep.er import thing\n",
-        "pack/three.py": "",
-        "pack/data/table.json": "{}",
-        "circle.py": "import fercore.one\nimport numpy\nfrom os import path\n",
-        "deep/__init__.py": "",
-        "deep/er.py": "thing = 1\n",
-        "named.py": "",
-        "table.py": 'KINDS = {"n": ("fercore.named", "not fercore.unused")}\n',
-        "shapley/__init__.py": "",
-        "unused.py": "",
-    }.items():
-        write(name, text)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "toy.py").write_text("# %%\nfrom fercore import DnCShap, one, table\n")
-    monkeypatch.setattr(dependencies, "_ROOT", root)
-    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
-    yield tmp_path, write
-    write("__init__.py", "")  # forget what the toy has left in the caches
-
-
-def test_a_notebook_reaches_what_it_imports_at_any_depth_and_nothing_else(package):
-    root, _ = package
-    reached = dependencies.reached(root / "notebooks" / "toy.py")
-    found = {path.relative_to(root / "fercore").as_posix() for path in reached}
-    assert found == {
-        *("__init__.py", "one.py", "circle.py", "table.py", "named.py"),
-        *("pack/__init__.py", "pack/two.py", "pack/data/table.json"),
-        *("deep/__init__.py", "deep/er.py", "shapley/__init__.py"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "other"),
-    [
-        ("deep/er.py", "thing = 2\n", True),
-        ("deep/er.py", '"""What it is."""\n\n# why\nthing = 1  # one\n', False),
-        ("named.py", "new = 1\n", True),
-        ("pack/data/table.json", "{ }", True),
-        ("pack/three.py", "new = 1\n", False),
-        ("unused.py", "new = 1\n", False),
-        ("one.py", "import fercore.unused\nfrom fercore.pack import two\n", True),
-    ],
-)
-def test_the_checksum_of_a_job_changes_with_its_code_alone(package, name, text, other):
-    _, write = package
-    before = dependencies.digest("toy")
-    write(name, text)
-    assert (dependencies.digest("toy") != before) is other
-
-
-def test_the_checksum_of_a_job_changes_with_its_notebook(package):
-    root, write = package
-    before = dependencies.digest("toy")
-    (root / "notebooks" / "toy.py").write_text("# %%\nfrom fercore import DnCShap, one, table\n1\n")
-    write("unused.py", "")
-    assert dependencies.digest("toy") != before
-
-
-@pytest.mark.parametrize("path", results.paths(), ids=results.place)
-def test_what_real_runs_did_import_is_reached(path):
-    facts = results.read(path)["provenance"]
-    reached = dependencies.reached(ROOT / facts["notebook"])
-    known = {path.relative_to(ROOT).as_posix() for path in reached}
-    gone = {name for name in facts["files"] if not (ROOT / name).is_file()}
-    assert set(facts["files"]) - known - gone == set()
-
-
 # Stamps
 
 
@@ -423,8 +335,8 @@ def records(root, models=("proposed", "vgg16"), folds=3, **parameters):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Records without the checksums of all modules, which take half a second each."""
-    monkeypatch.setattr(provenance, "used_files", lambda: {})
+    """Records without what their notebooks reach."""
+    monkeypatch.setattr(results, "code", lambda _: {})
 
 
 def test_rows_take_folds_together_as_the_tables_of_the_book_do(tmp_path, quick):

@@ -56,22 +56,21 @@ class TestRepository:
         assert "FERCORE_REPOSITORY" in html
 
 
-def record(**files: str) -> dict:
-    return {"provenance": {"files": files}}
-
-
 def test_downloads_name_the_modules_that_draw() -> None:
-    files = {"fercore/plots_maps.py": "", "fercore/maps.py": "", "fercore/interactive/game.py": ""}
     found = page_tools.downloads(
-        {"experiment": "linear", "record": "results/linear/faces/a.json"},
-        record(**files),
+        ROOT, {"experiment": "emotion_maps", "record": "results/emotion_maps/faces/a.json"}
     )
     assert found == {
-        "notebook": "notebooks/linear.ipynb",
-        "its text": "notebooks/linear.py",
-        "record": "results/linear/faces/a.json",
+        "notebook": "notebooks/emotion_maps.ipynb",
+        "its text": "notebooks/emotion_maps.py",
+        "record": "results/emotion_maps/faces/a.json",
+        "figures: plots": "fercore/plots.py",
         "figures: plots_maps": "fercore/plots_maps.py",
-        "figures: game": "fercore/interactive/game.py",
+    }
+    assert page_tools.downloads(ROOT, {}) == {
+        "notebook": "notebooks/.ipynb",
+        "its text": "notebooks/.py",
+        "record": "",
     }
 
 
@@ -97,10 +96,10 @@ class TestState:
         run = provenance.read_metadata(page)
         found = provenance.read_record(ROOT, run)
         assert 'class="state-fresh"' in provenance.state(found)
-        found["provenance"]["notebook_sha256"] = HOSTILE
+        found["provenance"]["code"]["notebook"] = HOSTILE
         html = provenance.state(found)
         assert 'class="state-stale"' in html
-        assert f"notebooks/{run['experiment']}.py has changed" in html
+        assert "notebook has changed" in html
 
     def test_lost_or_damaged_record(self, tmp_path: Path) -> None:
         (tmp_path / "bad.json").write_text(json.dumps({"schema": 1}), encoding="utf-8")

@@ -19,7 +19,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "notebooks" / "count.py").write_text("# %%\nn = 1\n", encoding="utf-8")
     for module in (provenance, runner.provenance, results.provenance):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    here = Path(refresh.__file__).resolve().parents[1]
     for name, seconds, wrong in (("fresh", 1.0, False), ("slow", 700.0, True), ("quick", 3.0, True)):
         record = {
             "schema": results.SCHEMA,
@@ -30,10 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 "seconds": seconds,
                 "hardware": "an abacus, 2 threads",
                 "notebook": "notebooks/count.py",
-                "notebook_sha256": results.notebook_digest("count"),
-                "files": {
-                    "fercore/files.py": "0" if wrong else provenance.file_digest(here / "fercore/files.py")
-                },
+                "code": {"atomic_path": "0"} if wrong else results.code("count"),
                 "versions": {},
             },
         }
@@ -52,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lists_what_is_stale_and_what_it_takes(project: Path):
     runs = {run.record.stem: run for run in refresh.stale_runs()}
     assert set(runs) == {"slow", "quick", "zz"}
-    assert runs["quick"].reasons == ("fercore/files.py has changed",)
+    assert runs["quick"].reasons == ("atomic_path is gone", "notebook is new")
     assert runs["quick"].command == "python -m fercore run count --dataset faces -p n=2"
     assert runs["slow"].command == ""
     text = refresh.text(list(runs.values()))

@@ -67,15 +67,16 @@ def test_a_new_record_is_fresh_and_reads_back(tmp_path):
     assert results.stale(record) == []
     assert record["metrics"]["test"]["accuracy"] == 0.5
     assert record["provenance"]["data_checksum"].startswith("sha256:")
-    assert "fercore/results.py" in record["provenance"]["files"]
+    assert {"notebook", "outcome", "FaceDataset", "PROCEDURE"} <= set(record["provenance"]["code"])
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda p: p.update(notebook_sha256="0"), "notebooks/accuracy.py has changed"),
-        (lambda p: p["files"].update({"fercore/models.py": "0"}), "fercore/models.py has changed"),
-        (lambda p: p["files"].update({"fercore/gone.py": "0"}), "fercore/gone.py is gone"),
+        (lambda p: p["code"].update(notebook="0"), "notebook has changed"),
+        (lambda p: p["code"].update(outcome="0"), "outcome has changed"),
+        (lambda p: p["code"].update(lost="0"), "lost is gone"),
+        (lambda p: p["code"].pop("outcome"), "outcome is new"),
         (lambda p: p["versions"].update(torch="1.0.0"), "torch was 1.0.0, constraints.txt pins"),
     ],
 )
@@ -86,7 +87,7 @@ def test_every_change_makes_a_record_stale_by_name(tmp_path, change, reason):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"schema": 0}', '{"schema": 1, "provenance": {"files": 3}}']
+    "text", ["", "{}", "[]", '{"schema": 0}', '{"schema": 2, "provenance": {"code": 3}}']
 )
 def test_a_damaged_record_is_named(tmp_path, text):
     path = tmp_path / "broken.json"

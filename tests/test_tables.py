@@ -205,8 +205,7 @@ def record(accuracy: float = 0.6, fold: int = 0, dataset: str = "fer2013", **cha
         "training": {"hardware": hardware},
         "provenance": {
             "notebook": "notebooks/accuracy.py",
-            "notebook_sha256": "",
-            "files": {},
+            "code": {},
             "versions": {},
         },
     }

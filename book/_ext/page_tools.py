@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fercore import definitions
+
 FOLDER = "_downloads/run"  # below the built book
 
 
@@ -57,7 +59,7 @@ def launch(name: str, notebook: str, branch: str = "main") -> str:
     )
 
 
-def downloads(run: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+def downloads(root: Path, run: Mapping[str, Any]) -> dict[str, str]:
     """Return {what it is: path in the project} of the files behind a run."""
     experiment = str(run.get("experiment", ""))
     found = {
@@ -65,7 +67,9 @@ def downloads(run: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, st
         "its text": f"notebooks/{experiment}.py",
         "record": str(run.get("record", "")),
     }
-    used = record.get("provenance", {}).get("files", {})
+    text = root / found["its text"]
+    reached = definitions.modules(text) if text.is_file() else []
+    used = [path.relative_to(root).as_posix() for path in reached if path.is_relative_to(root)]
     drawn = [name for name in used if re.search(r"/(plots\w*|interactive/\w+)\.py$", name)]
     return found | {f"figures: {Path(name).stem}": name for name in drawn if "__init__" not in name}
 

@@ -35,7 +35,6 @@ FIELDS = {
     "hardware": "Hardware",
     "versions": "Versions",
     "data_checksum": "Data checksum",
-    "notebook_sha256": "Notebook SHA-256",
     "record": "Record",
 }
 
@@ -70,7 +69,7 @@ def show(key: str, value: Any) -> str:
         zone = " UTC" if str(value).endswith(("Z", "+00:00")) else ""
         value = str(value)[:19].replace("T", " ") + zone
     text = escape(str(value))
-    return f"<code>{text}</code>" if key in {"commit", "data_checksum", "notebook_sha256", "record"} else text
+    return f"<code>{text}</code>" if key in {"commit", "data_checksum", "record"} else text
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -154,7 +153,7 @@ def add_provenance(
     extra = {}
     if run:
         record = read_record(root, run)
-        page, files = path.relative_to(root).as_posix(), page_tools.downloads(run, record)
+        page, files = path.relative_to(root).as_posix(), page_tools.downloads(root, run)
         if url:
             del files["record"]  # its own row leads to it
         notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
