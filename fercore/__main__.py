@@ -204,15 +204,6 @@ def _refresh(options: argparse.Namespace) -> int:
     return int(made < len(runs))
 
 
-def _summary(options: argparse.Namespace) -> int:
-    from fercore import summary
-
-    found = summary.rows(results.paths())
-    summary.write(options.output, found)
-    print(summary.markdown(found), end="")
-    return 0
-
-
 def _course(options: argparse.Namespace) -> int:
     from fercore import lessons
 

@@ -199,14 +199,14 @@ def people(dataset: FaceDataset) -> pd.DataFrame:
 
 
 def votes_of(dataset: FaceDataset) -> np.ndarray:
-    """Return the votes of FER+ on a dataset: (N, 10), see :func:`fercore.datasets.ferplus.read`.
+    """Return the votes of FER+ on a dataset: (N, 10), see :func:`fercore.datasets.ferplus.read_votes`.
 
     Raises:
         DatasetError: If it has none.
     """
     if "votes" not in dataset.extras:
         raise DatasetError(
-            f"{dataset.title} has no votes of FER+. {ferplus.SOURCE} and put it beside FER2013."
+            f"{dataset.title} has no votes of FER+. {ferplus.VOTES_SOURCE} and put it beside FER2013."
         )
     return dataset.extras["votes"]
 
@@ -221,8 +221,8 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
     votes = votes_of(dataset)
     leads = votes == votes.max(axis=1, keepdims=True)
     alone, best = leads.sum(axis=1) == 1, votes.argmax(axis=1)
-    contempt = ferplus.EMOTIONS.index(Emotion.CONTEMPT)
-    special = {"contempt": contempt, "unknown": ferplus.UNKNOWN, "no face": ferplus.NO_FACE}
+    contempt = ferplus.VOTED.index(Emotion.CONTEMPT)
+    special = {"contempt": contempt, "unknown": ferplus.UNKNOWN_VOTE, "no face": ferplus.NO_FACE_VOTE}
     found = {name: int((alone & (best == place)).sum()) for name, place in special.items()}
     tied = int((~alone).sum())
     basic = len(votes) - tied - sum(found.values())
@@ -236,7 +236,7 @@ def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False)
         dataset: FER2013 with its votes.
         part: Which part; all images by default.
         ties: Whether images on which several answers lead together count, with the first of them in the order of
-            :data:`fercore.datasets.ferplus.COLUMNS`, as ``argmax`` has it. By default they are left out.
+            :data:`fercore.datasets.ferplus.VOTE_COLUMNS`, as ``argmax`` has it. By default they are left out.
 
     Returns:
         One row per label that occurs and a last row ``"all"``: ``images`` compared, ``agree`` (share whose plurality is

@@ -19,7 +19,6 @@ from fercore import (
     compute,
     evaluation,
     networks,
-    paper,
     provenance,
     recipes,
     throughput,
@@ -123,7 +122,7 @@ def setting(
     if batch_size:
         changes["batch_size"] = batch_size
     elif recipe == "paper":
-        changes["batch_size"] = paper.batch_size(dataset)
+        changes["batch_size"] = recipes.batch_size(dataset)
     chosen = recipes.recipe(recipe, **changes)
     pretrained = bool(pretrained) and backbones.imagenet_weights(model, width, chosen.batch_norm) is not None
     return Setting(model, fusion, width, fold, pretrained, chosen)

@@ -25,24 +25,6 @@ from fercore.maps import choose
 
 Scores = dict[str, dict[str, np.ndarray]]  # method -> measure -> (images,)
 
-# The measures of the page: what people read, and whether more is better (None: neither).
-MEASURES: dict[str, tuple[str, bool | None]] = {
-    "insertion_black": ("insertion, black", True),
-    "insertion_blurred": ("insertion, blurred", True),
-    "deletion_black": ("deletion, black", False),
-    "deletion_blurred": ("deletion, blurred", False),
-    "infidelity": ("infidelity", False),
-    "sensitivity": ("max-sensitivity", False),
-    "mass": ("relevance mass accuracy", True),
-    "rank": ("relevance rank accuracy", True),
-    "pointing": ("pointing game", True),
-    "correlation": ("correlation with the exact map", True),
-    "error": ("relative error to the exact map", False),
-    "same_rank": ("rank correlation", None),
-    "same_magnitude": ("rank correlation of magnitudes", None),
-    "same_structure": ("SSIM", None),
-}
-
 
 def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
     """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
@@ -323,8 +305,3 @@ def scaling(
             cost = {"evaluations": int(maps.evaluations[0]), "seconds": float(maps.seconds[0])}
             found.append({"method": name, "regions": n, **cost})
     return found
-
-
-def title(name: str) -> str:
-    """Return what people call a method or a measure."""
-    return METHODS[name].title if name in METHODS else MEASURES[name][0]

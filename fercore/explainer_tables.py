@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from fercore import paper_maps
-from fercore.explainer_study import MEASURES, Scores, title
+from fercore.explainer_study import Scores
 from fercore.explainers import METHODS, Maps
 from fercore.faithfulness import Interval, interval
+from fercore.measure_names import MEASURES, title
 
 
 def costs(found: Mapping[str, Maps]) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def verdict(difference: Interval, more_is_better: bool | None) -> str:
     return "better" if (difference.mean > 0) == more_is_better else "worse"
 
 
-def overlaps(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
+def overlap_table(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
     """Return each pair's mean overlap with its interval, and what chance gives.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +9,8 @@ from fercore import backbones, models
 from fercore.errors import UnknownNameError
 
 OWN = {"proposed": models.ProposedNet, "baseline": models.BaselineNet}
-MODELS = (*OWN, "vgg16", "resnet50")
+BACKBONES = {"vgg16": backbones.vgg16, "resnet50": backbones.resnet50}
+MODELS = (*OWN, *BACKBONES)
 
 
 def build(
@@ -55,15 +54,10 @@ def build(
             model = OWN[name](fusion, width, size, **own)
         else:
             norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
-            model = getattr(backbones, name)(width, size, **norm)
+            model = BACKBONES[name](width, size, **norm)
     if pretrained is not None:
         backbones.start_from(model, pretrained)
     return model.to(memory_format=torch.channels_last)
-
-
-def source(name: str) -> Path:
-    """Return the file with the code that decides what a network computes."""
-    return Path(models.__file__ if name in OWN else backbones.__file__)
 
 
 def has_fusion(name: str) -> bool:

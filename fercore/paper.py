@@ -32,9 +32,6 @@ TABLE_2 = {
     "Occlusion-aware FER [27]": (None, None, None, 0.9703),
     "Proposed": TABLE_1["Proposed"],
 }
-# Section 4.1.
-BATCH_SIZE = {"fer2013": 32}
-BATCH_SIZE_ELSEWHERE = 16
 
 
 def table_1(model: str) -> dict[str, float]:
@@ -47,8 +44,3 @@ def table_1(model: str) -> dict[str, float]:
         KeyError: If the paper has no such row.
     """
     return dict(zip(DATASETS, TABLE_1[ROWS[model]], strict=True))
-
-
-def batch_size(dataset: str) -> int:
-    """Return the batch size of Section 4.1: 32 for FER2013, 16 for every other dataset."""
-    return BATCH_SIZE.get(dataset, BATCH_SIZE_ELSEWHERE)

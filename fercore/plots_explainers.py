@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fercore import plots
-from fercore.explainer_study import MEASURES, title
 from fercore.explainers import CONTROLS, METHODS
+from fercore.measure_names import MEASURES, title
 
 _DOT, _CONTROL = "#0072B2", "#999999"  # Okabe and Ito's blue; grey for maps that know nothing of the network
 _MARKS = {"shuffled": ("|", "#E69F00", "pixels shuffled"), "swapped": ("x", "#D55E00", "maps of other faces")}
@@ -87,7 +87,7 @@ def overlap_dots(frame: pd.DataFrame, printed: Mapping[str, float] | None = None
     """Draw the overlap of each method with each reference, beside what chance gives.
 
     Args:
-        frame: Of :func:`fercore.explainer_tables.overlaps`.
+        frame: Of :func:`fercore.explainer_tables.overlap_table`.
         printed: The paper's number by method, drawn in the panel of the first reference.
     """
     references, present = list(frame.reference.unique()), set(frame.method)

@@ -29,7 +29,7 @@ def lift_heatmap(profile: Profile) -> Figure:
     FACS. Cells without data are grey. The number of maps stands beside the emotion.
 
     Args:
-        profile: As :func:`fercore.landmarks.profile` gives it.
+        profile: As :func:`fercore.landmarks.facs.profile` gives it.
     """
     from fercore.landmarks.facs import EXPECTED
     from fercore.landmarks.regions import LABELS

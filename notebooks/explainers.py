@@ -54,6 +54,7 @@ import pandas as pd
 
 from fercore import datasets, experiments, models
 from fercore import explainer_study as study, explainer_tables as tables
+from fercore import measure_names
 from fercore import overlap, paper_maps, plots_explainers, provenance
 from fercore import results, sanity
 from fercore.datasets import splits
@@ -138,7 +139,7 @@ print("Measured on:", *sorted({made.hardware for made in found.values()}), sep="
 
 # %%
 cost = tables.costs(found)
-cost.rename(index=study.title).round(3)
+cost.rename(index=measure_names.title).round(3)
 
 # %% [markdown]
 # The paper's Table 3 beside the same methods here. It does not say on which machine, for what size or for how many images
@@ -168,7 +169,7 @@ plots_explainers.growth(measured)
 # %%
 exponents = tables.exponents(measured)
 theory = [METHODS[name].cost for name in exponents.index]
-exponents.assign(theory=theory).rename(index=study.title).round(2)
+exponents.assign(theory=theory).rename(index=measure_names.title).round(2)
 
 # %% [markdown]
 # So "linear" is not what sets DnCShap apart: `PartitionExplainer` with a budget that is proportional to $n$ is linear too. It is the
@@ -213,7 +214,7 @@ print(
 references = ["gradient_shap", "partition", "kernel"]
 references += ["dnc_exact"] if exact else []
 dice = {
-    view: tables.overlaps(study.overlaps(found, references, view), seed)
+    view: tables.overlap_table(study.overlaps(found, references, view), seed)
     for view in overlap.VIEWS
 }
 tables.table_4(dice["magnitude"]).round(3)
@@ -241,7 +242,7 @@ excess = {
     view: frame.set_index(["method", "reference"]).excess.unstack()[references]
     for view, frame in dice.items()
 }
-names_of = {name: study.title(name) for name in METHODS}
+names_of = {name: measure_names.title(name) for name in METHODS}
 excess = pd.concat(excess, axis=1).reindex(n for n in names)
 excess.rename(index=names_of, columns=names_of).round(2)
 
@@ -270,7 +271,7 @@ again = study.pick(test.labels[drawn], np.arange(len(drawn)), repeats)
 small = (names, trained.model, x[again], targets[again], settings)
 scores = study.merged(scores, study.steady(*small, noises))
 table = tables.scores(scores, seed)
-shown = [m for m in study.MEASURES if m in set(table.measure)]
+shown = [m for m in measure_names.MEASURES if m in set(table.measure)]
 tables.readable(table)
 
 # %% mystnb={"figure": {"name": "fig-faithful", "caption": "Faithfulness and steadiness: means over the faces with 95 % bootstrap intervals; grey: maps that know nothing of the network."}, "image": {"alt": "Six panels, one per measure, each with a dot and an interval for every explainer; the two controls are grey."}}
@@ -289,7 +290,7 @@ plots_explainers.intervals(table, shown)
 against = tables.differences(scores, "dnc", seed)
 duel = against.pivot(index="method", columns="measure", values="verdict")
 duel = duel.reindex(index=[n for n in names if n != "dnc"], columns=shown)
-duel.rename(index=study.title, columns=study.title).rename_axis(None)
+duel.rename(index=measure_names.title, columns=measure_names.title).rename_axis(None)
 
 # %% [markdown]
 # ## How far from the exact values?

@@ -44,6 +44,7 @@ import pandas as pd
 
 from fercore import atlas, datasets, evaluation, experiments, landmarks
 from fercore import maps, models, plots_maps, plots_regions, results, sentences
+from fercore.landmarks import facs
 from fercore.datasets import splits
 from fercore.emotions import Emotion
 from fercore.faces import REGIONS
@@ -119,7 +120,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 # The Facial Action Coding System {cite:p}`ekman2002facs` describes an expression by the muscles that move, its action units. From
 # the units of an emotion's prototype follows where its face changes most: for happiness in the mouth and the cheeks, for surprise
 # in forehead, brows, eyes, mouth and chin, for fear in the same but the chin, for anger in brows, eyes and mouth, for
-# sadness in forehead, brows and mouth, for disgust in nose, cheeks and mouth. The table of `fercore.landmarks.EXPECTED` holds these
+# sadness in forehead, brows and mouth, for disgust in nose, cheeks and mouth. The table of `fercore.landmarks.facs.EXPECTED` holds these
 # *primary* regions. Which unit changes which of the seven regions is our reading; a region that changes is not yet one that a
 # network must use.
 #
@@ -137,7 +138,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 
 # %% mystnb={"figure": {"name": "fig-lift", "caption": "Lift of each region in the maps of each emotion; 1 is no preference. Frames mark what FACS expects. In brackets the number of maps."}, "image": {"alt": "Heat map with emotions as rows and facial regions as columns; orange cells hold more positive attribution than their area explains, purple cells less; black frames mark the regions that FACS expects."}}
 maps_all = scored.maps()
-profile = landmarks.profile(maps_all, regions, labels)
+profile = facs.profile(maps_all, regions, labels)
 plots_regions.lift_heatmap(profile)
 
 # %% [markdown]
@@ -153,8 +154,8 @@ plots_regions.lift_heatmap(profile)
 # any order. All orders are enumerated, and $p$ is the share of those that fit at least as well as the true one.
 
 # %%
-fit = landmarks.mask_fit(maps_all, regions, labels, within_face=True)
-rotation = landmarks.rotation_test(fit.fit) if fit.emotions else None
+fit = facs.mask_fit(maps_all, regions, labels, within_face=True)
+rotation = facs.rotation_test(fit.fit) if fit.emotions else None
 square = pd.DataFrame(fit.fit, [e.title for e in fit.emotions])
 square.columns = [f"mask of {e.title}" for e in fit.emotions]
 square.round(3)

@@ -260,13 +260,13 @@ def test_votes_go_beside_the_images_or_wait_for_them(tmp_path, root, tiny, kind,
     added = add(archive, root)
     folder = root / ("fer2013" if beside else "ferplus")
     assert added.folder == folder
-    assert (folder / ferplus.FILE).read_bytes() == VOTES
+    assert (folder / ferplus.VOTES_FILE).read_bytes() == VOTES
     write_fer2013(root, ROWS)
     assert load("fer2013", root).extras["votes"][0].tolist() == [0, 0, 0, 0, 8, 2, 0, 0, 0, 0]
     with pytest.raises(DatasetError, match="is there already"):
         add(archive, root)
     add(archive, root, replace=True)
-    assert (folder / ferplus.FILE).read_bytes() == VOTES
+    assert (folder / ferplus.VOTES_FILE).read_bytes() == VOTES
 
 
 def test_votes_of_other_images_are_not_added(tmp_path, root, tiny):
@@ -334,7 +334,7 @@ def test_parts_join_a_copy_below_its_own_top_folder(tmp_path, root, written, tin
 def old_and_new(tmp_path, root):
     """Write an old FER2013 with FER+ and a hidden file; return an archive with a new one."""
     write_fer2013(root, fer2013_rows(1, seed=7))
-    (root / "fer2013" / ferplus.FILE).write_bytes(VOTES)
+    (root / "fer2013" / ferplus.VOTES_FILE).write_bytes(VOTES)
     (root / "fer2013" / ".hidden").write_bytes(b"h")
     (root / "fer2013" / "notes").mkdir()
     (root / "fer2013" / "notes" / "mine.txt").write_bytes(b"m")
@@ -349,7 +349,7 @@ def test_existing_dataset_is_replaced_only_when_asked(tmp_path, root, tiny):
     assert files(root) == before
     add(archive, root, replace=True)
     expected = {"fer2013.csv": TABLE, "fer2013.bib": b"@misc{}", "README": b"Read me"}
-    assert files(root / "fer2013") == {**expected, ferplus.FILE: VOTES, ".hidden": b"h"}
+    assert files(root / "fer2013") == {**expected, ferplus.VOTES_FILE: VOTES, ".hidden": b"h"}
     assert {path.name for path in root.iterdir()} - {".cache"} == {"fer2013"}
 
 
@@ -507,7 +507,7 @@ def test_status_of_complete_data_names_the_counts(tmp_path, root, written, tiny,
 def test_status_shows_damage_and_fails(tmp_path, root, written, capsys):
     add(jaffe_zip(tmp_path, written), root, verify=False)
     write_fer2013(root, ROWS)
-    (root / "fer2013" / ferplus.FILE).write_bytes(VOTES)
+    (root / "fer2013" / ferplus.VOTES_FILE).write_bytes(VOTES)
     assert cli.main(["data", "status", "--root", str(root)]) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat

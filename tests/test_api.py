@@ -293,7 +293,7 @@ class TestExtension:
     def linked(self, names: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
         """What a target becomes where these four objects are documented."""
         known = {
-            "fercore.landmarks.EXPECTED": "data",
+            "fercore.landmarks.facs.EXPECTED": "data",
             "fercore.shapley.images.Images": "type",
             "fercore.temo.fit": "function",
             "fercore.training.fit": "function",
@@ -316,7 +316,7 @@ class TestExtension:
         return of
 
     def test_short_names_and_types_are_found(self, linked: Any) -> None:
-        assert linked("EXPECTED") == "fercore.landmarks.EXPECTED"
+        assert linked("EXPECTED") == "fercore.landmarks.facs.EXPECTED"
         assert linked("Images") == "fercore.shapley.images.Images"
         assert linked("training.fit") == "fercore.training.fit"
 

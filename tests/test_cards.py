@@ -29,7 +29,7 @@ def small() -> FaceDataset:
 
 def voted(labels: list[int], votes: list[dict[str, int]]) -> FaceDataset:
     """Blank images with labels and votes, given by the names of FER+'s columns."""
-    rows = [[given.get(name, 0) for name in ferplus.COLUMNS] for given in votes]
+    rows = [[given.get(name, 0) for name in ferplus.VOTE_COLUMNS] for given in votes]
     images = np.zeros((len(labels), 2, 2, 1), np.uint8)
     extras = {"votes": np.array(rows, np.uint8)}
     return FaceDataset("voted", "Voted", images, np.array(labels), "", extras=extras)

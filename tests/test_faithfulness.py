@@ -439,7 +439,7 @@ class TestStudy:
 
     def test_tables_beside_the_paper(self):
         found = {name: as_maps(random_maps(i)) for i, name in enumerate(paper_maps.COLUMNS)}
-        pairs = tables.overlaps(study.overlaps(found, ["gradient_shap", "lime"], "magnitude"))
+        pairs = tables.overlap_table(study.overlaps(found, ["gradient_shap", "lime"], "magnitude"))
         assert len(pairs) == 6
         ours = tables.table_4(pairs)
         assert ours.paper.to_dict() == {"LIME": 0.174, "Grad-CAM": 0.488, "DnCShap, as released": 0.541}

@@ -26,7 +26,7 @@ def lines(rows, seed=0):
 
 
 def write(root, content, folder="fer2013", end="\n"):
-    path = root / folder / ferplus.FILE
+    path = root / folder / ferplus.VOTES_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes((end.join(content) + end).encode())
     return path

@@ -125,19 +125,19 @@ def test_tables_of_fer2013(place, name, header, rows, end, edits, verify):
 
 VOTES = st.fixed_dictionaries(
     {"Usage": st.sampled_from(["Training", "Training", "PublicTest"]) | odd}
-    | {name: st.sampled_from("0123456789") | odd for name in ferplus.COLUMNS}
+    | {name: st.sampled_from("0123456789") | odd for name in ferplus.VOTE_COLUMNS}
 )
 
 
 @given(rows=st.lists(VOTES, max_size=3), column=st.integers(1, 14), edits=EDITS, images=st.integers(0, 3))
-@example(rows=[dict.fromkeys(("Usage", *ferplus.COLUMNS), "9" * 5000)], column=14, edits=[], images=1)
+@example(rows=[dict.fromkeys(("Usage", *ferplus.VOTE_COLUMNS), "9" * 5000)], column=14, edits=[], images=1)
 def test_votes_of_ferplus(place, rows, column, edits, images):
-    path = place() / ferplus.FILE
-    header = ["Usage", "Image name", *ferplus.COLUMNS]
+    path = place() / ferplus.VOTES_FILE
+    header = ["Usage", "Image name", *ferplus.VOTE_COLUMNS]
     del header[column : column + 1]
     path.write_bytes(damaged(written(header, rows), edits))
     try:
-        votes = ferplus.read(path, np.array(["Training"] * images, dtype=str))
+        votes = ferplus.read_votes(path, np.array(["Training"] * images, dtype=str))
     except DatasetError:
         return
     assert votes.shape == (images, 10)

@@ -15,8 +15,8 @@ from shapley_games import listed, network, pictures, play, random_table
 from torch import nn
 
 from fercore.shapley import DnCShap, exact_owen, exact_shapley
-from fercore.shapley.base import TargetGame
 from fercore.shapley.dnc import CONTEXTS
+from fercore.shapley.game import TargetGame
 
 FIXED = ("absent", "present", "both")
 EVERY = (*CONTEXTS, 2, 4)

@@ -13,9 +13,8 @@ from torch import nn
 
 from fercore.errors import ModelOutputError
 from fercore.shapley import DnCShap, build_tree
-from fercore.shapley.base import TargetGame
 from fercore.shapley.baselines import Background, as_baseline
-from fercore.shapley.game import ImageGame
+from fercore.shapley.game import ImageGame, TargetGame
 from fercore.shapley.tree import pack
 
 TREE = build_tree(8, 6, 3)

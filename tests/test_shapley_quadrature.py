@@ -11,8 +11,7 @@ from shapley_games import network, pictures
 
 from fercore.shapley import DnCShap, build_tree
 from fercore.shapley.adaptive import INTERACTIONS, Search
-from fercore.shapley.base import TargetGame
-from fercore.shapley.game import ImageGame
+from fercore.shapley.game import ImageGame, TargetGame
 from fercore.shapley.model import auto_batch_size
 from fercore.shapley.quadrature import condition_anew, gain, observed, posterior
 from fercore.shapley.splits import asymmetries

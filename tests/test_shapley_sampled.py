@@ -26,7 +26,7 @@ from shapley_games import (
 )
 
 from fercore.shapley import DnCShap, build_tree
-from fercore.shapley.base import TargetGame
+from fercore.shapley.game import TargetGame
 from fercore.shapley.sampled import exact_evaluations, sampled_evaluations
 
 # --- exact

@@ -123,7 +123,7 @@ def check_votes(path: Path) -> None:
         DatasetError: If it is damaged or has other lines; names line and remedy.
     """
     counts = fer2013.ABOUT.counts
-    ferplus.read(path, np.repeat(list(counts), [sum(part.values()) for part in counts.values()]))
+    ferplus.read_votes(path, np.repeat(list(counts), [sum(part.values()) for part in counts.values()]))
 
 
 @contextlib.contextmanager
@@ -173,7 +173,7 @@ def _destination(root: Path, found: tuple[Found, ...]) -> Path:
     if dataset == "ckplus":
         return _ckplus_top(root)
     if all(hit.part is FERPLUS for hit in found):
-        if (votes := ferplus.find(root)) is not None:
+        if (votes := ferplus.find_votes(root)) is not None:
             return votes.parent.relative_to(root)
         if not _entries(root / "fer2013"):
             return Path("ferplus")
@@ -219,7 +219,7 @@ def _in_the_way(job: _Job) -> list[Path]:
 
 def _old_dataset(job: _Job) -> list[Path]:
     """Return the files and folders of the dataset that is there; the votes of FER+ stay."""
-    return [entry for entry in _entries(job.root / job.folder) if entry.name != ferplus.FILE]
+    return [entry for entry in _entries(job.root / job.folder) if entry.name != ferplus.VOTES_FILE]
 
 
 def _refuse_overwriting(job: _Job, occupied: list[Path]) -> None:
@@ -237,7 +237,7 @@ def _verified(job: _Job, root: Path, complete: bool) -> tuple[int | None, tuple[
         return None, ()
     try:
         if any(hit.part is FERPLUS for hit in job.found):
-            check_votes(root / job.folder / ferplus.FILE)
+            check_votes(root / job.folder / ferplus.VOTES_FILE)
         if not complete:
             return None, ()
         data = datasets.load(job.found[0].part.dataset, root=root, progress=job.progress)

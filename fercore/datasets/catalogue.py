@@ -162,16 +162,16 @@ def _counts(about: About) -> str:
 
 def _votes(root: Path) -> _Entry:
     """Describe the votes of FER+, which have no loader of their own."""
-    places = f"{root / 'fer2013'} and {root / 'ferplus'} for {ferplus.FILE}"
+    places = f"{root / 'fer2013'} and {root / 'ferplus'} for {ferplus.VOTES_FILE}"
     facts = {
         "What": "ten people's votes on every image of FER2013; they come with its images where fer2013.csv is read",
         "Looked in": places,
-        "Get it": f"{ferplus.SOURCE}.",
+        "Get it": f"{ferplus.VOTES_SOURCE}.",
         "Terms": "MIT licence",
         "Add it": _ARCHIVES["ferplus"],
     }
     try:
-        path = ferplus.find(root)
+        path = ferplus.find_votes(root)
         if path is None:
             return _Entry("FER+, votes for FER2013: not here", facts)
         check_votes(path)

@@ -74,7 +74,7 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
     folder, options = ABOUT.folder(root), {"verify": verify}
     table = find_table(folder)
     if table is not None:
-        votes = ferplus.find(Path(root))
+        votes = ferplus.find_votes(Path(root))
         files = [table] if votes is None else [table, votes]
         return cached(root, "fer2013", files, options, lambda _: _from_table(table, votes, verify, progress))
     if (folder / "train").is_dir() and (folder / "test").is_dir():
@@ -109,7 +109,7 @@ def _from_table(table: Path, votes: Path | None, verify: bool, progress: bool) -
         source=_describe_table(table),
         usage=usage,
         paths=np.array([f"{table.name}:{line}" for line in lines]),
-        extras={} if votes is None else {"votes": ferplus.read(votes, usage)},
+        extras={} if votes is None else {"votes": ferplus.read_votes(votes, usage)},
     )
 
 

@@ -95,9 +95,9 @@ FERPLUS = Part(
     "fer2013",
     "FER+",
     "the zip of the repository FERPlus",
-    ferplus.FILE,
-    re.escape(ferplus.FILE),
-    re.escape(ferplus.FILE),
+    ferplus.VOTES_FILE,
+    re.escape(ferplus.VOTES_FILE),
+    re.escape(ferplus.VOTES_FILE),
     merges=True,
 )
 FERG = Part(
@@ -197,7 +197,7 @@ def table_name(path: Path) -> str | None:
         return None
     columns = [name.strip().lower() for name in header]
     if {"usage", "neutral", "contempt", "nf"} <= set(columns):
-        return ferplus.FILE
+        return ferplus.VOTES_FILE
     if {"emotion", "pixels", "usage"} <= set(columns):
         return "fer2013.csv" if columns.index("pixels") < columns.index("usage") else "icml_face_data.csv"
     if "pixels" in columns:

@@ -9,44 +9,16 @@ except ImportError as error:
     raise ImportError("Landmarks are found with OpenCV: pip install 'fercore[faces]'.") from error
 
 from fercore.landmarks.extraction import FaceLandmarks, extract
-from fercore.landmarks.facs import (
-    EXPECTED,
-    Expectation,
-    MaskFit,
-    Profile,
-    Rotation,
-    auroc,
-    lift,
-    mask_fit,
-    primary_mask,
-    profile,
-    region_area,
-    region_mass,
-    rotation_test,
-)
 from fercore.landmarks.models import ModelFileError
 from fercore.landmarks.regions import region_labels, region_maps
 from fercore.landmarks.store import coverage, landmarks_of
 
 __all__ = [
-    "EXPECTED",
-    "Expectation",
     "FaceLandmarks",
-    "MaskFit",
     "ModelFileError",
-    "Profile",
-    "Rotation",
-    "auroc",
     "coverage",
     "extract",
     "landmarks_of",
-    "lift",
-    "mask_fit",
-    "primary_mask",
-    "profile",
-    "region_area",
     "region_labels",
     "region_maps",
-    "region_mass",
-    "rotation_test",
 ]

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from fercore.shapley.base import TargetGame
 from fercore.shapley.contexts import Pool, extend_codes, pools
+from fercore.shapley.game import TargetGame
 from fercore.shapley.quadrature import (
     Level,
     coarse,

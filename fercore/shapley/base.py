@@ -6,23 +6,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
-from fercore.shapley.game import ImageGame
+from fercore.shapley.game import ImageGame, TargetGame
 from fercore.shapley.images import Channels, ImageBatch, Images, as_image_batch
-from fercore.shapley.inputs import Targets, as_targets, explained_classes
+from fercore.shapley.inputs import Targets, as_targets
 from fercore.shapley.model import Model, Output, Precision, check_settings, warn_if_training
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
 
 if TYPE_CHECKING:
     import shap
-
-    from fercore.shapley.adaptive import Search
 
 # Images explained together: as many as keep the values of a group, and what the method needs besides, within 256 MiB.
 _GROUP_IMAGES = 256
@@ -31,64 +29,6 @@ _MANY_CLASSES = 1000  # how many the model has is known after the first group on
 
 # Scores (N, m, K) of the m nodes of a level, and their standard errors or None.
 LevelScores = tuple[np.ndarray, np.ndarray | None]
-
-
-class TargetGame:
-    """The game of a group of images, reduced to the classes that are to be explained.
-
-    Attributes:
-        tree: The partition tree whose leaves are the players.
-        classes: Explained class numbers, int64 array (N, K).
-        empty: v(∅) = f(b), float64 array (N, K).
-        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
-        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
-    """
-
-    def __init__(
-        self,
-        game: ImageGame,
-        tree: PartitionTree,
-        targets: np.ndarray | Literal["all"] | None,
-        known: DnCResult | None = None,
-        first: np.ndarray | None = None,
-    ) -> None:
-        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result.
-
-        ``first`` are packed coalitions to evaluate with the ends, for two rows alone make a small batch.
-        """
-        self.tree, self._game = tree, game
-        self.everyone = tree.coalitions(0)
-        if known is not None:
-            self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
-            return
-        ends = np.concatenate([np.zeros_like(self.everyone), self.everyone])
-        if first is not None:
-            game.values(np.concatenate([ends, first]))
-        ends = game.values(ends)
-        self.n_classes = ends.shape[2]
-        self.classes = explained_classes(targets, ends[:, 1])
-        self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
-
-    @property
-    def evaluations(self) -> np.ndarray:
-        """Rows that the model has seen of each image, int64 array (N,)."""
-        return self._game.evaluations
-
-    def values(self, packed: np.ndarray) -> np.ndarray:
-        """Return v(S) of packed coalitions (M, ceil(n / 8)): float64 array (N, M, K)."""
-        return self._select(self._game.values(packed))
-
-    def each(self, packed: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        """Return v(S) of packed coalitions (N, M, ceil(n / 8)), others for each image: float64 array (N, M, K).
-
-        Where ``valid`` (boolean array (N, M)) is False nothing is evaluated and the values are NaN. Nothing is looked
-        up or remembered: see :meth:`fercore.shapley.game.ImageGame.each`.
-        """
-        return self._select(self._game.each(packed, valid))
-
-    def _select(self, values: np.ndarray) -> np.ndarray:
-        """Pick the explained classes of each image from (N, M, classes)."""
-        return np.take_along_axis(values, self.classes[:, None, :], axis=2)
 
 
 class RegionExplainer(ABC):
@@ -210,7 +150,7 @@ class RegionExplainer(ABC):
         return (scores[:, tree.labels(level)] for level, (scores, _) in enumerate(levels))
 
     @abstractmethod
-    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
+    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Any, ...]]:
         """Return scores and standard errors (N, m, K) level by level, l = 0 ... L, and what a result can go on from."""
 
     def _known_coalitions(self, tree: PartitionTree) -> np.ndarray | None:
@@ -291,7 +231,7 @@ class RegionExplainer(ABC):
         self,
         game: TargetGame,
         levels: list[LevelScores],
-        searches: tuple[Search, ...],
+        searches: tuple[Any, ...],
         data: np.ndarray,
         placement: tuple[torch.device, torch.dtype],
     ) -> DnCResult:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fercore.shapley.base import TargetGame
+from fercore.shapley.game import TargetGame
 from fercore.shapley.tree import PartitionTree
 
 Fixed = Literal["absent", "present", "both"]

@@ -16,6 +16,7 @@ import torch
 
 from fercore.errors import ModelOutputError
 from fercore.shapley.baselines import Filling
+from fercore.shapley.inputs import explained_classes
 from fercore.shapley.model import (
     Model,
     Output,
@@ -28,7 +29,8 @@ from fercore.shapley.model import (
     evaluation_mode,
     placement,
 )
-from fercore.shapley.tree import pack, unpack
+from fercore.shapley.result import DnCResult
+from fercore.shapley.tree import PartitionTree, pack, unpack
 
 # Rows whose outputs wait on the device before they are brought over together: so a GPU is hardly ever waited for, and a
 # large background set does not fill the memory with outputs that are only averaged.
@@ -302,3 +304,61 @@ class ImageGame:
         """Ask the baseline what hidden pixels show: (rows, C, H, W)."""
         visible = members[:, self._labels].reshape(len(image), *self._x.shape[2:])
         return self._b.hidden(image, filling, visible).to(self.device, self.dtype)
+
+
+class TargetGame:
+    """The game of a group of images, reduced to the classes that are to be explained.
+
+    Attributes:
+        tree: The partition tree whose leaves are the players.
+        classes: Explained class numbers, int64 array (N, K).
+        empty: v(∅) = f(b), float64 array (N, K).
+        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
+        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
+    """
+
+    def __init__(
+        self,
+        game: ImageGame,
+        tree: PartitionTree,
+        targets: np.ndarray | Literal["all"] | None,
+        known: DnCResult | None = None,
+        first: np.ndarray | None = None,
+    ) -> None:
+        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result.
+
+        ``first`` are packed coalitions to evaluate with the ends, for two rows alone make a small batch.
+        """
+        self.tree, self._game = tree, game
+        self.everyone = tree.coalitions(0)
+        if known is not None:
+            self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
+            return
+        ends = np.concatenate([np.zeros_like(self.everyone), self.everyone])
+        if first is not None:
+            game.values(np.concatenate([ends, first]))
+        ends = game.values(ends)
+        self.n_classes = ends.shape[2]
+        self.classes = explained_classes(targets, ends[:, 1])
+        self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
+
+    @property
+    def evaluations(self) -> np.ndarray:
+        """Rows that the model has seen of each image, int64 array (N,)."""
+        return self._game.evaluations
+
+    def values(self, packed: np.ndarray) -> np.ndarray:
+        """Return v(S) of packed coalitions (M, ceil(n / 8)): float64 array (N, M, K)."""
+        return self._select(self._game.values(packed))
+
+    def each(self, packed: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Return v(S) of packed coalitions (N, M, ceil(n / 8)), others for each image: float64 array (N, M, K).
+
+        Where ``valid`` (boolean array (N, M)) is False nothing is evaluated and the values are NaN. Nothing is looked
+        up or remembered: see :meth:`fercore.shapley.game.ImageGame.each`.
+        """
+        return self._select(self._game.each(packed, valid))
+
+    def _select(self, values: np.ndarray) -> np.ndarray:
+        """Pick the explained classes of each image from (N, M, classes)."""
+        return np.take_along_axis(values, self.classes[:, None, :], axis=2)

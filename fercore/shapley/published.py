@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from fercore.shapley.base import LevelScores, RegionExplainer, TargetGame
-from fercore.shapley.game import Model
+from fercore.shapley.base import LevelScores, RegionExplainer
+from fercore.shapley.game import Model, TargetGame
 from fercore.shapley.tree import PartitionTree, pack
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,8 +13,6 @@ from fercore.shapley.tree import PartitionTree
 
 if TYPE_CHECKING:
     import shap
-
-    from fercore.shapley.adaptive import Search
 
 
 _PER_IMAGE = ("base_values", "predictions", "classes", "data", "evaluations")
@@ -55,7 +53,7 @@ class DnCResult:
     standard_errors: np.ndarray | None = None
     map_kind: Literal["density", "score"] = "density"
     calls: int | None = None
-    searches: tuple[Search, ...] = ()
+    searches: tuple[Any, ...] = ()
     placement: tuple[torch.device, torch.dtype] | None = None
 
     @property

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fercore.shapley.base import TargetGame
 from fercore.shapley.contexts import draw_balanced, sibling_subsets
+from fercore.shapley.game import TargetGame
 from fercore.shapley.splits import SplitLevel, asymmetries, hand_down, split_levels
 from fercore.shapley.tree import PartitionTree
 
