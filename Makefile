@@ -24,21 +24,21 @@ help:
 	@echo "make gpu DATA=folder OUT=folder BUDGET=seconds   the paper's width on a GPU; see the book's page 'Full scale'"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml notebooks/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fercore needs Python 3.11 or newer; choose one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "Making $(VENV) failed; on Debian and Ubuntu, install python3-venv."; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e . -e "notebooks[book,test]"
 	@touch $@
 
 runs: $(INSTALLED)
 	@set -e; for experiment in $(EXPERIMENTS); do \
-		$(BIN)/python -m fercore run $$experiment --dataset $(DATASET); done
+		$(BIN)/python -m ferlab run $$experiment --dataset $(DATASET); done
 
 # Sphinx warns of a page only when it reads it: forget what a failed strict build has read.
 course: $(INSTALLED)
-	@set -e; for chapter in $(COURSE); do $(BIN)/python -m fercore run $$chapter; done
+	@set -e; for chapter in $(COURSE); do $(BIN)/python -m ferlab run $$chapter; done
 
 book: $(INSTALLED)
 	@$(MAKE) --no-print-directory runs DATASET=faces
@@ -50,11 +50,11 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest
 
 browse: $(INSTALLED)
-	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[browser]"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e . -e "notebooks[browser]"
 	@$(BIN)/python -m pytest tests/browser
 
 bench: $(INSTALLED)
-	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench]"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e . -e notebooks
 	@$(BIN)/python benchmarks/explainers.py $(BENCH)
 
 lint: $(INSTALLED)
@@ -65,7 +65,7 @@ figures: $(INSTALLED)
 	@$(BIN)/python book/figures.py
 
 pretrained: $(INSTALLED)
-	@$(BIN)/python -m fercore.pretrained.shipping
+	@$(BIN)/python -m ferlab.studies.shipping
 
 # Needs no .venv: the machine with the GPU has its own Python with torch.
 BUDGET ?= 760
@@ -77,20 +77,20 @@ soak: $(INSTALLED)
 	@OMP_NUM_THREADS=1 FERCORE_SOAK=1 FERCORE_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/test_faults.py tests/test_fuzz.py --hypothesis-seed=$(SEED)
 
 audit: $(INSTALLED)
-	@$(BIN)/python -c "import pip_audit" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[audit]" || true
+	@$(BIN)/python -c "import pip_audit" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e . -e "notebooks[audit]" || true
 	@$(BIN)/python .ci/audit.py $(AUDIT)
 
 load: $(INSTALLED)
 	@$(BIN)/python benchmarks/load.py $(LOAD)
 
 check-fresh: $(INSTALLED)
-	@$(BIN)/python -m fercore refresh --committed
+	@$(BIN)/python -m ferlab refresh --committed
 
 refresh: $(INSTALLED)
-	@$(BIN)/python -m fercore refresh --run $(REFRESH)
+	@$(BIN)/python -m ferlab refresh --run $(REFRESH)
 
 status: $(INSTALLED)
-	@$(BIN)/python -m fercore status
+	@$(BIN)/python -m ferlab status
 
 clean:
 	rm -rf _build

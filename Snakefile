@@ -24,7 +24,7 @@ def code_of(experiment):
 
 
 # Anything on the command line of a job is quoted by the shell's rules; nothing is evaluated.
-RUN = "python -m fercore run {params.what} --stamp {output} > {log} 2>&1"
+RUN = "python -m ferlab run {params.what} --stamp {output} > {log} 2>&1"
 
 
 wildcard_constraints:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ferlab import faces
 from torch import Tensor, nn
 
-from fercore import faces, load_pretrained, networks
+from fercore import load_pretrained, models
 
 CLASSES = 7
 
@@ -35,14 +36,14 @@ def proposed(size: int, seed: int) -> Network:
     if size == 48:
         module, about = load_pretrained(), "trained on FER2013"
     else:
-        module = networks.build("proposed", width=0.25, size=(size, size), seed=seed)
+        module = models.build("proposed", width=0.25, size=(size, size), seed=seed)
         about = "random weights"
     return Network("proposed", size, module.eval(), f"proposed network (width 0.25, {about}), {size} px")
 
 
 def paper(size: int, seed: int) -> Network:
     """Return the paper's network at its full width, with random weights."""
-    module = networks.build("proposed", size=(size, size), seed=seed)
+    module = models.build("proposed", size=(size, size), seed=seed)
     return Network(
         "paper", size, module.eval(), f"proposed network (the paper's width, random weights), {size} px"
     )

@@ -21,7 +21,7 @@ from _memory import peak_bytes
 from _rivals import LIME_SAMPLES, Case, Method, dnc, exact_count, expected_rows, methods
 from tqdm import tqdm
 
-from fercore.shapley.model import auto_batch_size
+from fercore.shapley.inputs import auto_batch_size
 
 # A guess, for planning alone: seconds of an explainer's own work per row of 48 x 48 pixels.
 OWN_WORK = {"fercore": 5e-5, "shap": 4e-4, "captum": 3e-4, "lime": 7e-4}

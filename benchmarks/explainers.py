@@ -28,8 +28,9 @@ import _tables
 import torch
 from _rivals import SAMPLED
 from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed, width
+from ferlab import provenance
 
-from fercore import files, provenance
+from fercore import checkpoints
 
 SECTIONS = ("memory", "slope", "accuracy", "width", "speed")
 RIVAL_PACKAGES = ("captum", "lime", "scikit-image")
@@ -126,8 +127,8 @@ def write_section(
         content = merged(whole[name], about, content)
     whole[name] = {"about": about, "content": content}
     whole["bars"] = _tables.bars(whole)
-    files.write_json(path, whole)
-    with files.atomic_path(folder / "explainers.md") as temporary:
+    checkpoints.write_json(path, whole)
+    with checkpoints.atomic_path(folder / "explainers.md") as temporary:
         temporary.write_text(_tables.document(whole), encoding="utf-8")
 
 

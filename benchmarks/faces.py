@@ -9,8 +9,7 @@ import argparse
 import time
 
 import cv2
-
-from fercore import faces
+from ferlab import faces
 
 
 def rate(size: int, count: int, masks: bool, rounds: int) -> float:

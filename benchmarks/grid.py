@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 
 from _snakemake import snakemake_command
+from ferlab import provenance
+from ferlab.runs.grid import Grid
 
-from fercore import files, provenance
-from fercore.grid import Grid
+from fercore import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -63,7 +64,7 @@ def by_hand(grid: Grid, folder: Path) -> list[float]:
     for name in grid.train_names():
         dataset, model, protocol, fold = name.split("-")
         words = grid.train(dataset, model, protocol, int(fold)).split()
-        seconds.append(timed([sys.executable, "-m", "fercore", "run", *words], folder))
+        seconds.append(timed([sys.executable, "-m", "ferlab", "run", *words], folder))
         print(f"  {name}: {seconds[-1]:.1f} s", flush=True)
     return seconds
 
@@ -133,8 +134,8 @@ def main() -> None:
         "by_hand": round(sum(jobs), 1),
         "workers": ways,
     }
-    files.write_json(args.output / "grid.json", content)
-    with files.atomic_path(args.output / "grid.md") as path:
+    checkpoints.write_json(args.output / "grid.json", content)
+    with checkpoints.atomic_path(args.output / "grid.md") as path:
         path.write_text(markdown(content), encoding="utf-8")
     print(markdown(content))
 

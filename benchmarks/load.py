@@ -31,10 +31,14 @@ import numpy as np
 import torch
 from _memory import peak_bytes
 from _snakemake import snakemake_command
+from ferlab import provenance
+from ferlab.runs import records as results
+from ferlab.studies import maps, tables
 from torch import nn
 
-from fercore import atlas, files, networks, provenance, recipes, results, summary
+from fercore import checkpoints, models
 from fercore.datasets import DATASETS, splits
+from fercore.training import recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = 20  # of the history in a made-up record: real ones have as many, and it is most of a record
@@ -104,7 +108,7 @@ def write_records(folder: Path, count: int) -> list[Path]:
         for width, dataset, model, protocol, fold in (
             (width, *run)
             for width in widths
-            for run in itertools.product(DATASETS, networks.MODELS, ("paper", "subject"), range(splits.FOLDS))
+            for run in itertools.product(DATASETS, models.MODELS, ("paper", "subject"), range(splits.FOLDS))
         )
     )
     paths = []
@@ -117,16 +121,16 @@ def write_records(folder: Path, count: int) -> list[Path]:
 
 
 def records(plan: Plan) -> dict[str, Any]:
-    """Time :func:`fercore.summary.rows` and the writing of the tables."""
+    """Time :func:`ferlab.studies.tables.rows` and the writing of the tables."""
     with tempfile.TemporaryDirectory() as place:
         paths = write_records(Path(place), plan.records)
         rounds, rows = [], []
         for _ in range(plan.rounds):
             started = time.perf_counter()
-            rows = summary.rows(paths)
+            rows = tables.rows(paths)
             rounds.append(time.perf_counter() - started)
         started = time.perf_counter()
-        summary.write(Path(place, "tables"), rows)
+        tables.write(Path(place, "tables"), rows)
         writing = time.perf_counter() - started
         size = sum(path.stat().st_size for path in paths)
     return {
@@ -142,8 +146,8 @@ def records(plan: Plan) -> dict[str, Any]:
 
 def grid(plan: Plan) -> dict[str, Any]:
     """Time a dry run of Snakemake on a grid of so many trainings."""
-    folds = list(range(plan.jobs // len(networks.MODELS)))
-    lists = {"models": networks.MODELS, "folds": folds, "protocols": ["loso"], "datasets": ["ckplus"]}
+    folds = list(range(plan.jobs // len(models.MODELS)))
+    lists = {"models": models.MODELS, "folds": folds, "protocols": ["loso"], "datasets": ["ckplus"]}
     command = [*snakemake_command(lists), "--dry-run"]
     rounds, said = [], ""
     for _ in range(plan.rounds):
@@ -175,9 +179,9 @@ def map_images(count: int) -> dict[str, Any]:
     images = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 1), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as place:
         model, options = Cheap().eval(), {"folder": place, "progress": False}
-        atlas.explain_all(model, images[: atlas.CHUNK], "warm-up", "x", DEPTH, **options)
+        maps.explain_all(model, images[: maps.CHUNK], "warm-up", "x", DEPTH, **options)
         before, started = peak_bytes(), time.perf_counter()
-        scores = atlas.explain_all(model, images, "load", "x", DEPTH, **options).scores
+        scores = maps.explain_all(model, images, "load", "x", DEPTH, **options).scores
         seconds = time.perf_counter() - started
         chunks = len(list(Path(place).glob("runs/load/maps-*/chunk-*")))
     found = {"images": count, "regions": scores.shape[1], "mapped": len(scores), "chunks": chunks}
@@ -297,8 +301,8 @@ def main(given: Sequence[str] | None = None) -> None:
     for name in (name for name in SECTIONS if name in (args.only or SECTIONS)):
         whole[name] = {"about": machine(), "content": SECTIONS[name](QUICK if args.quick else Plan())}
         whole = {name: whole[name] for name in SECTIONS if name in whole}
-        files.write_json(path, whole)
-        with files.atomic_path(args.output / "load.md") as temporary:
+        checkpoints.write_json(path, whole)
+        with checkpoints.atomic_path(args.output / "load.md") as temporary:
             temporary.write_text(document(whole), encoding="utf-8")
     print(f"Written: {args.output / 'load.md'} and .json")
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ferlab import faces, networks
+from ferlab.figures import charts
 
-from fercore import datasets, evaluation, experiments, faces, models, plots
+from fercore import datasets, models
+from fercore.checkpoints import atomic_path
 from fercore.datasets import splits
 from fercore.emotions import COLORS, EMOTIONS, NAMES
-from fercore.files import atomic_path
 from fercore.shapley import DnCShap
+from fercore.training import evaluation
 
 STATIC = Path(__file__).resolve().parent / "_static"
 CHARACTERS, SIZE = 6, 144
@@ -64,8 +67,8 @@ def example_maps() -> plt.Figure:
     """Six faces of unseen characters and their DnCShap maps under the network of the accuracy page."""
     data = datasets.load("faces")
     parts = splits.split(data)
-    setting = experiments.setting("faces", width=0.25, epochs=20)
-    network = experiments.trained(setting, data, parts, "cpu").model
+    setting = networks.setting("faces", width=0.25, epochs=20)
+    network = networks.trained(setting, data, parts, "cpu").model
     test = data.subset(parts.test)
     hits = evaluation.predict(network, test.images).argmax(dim=1).numpy() == test.labels
     people = np.unique(test.subjects)
@@ -76,8 +79,8 @@ def example_maps() -> plt.Figure:
     result = DnCShap(network, contexts="exact", depth=6).attribute(models.to_input(test.images[shown]))
     figure, grid = plt.subplots(2, len(shown), figsize=(1.5 * len(shown), 3.3), layout="constrained")
     for column, index, values in zip(grid.T, shown, result.pixel_map()[..., 0].sum(axis=-1), strict=True):
-        plots.show_face(column[0], test.images[index])
-        plots.show_map(column[1], test.images[index], values)
+        charts.show_face(column[0], test.images[index])
+        charts.show_map(column[1], test.images[index], values)
         emotion = EMOTIONS[test.labels[index]]
         column[0].set_title(emotion.title, fontsize=10, color=COLORS[emotion])
     for axes in grid.flat:

@@ -10,22 +10,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fercore import _torchvision  # noqa: F401  must run before anything imports torchvision
+from fercore import _torchvision
 
 if TYPE_CHECKING:
     from fercore.datasets import FaceDataset, load
     from fercore.emotions import EMOTIONS, Emotion
     from fercore.models import ProposedNet
     from fercore.pretrained import load_pretrained
-    from fercore.shapley import (
-        Background,
-        Blur,
-        DnCResult,
-        DnCShap,
-        Inpaint,
-        PaperDnCShap,
-        ReleasedDnCShap,
-    )
+    from fercore.shapley import Background, Blur, DnCResult, DnCShap, Inpaint, PaperDnCShap, ReleasedDnCShap
 
 __version__ = "0.1.0"
 __all__ = [

@@ -45,15 +45,20 @@ device = "auto"
 # %%
 import pandas as pd
 
-from fercore import ablation, compute, datasets, experiments, paper
-from fercore import plots, results
+from ferlab.studies import ablation
+from fercore.training import trainer
+from fercore import datasets
+from ferlab import networks
+from ferlab.studies import paper
+from ferlab.figures import charts
+from ferlab.runs import records
 from fercore.datasets import splits
 
 own = dict(protocol=protocol, fold=fold, width=width, epochs=epochs)
 own |= dict(strong_epochs=strong_epochs, batch_size=batch_size, seed=seed)
 own |= dict(part_width=part_width, part_epochs=part_epochs)
 own |= dict(precision=precision, pretrained=pretrained)
-run = results.Run("ablation", dataset, **own)
+run = records.Run("ablation", dataset, **own)
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
 print(f"{data.title}, protocol {parts.protocol!r}: {len(parts.train):,} train")
@@ -75,7 +80,7 @@ def setting(name, recipe, width, epochs):
     model, fusion = ablation.NETWORKS[name]
     values = dict(epochs=epochs, precision=precision, seed=seed)
     values |= dict(batch_size=batch_size, pretrained=pretrained)
-    return experiments.setting(
+    return networks.setting(
         dataset, model, fusion, width, fold, recipe, **values
     )
 
@@ -123,7 +128,7 @@ print(f"always the most frequent emotion: {floor:.4f}")
 beside.astype(float).round(4)
 
 # %% mystnb={"figure": {"name": "fig-validation-curves", "caption": "Accuracy on the validation part by epoch, for every network and recipe. A dot marks the chosen epoch."}, "image": {"alt": "Line chart: validation accuracy against the epoch, one line for each pair of a network and a recipe."}}
-plots.validation_curves(ablation.histories(compared))
+charts.validation_curves(ablation.histories(compared))
 
 # %% [markdown]
 # How to read {numref}`fig-validation-curves`. A line that stays flat near the floor is a network that the recipe cannot start:
@@ -139,7 +144,7 @@ plots.validation_curves(ablation.histories(compared))
 # %% mystnb={"figure": {"name": "fig-confusions", "caption": "Confusion matrices on the test part, in per cent of each true emotion's images; rows are true, columns predicted emotions."}, "image": {"alt": "Ten small heat maps, one for each network and recipe: true emotions as rows, predicted emotions as columns, shares in per cent."}}
 labels = data.labels[parts.test]
 matrices = ablation.confusions(compared, labels)
-plots.confusions(matrices)
+charts.confusions(matrices)
 
 # %% [markdown]
 # In {numref}`fig-confusions` a network that has not learnt shows a full column: it gives every image the same answer.
@@ -162,7 +167,7 @@ columns = ["accuracy", "error", "against strong", "macro_f1"]
 recipe_table[columns].astype(float).round(4)
 
 # %% mystnb={"figure": {"name": "fig-recipe", "caption": "Accuracy on the validation part when one thing in the recipe is changed. The dotted line is the recipe as it is."}, "image": {"alt": "Dot plot: one row for each change of the recipe, validation accuracy as the horizontal axis, bars of one standard error, a dotted line at the unchanged recipe."}}
-plots.accuracy_dots(recipe_table, "strong")
+charts.accuracy_dots(recipe_table, "strong")
 
 # %% [markdown]
 # {numref}`fig-recipe` answers for this size and this number of epochs only. Augmentation and smoothing slow the learning down and
@@ -206,7 +211,7 @@ whole = {
 whole |= {"confusion": matrices, "mirrored": mirrored, "floor": floor}
 
 # %%
-where = compute.choose_device(device)
+where = trainer.choose_device(device)
 name = f"w{width:g}-{parts.protocol}-{fold}"
 record = run.finish(name, data, whole, where, parts.protocol)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

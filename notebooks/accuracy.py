@@ -39,7 +39,7 @@ width = 0.25  # multiplier of all channels; the paper's network is 1.0
 epochs = 20  # the paper: up to 100
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -49,15 +49,19 @@ compiled = False  # torch.compile; on a GPU with CUDA graphs
 import numpy as np
 import pandas as pd
 
-from fercore import compute, datasets, experiments, metrics, networks
-from fercore import paper, plots, results, throughput, training
+from fercore.training import trainer
+from fercore import datasets
+from ferlab import networks
+from fercore.training import evaluation
+from fercore import models
+from ferlab.studies import paper
+from ferlab.figures import charts
+from ferlab.runs import records
 from fercore.datasets import splits
 
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
-)
-run = results.Run("accuracy", dataset, protocol=protocol, **setting.parameters())
+setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+run = records.Run("accuracy", dataset, protocol=protocol, **setting.parameters())
 
 # %% [markdown]
 # ## The data
@@ -81,7 +85,7 @@ print(f"protocol {parts.protocol!r}: {dict(zip(parts.names, sizes))}")
 # is like that.
 
 # %% mystnb={"figure": {"name": "fig-counts", "caption": "Images per emotion in the three parts of the split."}, "image": {"alt": "Bar chart: number of images of each of the seven emotions in the training, validation and test part."}}
-plots.class_counts(data, parts)
+charts.class_counts(data, parts)
 
 # %% [markdown]
 # {numref}`fig-counts` shows the balance. A classifier that always names the most frequent emotion is the floor that any
@@ -117,14 +121,12 @@ print(f"{copies.sum()} of {len(copies)} test images are copies of training image
 
 # %%
 size = data.images.shape[1:3]
-kinds = [(m, f) for m in networks.OWN for f in ("concatenate", "add")]
+kinds = [(m, f) for m in models.OWN for f in ("concatenate", "add")]
 counts = {}
 for factor in sorted({1.0, width}):
     for name, kind in [*kinds, ("vgg16", ""), ("resnet50", "")]:
-        network = networks.build(name, kind or "add", factor, size)
-        counts[f"{name} {kind}", f"width {factor:g}"] = (
-            f"{networks.count_parameters(network):,}"
-        )
+        network = models.build(name, kind or "add", factor, size)
+        counts[f"{name} {kind}", f"width {factor:g}"] = f"{models.count_parameters(network):,}"
 pd.Series(counts).unstack(sort=False)
 
 # %% [markdown]
@@ -150,17 +152,15 @@ pd.Series(counts).unstack(sort=False)
 # threads, it ends with the same numbers as a run that was left alone.
 
 # %%
-trained = experiments.outcome(setting, data, parts, device, compiled=compiled)
-best = training.best_epoch(trained.history)
+trained = networks.outcome(setting, data, parts, device, compiled=compiled)
+best = trainer.best_epoch(trained.history)
 reached = f"accuracy {best['validation_accuracy']:.4f} on validation"
 minutes = sum(row["seconds"] for row in trained.history) / 60
-print(
-    f"{len(trained.history)} epochs in {minutes:.1f} minutes on {trained.hardware}"
-)
+print(f"{len(trained.history)} epochs in {minutes:.1f} minutes on {trained.hardware}")
 print(f"epoch {best['epoch']} chosen: {reached}")
 
 # %% mystnb={"figure": {"name": "fig-curves", "caption": "Loss and accuracy by epoch. The dotted line marks the epoch that the validation part chose."}, "image": {"alt": "Two line charts: cross-entropy and accuracy against the epoch, for the training and the validation part."}}
-plots.learning_curves(trained.history, best["epoch"])
+charts.learning_curves(trained.history, best["epoch"])
 
 # %% [markdown]
 # In {numref}`fig-curves` the dashed lines are the training images, as augmented and while the weights still change. Where
@@ -171,8 +171,8 @@ plots.learning_curves(trained.history, best["epoch"])
 # large matrices shows how many the machine can do in a second. The share says how much of that the training reached.
 
 # %%
-network = experiments.build(setting, size)
-work = throughput.flops_per_image(network, size)
+network = networks.build(setting, size)
+work = networks.flops_per_image(network, size)
 speed = np.median([row["images_per_second"] for row in trained.history])
 use = {
     "images per second": speed,
@@ -192,18 +192,16 @@ pd.Series(use, name="training").map("{:,.2f}".format).to_frame()
 # %%
 test = data.subset(parts.test)
 found = trained.predicted("test")
-scores = {"test": metrics.classification(test.labels, found)}
+scores = {"test": evaluation.classification(test.labels, found)}
 if copies.any():
     kept = ~copies
-    scores["without copies"] = metrics.classification(
-        test.labels[kept], found[kept]
-    )
+    scores["without copies"] = evaluation.classification(test.labels[kept], found[kept])
 columns = ["images", "accuracy", "macro_f1", "balanced_accuracy"]
 table = pd.DataFrame(scores).T[columns].astype(float).round(4)
 table.astype({"images": int})
 
 # %% mystnb={"figure": {"name": "fig-confusion", "caption": "Confusion matrix of the test part: counts, coloured by the share of the true emotion."}, "image": {"alt": "Heat map with true emotions as rows and predicted emotions as columns; counts stand in the cells."}}
-plots.confusion(scores["test"]["confusion"])
+charts.confusion(scores["test"]["confusion"])
 
 # %% [markdown]
 # Read {numref}`fig-confusion` row by row: what happened to the images of one emotion. The diagonal divided by the row's
@@ -228,7 +226,7 @@ pd.DataFrame({"recall": recall.round(3), "test images": test.counts()})
 rng, draws = np.random.default_rng(seed), []
 for _ in range(1000):
     again = rng.integers(0, len(found), len(found))
-    score = metrics.classification(test.labels[again], found[again])
+    score = evaluation.classification(test.labels[again], found[again])
     draws.append([score["accuracy"], score["macro_f1"]])
 low, high = np.percentile(draws, [2.5, 97.5], axis=0)
 interval = pd.DataFrame({"low": low, "high": high}, index=["accuracy", "macro_f1"])
@@ -267,7 +265,7 @@ facts = {
     "copies_in_training": int(copies.sum()),
     "interval_95": interval.to_dict(orient="index"),
     "use": use,
-    "parameters": networks.count_parameters(network),
+    "parameters": models.count_parameters(network),
 }
 scores = {name.replace(" ", "_"): value for name, value in scores.items()}
 
@@ -276,9 +274,9 @@ record = run.finish(
     setting.name(parts),
     data,
     scores | facts,
-    compute.choose_device(device),
+    trainer.choose_device(device),
     parts.protocol,
     **{"key": trained.key, "seconds": 60 * minutes, "hardware": trained.hardware},
     history=trained.history,
 )
-print("Record:", results.place(record))
+print("Record:", records.place(record))

@@ -39,12 +39,18 @@ import pandas as pd
 import torch
 from IPython.display import HTML
 
-from fercore import course, datasets, interactive, load_pretrained
-from fercore import plots_published, results
-from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap
+from ferlab.studies import course
+from fercore import datasets
+from ferlab import interactive
+from fercore import load_pretrained
+from ferlab.figures import panels
+from ferlab.runs import records
+from fercore.shapley import DnCShap
+from fercore.shapley import PaperDnCShap
+from fercore.shapley import ReleasedDnCShap
 
 # %%
-run = results.Run("course_5_published", dataset, seed=seed)
+run = records.Run("course_5_published", dataset, seed=seed)
 data, network = datasets.load(dataset), load_pretrained()
 index = course.example(data, network)
 face, x = data.images[index], course.as_input(data, index)
@@ -185,7 +191,7 @@ for name, result in {"as printed": printed, "exact": owen}.items():
     print(f"{name}: rank {ranks[name]}, singular values {ratios}, ...")
 
 # %% mystnb={"figure": {"name": "fig-profiles", "caption": "The map of Algorithms 1 and 2, and the two curves that it is the sum of: each pixel is the value of its row plus the value of its column. Red is positive, blue negative, on a scale of this map's own."}, "image": {"alt": "A face under a map of horizontal and vertical bands in red and blue; a step curve of column values above it, and one of row values beside it."}}
-plots_published.profiles(face, printed.region_map()[0, ..., 0])
+panels.profiles(face, printed.region_map()[0, ..., 0])
 
 # %% [markdown]
 # ## The sum doubles
@@ -267,7 +273,7 @@ for name, boxes in planted.items():
         density = ours.attribute(x, 0).pixel_map()[0, ..., 0]
         pictures[contexts] = density.sum(axis=-1)
     drawn[name] = boxes, pictures
-plots_published.planted(face, drawn, {"eye and mouth corner": ghosts})
+panels.planted(face, drawn, {"eye and mouth corner": ghosts})
 
 # %% [markdown]
 # With one eye ({numref}`fig-planted`, above), the published map is a plaid: strong around the eye, with bands as strong beside
@@ -283,7 +289,7 @@ plots_published.planted(face, drawn, {"eye and mouth corner": ghosts})
 for name, (boxes, pictures) in drawn.items():
     inside = np.zeros((height, width), dtype=bool)
     inside[boxes[0]] = inside[boxes[-1]] = True
-    alpha, beta = plots_published.additive_parts(pictures["exact"])
+    alpha, beta = panels.additive_parts(pictures["exact"])
     best = {"best α + β": alpha[:, None] + beta}
     for title, drawing in (pictures | best).items():
         row = {"network": name, "map": title}
@@ -327,9 +333,7 @@ shown_shares.astype(object).fillna("–")
 # is shared equally, Equation (3.1)). It is linear in the number of regions, as the paper claims. Let us see all of them on the face.
 
 # %%
-mended = DnCShap(
-    network, depth=6, contexts="absent", share="half", tree="alternate"
-).attribute(x, label)
+mended = DnCShap(network, depth=6, contexts="absent", share="half", tree="alternate").attribute(x, label)
 coarse = PaperDnCShap(network, times=6).attribute(x, label)
 kinds = {"printed": printed, "released": released, "printed, 64 cells": coarse}
 kinds |= {"boxes and means": mended, "exact": owen}
@@ -343,7 +347,7 @@ for name, result in kinds.items():
 pd.DataFrame.from_dict(table, orient="index").round(2)
 
 # %% mystnb={"figure": {"name": "fig-repair", "caption": "The same face under the printed algorithm and the behaviour of the released code (512 cells each), under the printed one with 64 cells, under the mended recursion and under exact Owen values (64 regions each). Each map has its own colour scale."}, "image": {"alt": "A face and five maps in two rows: the three published ones show horizontal and vertical bands, the other two show single regions."}}
-plots_published.in_rows(face, maps, columns=3)
+panels.in_rows(face, maps, columns=3)
 
 # %% [markdown]
 # *Correlation* is that of the pixels with the exact map. A fair comparison is one at the same fineness: *printed, 64 cells* against
@@ -357,8 +361,7 @@ full = [2 * (4**level - 1) // 3 + 2 for level in levels]
 spent = {"as printed": (coarse, strips), "boxes and means": (mended, halves)}
 spent |= {"exact": (owen, full)}
 rules = {
-    name: ([scores[0, :, 0] for scores in result.levels], counts)
-    for name, (result, counts) in spent.items()
+    name: ([scores[0, :, 0] for scores in result.levels], counts) for name, (result, counts) in spent.items()
 }
 HTML(interactive.stepper([interactive.stepper_face("Happy", face, rules)]))
 
@@ -465,4 +468,4 @@ facts = {
     "maps": table,
 }
 record = run.finish("pretrained", data, facts)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

@@ -38,11 +38,17 @@ import pandas as pd
 from IPython.display import HTML, display
 from scipy.stats import binomtest
 
-from fercore import comparison, datasets, evaluation, interactive
-from fercore import load_pretrained, models, plots, plots_closeness, results
+from ferlab.studies import closeness
+from fercore import datasets
+from fercore.training import evaluation
+from ferlab import interactive
+from fercore import load_pretrained
+from fercore import models
+from ferlab.figures import charts
+from ferlab.runs import records as results
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from fercore.faithfulness import interval
+from ferlab.measures.faithfulness import interval
 from fercore.shapley import build_tree
 from fercore.shapley.game import ImageGame
 
@@ -82,11 +88,11 @@ def worths(images, tree, coalitions):
 
 size = data.images.shape[1:3]
 fine = build_tree(*size, 6)
-listed = comparison.exact_coalitions(fine)
-numbers = comparison.numbered(listed)
+listed = closeness.exact_coalitions(fine)
+numbers = closeness.numbered(listed)
 values = worths(images[:faces], fine, listed)
-games = [comparison.Table(fine, numbers, v) for v in values]
-owen = np.stack([comparison.exact(game) for game in games])
+games = [closeness.Table(fine, numbers, v) for v in values]
+owen = np.stack([closeness.exact(game) for game in games])
 print(f"{len(owen)} faces, {len(listed):,} coalitions each")
 
 # %% [markdown]
@@ -118,18 +124,18 @@ print(f"{len(owen)} faces, {len(listed):,} coalitions each")
 
 # %%
 rules = {
-    "sampled": lambda game, b, s: comparison.sampled(game, b // 2, s),
-    "adaptive": lambda game, b, s: comparison.adaptive(game, b * 64),
+    "sampled": lambda game, b, s: closeness.sampled(game, b // 2, s),
+    "adaptive": lambda game, b, s: closeness.adaptive(game, b * 64),
 }
 estimates = []
 for number, truth in enumerate(owen):
     for budget, method in product((4, 8, 16, 32), rules):
-        game = comparison.Table(fine, numbers, values[number])
+        game = closeness.Table(fine, numbers, values[number])
         scores, errors = rules[method](game, budget, seed + number)
         row = {"method": method, "per region": budget, "face": number}
         row["evaluations"] = game.evaluations
         row["inside"] = np.abs(scores - truth) <= 2 * errors + 1e-12
-        row |= zip(comparison.MEASURES, comparison.agreement(scores, truth))
+        row |= zip(closeness.MEASURES, closeness.agreement(scores, truth))
         estimates.append(row)
 estimates = pd.DataFrame(estimates)
 
@@ -141,7 +147,7 @@ def said(values):
     return f"{i.mean:.2f} ({i.low:.2f} to {i.high:.2f})"
 
 
-measures, by = list(comparison.MEASURES), ["per region", "method"]
+measures, by = list(closeness.MEASURES), ["per region", "method"]
 display(estimates.groupby(["method", "evaluations"])[measures].agg(said))
 errors = estimates.set_index([*by, "face"])["error"].unstack("method")
 lead = errors["adaptive"] - errors["sampled"]
@@ -191,7 +197,7 @@ covered = pd.DataFrame(covered)
 covered.set_index(["method", "per region"]).sort_index()[["over faces", "verdict"]]
 
 # %% mystnb={"figure": {"name": "fig-coverage", "caption": "Share of exact Owen values that lie within two standard errors, with a binomial interval over all regions and a bootstrap interval over faces."}, "image": {"alt": "Dots with two error bars each, one row for each method and budget, against a dotted line at 95 per cent."}}
-plots_closeness.coverage(covered.sort_values(["method", "per region"]))
+charts.coverage(covered.sort_values(["method", "per region"]))
 
 # %% [markdown]
 # *Too short* means that the interval over faces lies below 95 %: the errors promise too much. *Too long*: they promise too little.
@@ -205,16 +211,13 @@ plots_closeness.coverage(covered.sort_values(["method", "per region"]))
 # ask.
 
 # %% mystnb={"figure": {"name": "fig-doubling", "caption": "Relative error to exact Owen values on 64 regions against evaluations, both axes logarithmic: each face (thin), their mean (thick), and the slope of independent draws (dotted)."}, "image": {"alt": "Two panels, for sampled and adaptive contexts, with falling lines of error against evaluations on logarithmic axes and a dotted reference line."}}
-plots_closeness.doubling(estimates)
+charts.doubling(estimates)
 
 # %%
 wide = estimates.set_index(["method", "face", "per region"]).unstack()
 e, m = wide["error"], wide["evaluations"]
 factors = pd.DataFrame(
-    {
-        f"{b}n to {2 * b}n": (e[2 * b] / e[b]) ** (1 / np.log2(m[2 * b] / m[b]))
-        for b in (4, 8, 16)
-    }
+    {f"{b}n to {2 * b}n": (e[2 * b] / e[b]) ** (1 / np.log2(m[2 * b] / m[b])) for b in (4, 8, 16)}
 )
 factors.groupby("method").agg(said)
 
@@ -230,18 +233,18 @@ factors.groupby("method").agg(said)
 # region, with weight $\frac18$ each: $i$ arrives in the company of its block.
 
 # %%
-small, every = build_tree(*size, 3), comparison.all_coalitions(8)
-codes = comparison.numbered(every)
+small, every = build_tree(*size, 3), closeness.all_coalitions(8)
+codes = closeness.numbered(every)
 few = worths(images, small, every)
-tables = [comparison.Table(small, codes, v) for v in few]
-owen_8 = np.stack([comparison.exact(table) for table in tables])
-shapley_8 = np.stack([comparison.shapley(v, 8) for v in few])
-pairs = [comparison.agreement(*pair) for pair in zip(owen_8, shapley_8)]
+tables = [closeness.Table(small, codes, v) for v in few]
+owen_8 = np.stack([closeness.exact(table) for table in tables])
+shapley_8 = np.stack([closeness.shapley(v, 8) for v in few])
+pairs = [closeness.agreement(*pair) for pair in zip(owen_8, shapley_8)]
 tree_gap = pd.DataFrame(pairs, columns=measures)
 tree_gap.agg(said).rename("Owen to Shapley, 8 regions").to_frame()
 
 # %% mystnb={"figure": {"name": "fig-owen-shapley", "caption": "Owen values against Shapley values of eight regions, all faces, each face divided by the norm of its Shapley values. On the dotted line both agree."}, "image": {"alt": "Scatter plot of Owen values against Shapley values around a dotted diagonal."}}
-plots_closeness.against(owen_8, shapley_8, ("Owen value", "Shapley value"))
+charts.against(owen_8, shapley_8, ("Owen value", "Shapley value"))
 
 # %% [markdown]
 # No budget closes this gap: a method that splits along the tree heads for Owen values, however much it spends. On 16 regions there are
@@ -275,7 +278,7 @@ pd.DataFrame(sixteen)[seen].set_index("dataset").round(2)
 blocks = owen.reshape(faces, 8, 8).sum(axis=2)
 gap = np.abs(blocks - owen_8[:faces]).max()
 merged = [sum(3 << 2 * p for p in range(4) if c >> p & 1) for c in range(16)]
-of_pairs = np.stack([comparison.shapley(v[merged], 4) for v in few])
+of_pairs = np.stack([closeness.shapley(v[merged], 4) for v in few])
 summed = shapley_8.reshape(-1, 4, 2).sum(axis=2)
 norms = np.linalg.norm(of_pairs, axis=1)
 merging = np.linalg.norm(summed - of_pairs, axis=1) / norms
@@ -295,7 +298,7 @@ print(f"Shapley, 8 summed to 4, relative difference: {said(merging)}")
 # %% mystnb={"figure": {"name": "fig-two-games", "caption": "One face and two exact Owen maps of it on the same tree, with 8 and with 64 regions. Neither is an approximation. Each pixel shows the score of its region divided by its number of pixels, and each map has its own colour scale."}, "image": {"alt": "A face, a map of eight large rectangles and a map of sixty-four small squares."}}
 exact_maps = {"8 regions": flat[0] / 36, "64 regions": owen[0] / 36}
 density = {name: v[fine.labels()] for name, v in exact_maps.items()}
-plots.labelled_maps(data.images[chosen[0]], density)
+charts.labelled_maps(data.images[chosen[0]], density)
 
 # %% [markdown]
 # ## All three side by side
@@ -385,9 +388,9 @@ HTML(interactive.error_plot(recorded + live))
 
 # %% tags=["solution", "hide-cell"]
 seeds = np.arange(256).reshape(4, 64)
-draws = [[comparison.sampled(games[0], 2, s)[0] for s in block] for block in seeds]
-single = np.mean([comparison.agreement(d, owen[0])[2] for b in draws for d in b])
-means = [comparison.agreement(np.mean(b, axis=0), owen[0])[2] for b in draws]
+draws = [[closeness.sampled(games[0], 2, s)[0] for s in block] for block in seeds]
+single = np.mean([closeness.agreement(d, owen[0])[2] for b in draws for d in b])
+means = [closeness.agreement(np.mean(b, axis=0), owen[0])[2] for b in draws]
 print(f"one seed {single:.3f}, so about {single / 8:.3f} for a mean of 64")
 print("four means of 64:", ", ".join(f"{error:.3f}" for error in means))
 assert max(means) < single / 4
@@ -404,9 +407,9 @@ assert max(means) < single / 4
 # than exact Owen values are? Use `tables` and `shapley_8`, and count on how many faces.
 
 # %% tags=["solution", "hide-cell"]
-both = [comparison.fixed(table, "both") for table in tables]
-to_shapley = [comparison.agreement(*p)[2] for p in zip(both, shapley_8)]
-to_owen = [comparison.agreement(*p)[2] for p in zip(both, owen_8)]
+both = [closeness.fixed(table, "both") for table in tables]
+to_shapley = [closeness.agreement(*p)[2] for p in zip(both, shapley_8)]
+to_owen = [closeness.agreement(*p)[2] for p in zip(both, owen_8)]
 farther = int((np.array(to_shapley) > tree_gap["error"]).sum())
 print(f"both to Shapley {said(to_shapley)}, both to Owen {said(to_owen)}")
 print(f"farther than Owen values on {farther} of {len(tables)} faces")
@@ -438,10 +441,10 @@ assert np.allclose([scores.sum() for scores in both], worth_of_all)
 # %%
 regions = {"error": float(region_gap.mean()), "correlation": float(np.mean(alike))}
 facts = {
-    "agreement": comparison.as_rows(estimates.groupby(by)[measures].mean()),
+    "agreement": closeness.as_rows(estimates.groupby(by)[measures].mean()),
     "adaptive_minus_sampled": lead.groupby("per region").mean().to_dict(),
-    "coverage": comparison.as_rows(covered.drop(columns="over faces")),
-    "doubling": comparison.as_rows(factors.groupby("method").mean()),
+    "coverage": closeness.as_rows(covered.drop(columns="over faces")),
+    "doubling": closeness.as_rows(factors.groupby("method").mean()),
     "owen_to_shapley": tree_gap.mean().to_dict(),
     "shapley_merging": float(merging.mean()),
     "owen_levels": float(gap),

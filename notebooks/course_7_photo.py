@@ -32,7 +32,7 @@
 # safety reasons; see the {ref}`model card <model-card>`.
 #
 # Put the path of a photo into the first cell, such as `photo = "me.jpg"`, or use
-# `papermill notebooks/course_7_photo.ipynb mine.ipynb -p photo me.jpg`. (Not `python -m fercore run`, which would put
+# `papermill notebooks/course_7_photo.ipynb mine.ipynb -p photo me.jpg`. (Not `ferlab run`, which would put
 # the face into the book.) Without a photo a drawn portrait stands in, and this page shows what came of it. The network
 # has never seen a drawn face.
 
@@ -51,12 +51,21 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fercore import DnCShap, datasets, evaluation, load_pretrained, models
-from fercore import photos, plots, plots_masking, plots_photo, pretrained, results
+from fercore import DnCShap
+from fercore import datasets
+from fercore.training import evaluation
+from fercore import load_pretrained
+from fercore import models
+from ferlab.studies import photo as photos
+from ferlab.figures import charts
+from ferlab.figures import course
+from ferlab.figures import panels
+from fercore import pretrained
+from ferlab.runs import records
 from fercore.datasets import splits
 from fercore.emotions import NAMES
 
-run = results.Run("course_7_photo", dataset, seed=seed, own=bool(photo))
+run = records.Run("course_7_photo", dataset, seed=seed, own=bool(photo))
 data, network = datasets.load(dataset), load_pretrained()
 
 # %% [markdown]
@@ -93,7 +102,7 @@ face = photos.cut(picture, found)
 print(f"box = {found}, cut out as {face.shape[0]} x {face.shape[1]} pixels, grey")
 
 # %% mystnb={"figure": {"name": "fig-photo", "caption": "The photo with the box around the face, and the 48 × 48 grey pixels that the network gets."}, "image": {"alt": "A picture with an orange square around a face, on axes in pixels; beside it the face in grey, coarse."}}
-plots_photo.found(picture, found, face)
+panels.found(picture, found, face)
 
 # %% [markdown]
 # ## Cut it like the training pictures
@@ -112,12 +121,10 @@ def ask(image):
 margins = (0.6, 0.8, 1, 1.25, 1.5, 2, 3)
 cuts = [photos.cut(picture, found, margin) for margin in margins]
 said = [ask(cut) for cut in cuts]
-words = [
-    f"× {m:g}\n{NAMES[p.argmax()]} {p.max():.2f}" for m, p in zip(margins, said)
-]
+words = [f"× {m:g}\n{NAMES[p.argmax()]} {p.max():.2f}" for m, p in zip(margins, said)]
 
 # %% mystnb={"figure": {"name": "fig-margins", "caption": "One face, seven margins: factor on the side of the box, answer, and its probability."}, "image": {"alt": "Two rows of grey crops of one face, seven in all, from very close to far away, each with the network's answer and its probability."}}
-plots_masking.picture_grid(np.stack(cuts), words, columns=4)
+course.picture_grid(np.stack(cuts), words, columns=4)
 
 # %% [markdown]
 # Where the answers of {numref}`fig-margins` differ, the network judges the crop as well as the face. No map will show
@@ -130,7 +137,7 @@ answers, blank = ask(face), ask(np.zeros_like(face))
 top = int(answers.argmax())
 name, p = NAMES[top], answers[top]
 print(f"{name}, with probability {p:.3f}; to a black image: {blank[top]:.3f}")
-plots_photo.answer(answers, blank)
+panels.answer(answers, blank)
 
 # %% [markdown]
 # Even to a black image the network must give seven probabilities that sum to 1. It has no "I cannot tell". A map
@@ -151,9 +158,7 @@ test = data.subset(splits.split(data, None, 0, 0).test)
 theirs = evaluation.predict(network, test.images).softmax(dim=1).numpy()
 alike = (theirs.argmax(axis=1) == top) & (theirs.max(axis=1) >= p - 0.1)
 right = int((test.labels[alike] == top).sum())
-print(
-    f"{data.title}: {alike.sum()} test faces got this answer, as surely or more so"
-)
+print(f"{data.title}: {alike.sum()} test faces got this answer, as surely or more so")
 print(f"(down to 0.1 less); {right} of them are labelled so")
 
 # %% [markdown]
@@ -179,7 +184,7 @@ print(f"{beyond.sum()} regions are further than two standard errors from zero")
 # %% mystnb={"figure": {"name": "fig-map", "caption": "The face, its map (red raises the probability of the answer, blue lowers it), the standard errors on a scale of their own, and the map again: hatched regions are within two standard errors of zero."}, "image": {"alt": "Two rows of two pictures: a grey face; the face under red and blue squares; a map of the standard errors in purple; the map with some of its squares hatched."}}
 per_pixel = result.tree.pixels(-1)[result.tree.labels()]
 spread = [v[result.tree.labels()] / per_pixel for v in (scores, errors)]
-plots_photo.certainty(face, *spread)
+panels.certainty(face, *spread)
 
 # %% [markdown]
 # The panel of standard errors looks half as coarse as the map: the two regions of a last cut share one error. Each
@@ -223,7 +228,7 @@ print(f"largest |sum over the seven scores of a region|: {total:.0e}")
 
 # %% mystnb={"figure": {"name": "fig-seven", "caption": "The maps of all seven emotions on one scale; above each, its probability for the black image and for the face."}, "image": {"alt": "A grey face and seven maps of it in red and blue with a common colour bar."}}
 captions = [f"{n}: {a:.2f} to {b:.2f}" for n, a, b in zip(NAMES, blank, answers)]
-plots_photo.class_maps(face, maps, captions)
+panels.class_maps(face, maps, captions)
 
 # %% [markdown]
 # The seven scores of a region sum to zero (Exercise 7.1). What speaks for one emotion speaks, to the same amount,
@@ -241,7 +246,7 @@ logit = DnCShap(network, **settings).attribute(x).region_scores[0, :, 0]
 agree = float(np.corrcoef(true, logit)[0, 1])
 print(f"p (1 - p) = {p * (1 - p):.3f}, at most 0.25; correlation {agree:.2f}")
 both = {"probability": true, "logit": logit}
-plots.labelled_maps(face, {n: v[exact.tree.labels()] for n, v in both.items()})
+charts.labelled_maps(face, {n: v[exact.tree.labels()] for n, v in both.items()})
 
 # %% [markdown]
 # ## Test your reading
@@ -260,15 +265,11 @@ def hidden(regions):
 order, rng, rows = np.argsort(-scores), np.random.default_rng(seed), []
 for k in (1, 2, 4, 8, 16):
     others = [hidden(rng.choice(scores.size, k, replace=False)) for _ in range(20)]
-    rows.append(
-        [k, scores[order[:k]].sum(), p - hidden(order[:k]), p - np.mean(others)]
-    )
+    rows.append([k, scores[order[:k]].sum(), p - hidden(order[:k]), p - np.mean(others)])
 columns = ["hidden", "sum of scores", "loss, highest", "loss, random"]
 hiding = pd.DataFrame(rows, columns=columns).set_index("hidden")
 wins = int((hiding["loss, highest"] > hiding["loss, random"]).sum())
-print(
-    f"The highest regions cost more than random ones in {wins} of {len(hiding)} rows."
-)
+print(f"The highest regions cost more than random ones in {wins} of {len(hiding)} rows.")
 hiding.round(3)
 
 # %% [markdown]
@@ -344,7 +345,7 @@ print("faces found in those:", number[lost].tolist())
 print("Who is not found, or not found once, drops out of every later number. If")
 print("that depends on glasses, hair or skin, so do the results, unseen.")
 shown = [drawn[k][::2, ::2] for k in lost] or [drawn[0][::2, ::2]]
-plots_masking.picture_grid(np.stack(shown), [f"character {k}" for k in lost], 4)
+course.picture_grid(np.stack(shown), [f"character {k}" for k in lost], 4)
 
 # %% [markdown]
 # **Exercise 7.5** *(to think about)*. A friend sends a holiday photo: "What did she feel?" An employer sends one of a
@@ -383,4 +384,4 @@ facts = {
     "hiding": {str(k): v for k, v in hiding.to_dict(orient="index").items()},
 }
 record = run.finish("photo" if photo else "portrait", data, facts)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

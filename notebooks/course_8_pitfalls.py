@@ -30,14 +30,24 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fercore import DnCShap, course, datasets, evaluation, explainers, faithfulness
-from fercore import load_pretrained, models, plots_masking, plots_pitfalls
-from fercore import results, sanity
+from fercore import DnCShap
+from ferlab.studies import course
+from fercore import datasets
+from fercore.training import evaluation
+from ferlab import explainers
+from ferlab.measures import faithfulness
+from fercore import load_pretrained
+from fercore import models
+from ferlab.figures import course as plots_masking
+from ferlab.figures import panels
+from ferlab.runs import records
+from ferlab.measures import sanity
 from fercore.datasets import splits
-from fercore.emotions import NAMES, Emotion
+from fercore.emotions import NAMES
+from fercore.emotions import Emotion
 from fercore.shapley import exact_shapley
 
-run = results.Run("course_8_pitfalls", dataset, seed=seed, count=count)
+run = records.Run("course_8_pitfalls", dataset, seed=seed, count=count)
 rng = np.random.default_rng(seed)
 
 # %% [markdown]
@@ -77,10 +87,7 @@ print(f"{len(drawn)} of the {len(sure)} that are right with at least 0.7 drawn")
 # %% mystnb={"figure": {"name": "fig-plausible", "caption": "Three faces and five maps of each, in two blocks. The last two columns know nothing of the face in hand."}, "image": {"alt": "Two blocks of three rows. Above, in each row, a face, its DnCShap map of red and blue patches, and the red and blue speckles of integrated gradients. Below, for the same faces, a soft cloud or nothing for Grad-CAM, one round blob in the middle, and the patches of another face."}}
 methods = {"DnCShap": "dnc", "integrated gradients": "integrated_gradients"}
 methods |= {"Grad-CAM": "grad_cam", "centre blob": "centre"}
-maps = {
-    title: explainers.explain(key, network, x, targets).values
-    for title, key in methods.items()
-}
+maps = {title: explainers.explain(key, network, x, targets).values for title, key in methods.items()}
 maps["another face's"] = np.roll(maps["DnCShap"], 1, axis=0)
 five = list(maps)
 maps["random"] = explainers.explain("random", network, x, targets).values
@@ -88,7 +95,7 @@ maps["nothing (all zero)"] = np.zeros_like(maps["random"])
 empty = int((~maps["Grad-CAM"].any(axis=(1, 2))).sum())
 print(f"Empty (all zero) maps of Grad-CAM: {empty} of {len(x)}")
 few = np.stack([maps[title][:3] for title in five], axis=1)
-plots_pitfalls.map_table(images[:3], few, five)
+panels.map_table(images[:3], few, five)
 
 # %% [markdown]
 # Grad-CAM keeps only what speaks for the class; where nothing does, its map is empty. Nor is a cloud in a corner, off
@@ -98,8 +105,7 @@ plots_pitfalls.map_table(images[:3], few, five)
 # %%
 classes = torch.from_numpy(targets)
 measured = {
-    title: faithfulness.insertion_deletion(network, x, classes, values)
-    for title, values in maps.items()
+    title: faithfulness.insertion_deletion(network, x, classes, values) for title, values in maps.items()
 }
 
 
@@ -153,7 +159,7 @@ for title, b in baselines.items():
     under[title] = DnCShap(network, baseline=b).attribute(one, Emotion.HAPPY)
 drawn_maps = {t: r.region_map()[0, ..., 0] for t, r in under.items()}
 columns = np.array([list(drawn_maps.values())])
-plots_pitfalls.map_table(face[None], columns, list(drawn_maps), side=1.7)
+panels.map_table(face[None], columns, list(drawn_maps), side=1.7)
 
 # %%
 table = pd.DataFrame({t: r.region_scores[0, :, 0] for t, r in under.items()})
@@ -181,8 +187,7 @@ print(f"lowest correlation between two of the maps: {lowest:.2f}")
 # %%
 shuffled = sanity.randomised(network, seed)
 again = {
-    title: explainers.explain(key, shuffled, x[:6], targets[:6]).values
-    for title, key in methods.items()
+    title: explainers.explain(key, shuffled, x[:6], targets[:6]).values for title, key in methods.items()
 }
 edges = np.array([np.hypot(*np.gradient(i.mean(axis=2))) for i in images[:6]])
 before = {title: maps[title][:6] for title in methods} | {"edges": edges}
@@ -199,7 +204,7 @@ unchanged.round(2)
 pair = [[values[0] for values in known.values()] for known in (before, again)]
 both = np.array(pair)
 sides = ("trained", "shuffled")
-plots_pitfalls.map_table(images[[0, 0]], both, list(before), sides)
+panels.map_table(images[[0, 0]], both, list(before), sides)
 
 # %% [markdown]
 # Where a method has no negative values, as Grad-CAM, the blob and the edges have none, the two columns coincide: a value
@@ -242,9 +247,7 @@ phi, labels = exact.region_scores[0, :, 0], exact.tree.labels()
 
 def probability(hidden):
     shown = face * ~np.isin(labels, hidden)[..., None]
-    return float(
-        evaluation.predict(network, shown[None]).softmax(1)[0, Emotion.HAPPY]
-    )
+    return float(evaluation.predict(network, shown[None]).softmax(1)[0, Emotion.HAPPY])
 
 
 # %%
@@ -253,9 +256,7 @@ alone = np.array([whole - probability(region) for region in range(64)])
 eight = {"by score": np.argsort(-phi)[:8], "by single loss": np.argsort(-alone)[:8]}
 losses = {way: whole - probability(hidden) for way, hidden in eight.items()}
 print(f"hide one region: loses at most {alone.max():.3f} of {whole:.3f}")
-print(
-    f"sum of the 64 single losses {alone.sum():.3f}, of the scores {phi.sum():.3f}"
-)
+print(f"sum of the 64 single losses {alone.sum():.3f}, of the scores {phi.sum():.3f}")
 for way, hidden in eight.items():
     print(f"the first eight {way}: together {losses[way]:.3f},", end=" ")
     print(f"singly, added up, {alone[hidden].sum():.3f}")
@@ -282,10 +283,8 @@ weak = int(sizes.argmin())
 first, second = every[..., Emotion.HAPPY], every[..., weak]
 zero = -first.min() / (first.max() - first.min())
 print(f"on the rainbow, zero lies at {zero:.0%} of the way from blue to red")
-print(
-    f"largest |score|: Happy {sizes[Emotion.HAPPY]:.3f}, {NAMES[weak]} {sizes[weak]:.4f}"
-)
-plots_pitfalls.scales(face, first, second, ("Happy", NAMES[weak]))
+print(f"largest |score|: Happy {sizes[Emotion.HAPPY]:.3f}, {NAMES[weak]} {sizes[weak]:.4f}")
+panels.scales(face, first, second, ("Happy", NAMES[weak]))
 
 # %% [markdown]
 # **Reading.** A scale from least to most paints *nothing* in a colour that looks like *something*. A cut-off hides what
@@ -310,7 +309,7 @@ where = models.to_input(test.images[chosen])
 explained = DnCShap(network, contexts=2, seed=seed).attribute(where, word)
 six = rng.permutation([0, 1, 2, size, size + 1, size + 2])
 looks = explained.region_map()[..., 0]
-plots_pitfalls.riddle(looks[six])
+panels.riddle(looks[six])
 
 # %% [markdown]
 # Does *anything* about the map tell right from wrong? Take as its look the share of the positive scores that is in the
@@ -335,7 +334,7 @@ print(f"from {size} right and {size} wrong answers, all of one emotion")
 
 # %% tags=["hide-output"] mystnb={"figure": {"name": "fig-key", "caption": "The faces of the six maps, with their labels."}, "image": {"alt": "Two rows of three faces named A to F, each with its label."}}
 print(f"The answer to all six: {NAMES[word]}. Right where the label is the same.")
-named = zip(plots_pitfalls.letters(6), test.labels[chosen[six]])
+named = zip(panels.letters(6), test.labels[chosen[six]])
 keys = [f"{letter}: {NAMES[label]}" for letter, label in named]
 plots_masking.picture_grid(test.images[chosen[six]], keys, 3)
 
@@ -392,9 +391,7 @@ plots_masking.picture_grid(test.images[chosen[six]], keys, 3)
 # %% tags=["solution", "hide-cell"]
 moves = [(down, across) for down in (-6, 0, 6) for across in (-6, 0, 6)]
 copies = np.stack([np.roll(face, move, axis=(0, 1)) for move in moves])
-nine = DnCShap(network, contexts=2).attribute(
-    models.to_input(copies), Emotion.HAPPY
-)
+nine = DnCShap(network, contexts=2).attribute(models.to_input(copies), Emotion.HAPPY)
 lying = nine.region_map()[..., 0]
 straight = [np.roll(m, (-d, -a), axis=(0, 1)) for m, (d, a) in zip(lying, moves)]
 energy = (lying**2).sum(axis=(1, 2)).mean()
@@ -416,9 +413,7 @@ typical = faithfulness.insertion_deletion(network, x, classes, others)
 for m, values in measured["DnCShap"].items():
     gain = values - typical[m] if "insertion" in m else typical[m] - values
     i = faithfulness.interval(gain, seed)
-    print(
-        f"{m:18} own {values.mean():.3f}, others {typical[m].mean():.3f},", end=" "
-    )
+    print(f"{m:18} own {values.mean():.3f}, others {typical[m].mean():.3f},", end=" ")
     print(f"ahead by {i.mean:+.3f}, 95 % from {i.low:+.3f} to {i.high:+.3f}")
 print("Only where the interval lies above zero has the own map shown, on that")
 print("measure and for faces like these, more than what faces have in common.")
@@ -459,4 +454,4 @@ facts = {
     "riddle": {"answer": NAMES[word], "faces": int(2 * size), "auroc": curve},
 }
 record = run.finish(f"seed-{seed}", data, facts)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

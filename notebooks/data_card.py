@@ -41,10 +41,14 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from fercore import cards, datasets, maps, plots, results
+from ferlab.studies import data_card
+from fercore import datasets
+from ferlab.studies import maps
+from ferlab.figures import charts
+from ferlab.runs import records
 
 about = {"model": "none", "examples": examples, "seed": seed}
-run = results.Run("data_card", dataset, **about)
+run = records.Run("data_card", dataset, **about)
 pd.options.display.max_colwidth = None
 
 # %% [markdown]
@@ -55,7 +59,7 @@ pd.options.display.max_colwidth = None
 
 # %%
 data = datasets.load(dataset)
-cards.facts(data)
+data_card.facts(data)
 
 # %% [markdown]
 # The last line is the accuracy that the paper reports {cite:p}`malik2021towards`, the mean over five random folds of all
@@ -66,11 +70,11 @@ cards.facts(data)
 # A *part* is a piece of the dataset's own split. A dataset without one is a single part, `all`.
 
 # %%
-counts = cards.counts(data)
+counts = data_card.counts(data)
 counts
 
 # %% mystnb={"figure": {"name": "fig-balance", "caption": "Images per emotion in each part."}, "image": {"alt": "Bar chart of the number of images of each emotion, one colour for each part of the dataset."}}
-plots.part_counts(counts[cards.parts_of(data)])
+charts.part_counts(counts[data_card.parts_of(data)])
 
 # %% [markdown]
 # How to read {numref}`fig-balance`. Bars of one height mean that accuracy and balanced accuracy will agree. Bars of
@@ -79,7 +83,7 @@ plots.part_counts(counts[cards.parts_of(data)])
 # most frequent emotion, and how many times more frequent that emotion is than the rarest.
 
 # %%
-majority = cards.majority(counts)
+majority = data_card.majority(counts)
 majority.round(4)
 
 # %% [markdown]
@@ -93,11 +97,11 @@ majority.round(4)
 # dataset allow it.
 
 # %% mystnb={"figure": {"name": "fig-examples", "caption": "Random images of each emotion, where they may be shown."}, "image": {"alt": "Rows of small face images, one row for each emotion."}}
-if dataset in cards.SHOWN:
+if dataset in data_card.SHOWN:
     everyone = np.ones(len(data), bool)
     chosen = maps.choose(data.labels, everyone, examples, seed)
     shown = data.subset(chosen)
-    display(plots.face_rows(shown.images, shown.labels, examples))
+    display(charts.face_rows(shown.images, shown.labels, examples))
 else:
     print(f"No images of {data.title} are shown: its terms restrict it.")
 
@@ -112,7 +116,7 @@ else:
 # labels must be wrong.
 
 # %%
-copies = cards.copies(data)
+copies = data_card.copies(data)
 listed = pd.Series(asdict(copies), name="exact copies").to_frame()
 listed.rename(index=lambda name: name.replace("_", " "))
 
@@ -121,7 +125,7 @@ listed.rename(index=lambda name: name.replace("_", " "))
 # carelessness.
 
 # %%
-conflicts = cards.conflicts(data)
+conflicts = data_card.conflicts(data)
 if conflicts.empty:
     print("No picture occurs with different labels.")
 else:
@@ -135,7 +139,7 @@ else:
 # that a copy carries there. A network that knows the second part by heart gets the last column for nothing.
 
 # %%
-across = cards.copies_across(data)
+across = data_card.copies_across(data)
 if across.empty:
     print("There is one part only, so no image can be in two.")
 else:
@@ -150,7 +154,7 @@ else:
 # An image with the same value in every pixel shows nobody. Its label is a guess, and so is what a network says about it.
 
 # %%
-blanks = cards.blanks(data)
+blanks = data_card.blanks(data)
 print(f"{blanks.sum()} blank images")
 if blanks.sum():
     display(blanks.to_frame())
@@ -163,7 +167,7 @@ if blanks.sum():
 # mean that a subject never shows an emotion, so that who it is says something about the label.
 
 # %%
-people = None if data.subjects is None else cards.people(data)
+people = None if data.subjects is None else data_card.people(data)
 if people is None:
     print(f"{data.title} names no subjects.")
 else:
@@ -185,7 +189,7 @@ else:
 # %%
 voted = "votes" in data.extras
 if voted:
-    verdicts = cards.verdicts(data)
+    verdicts = data_card.verdicts(data)
     display(verdicts.to_frame())
 else:
     print(f"There are no votes for {data.title}: FER+ is about FER2013.")
@@ -197,9 +201,9 @@ else:
 # %%
 part = "PrivateTest"
 if voted:
-    agreement = cards.agreement(data)
-    private = cards.agreement(data, part).loc["all", "agree"]
-    tied = cards.agreement(data, ties=True).loc["all", "agree"]
+    agreement = data_card.agreement(data)
+    private = data_card.agreement(data, part).loc["all", "agree"]
+    tied = data_card.agreement(data, ties=True).loc["all", "agree"]
     display(agreement.round(3))
     print(f"{part} alone: {private:.3f}")
     print(f"all parts, tied images with the first of their answers: {tied:.3f}")
@@ -229,7 +233,7 @@ metrics = {
     "majority": majority.to_dict(orient="index"),
     "copies": asdict(copies),
     "conflicts": conflicts["pictures"].to_dict(),
-    "across": cards.by_pair(across),
+    "across": data_card.by_pair(across),
     "blank": {"all": int(blanks.sum())} | blanks.to_dict(),
 }
 if people is not None:
@@ -241,4 +245,4 @@ if voted:
 
 # %%
 record = run.finish("card", data, metrics, protocol="whole set")
-print("Record:", results.place(record))
+print("Record:", records.place(record))

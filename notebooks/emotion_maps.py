@@ -34,7 +34,7 @@ width = 0.25
 epochs = 20
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -48,21 +48,28 @@ mean_contexts = 2  # K sampled contexts are unbiased: errors average out
 import numpy as np
 import pandas as pd
 
-from fercore import atlas, datasets, emotions, experiments
-from fercore import maps, models, plots, plots_maps, results
+from ferlab.studies import maps
+from fercore import datasets
+from fercore import emotions
+from ferlab import networks
+from fercore import models
+from ferlab.figures import charts
+from ferlab.figures import panels
+from ferlab.runs import records
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap, build_tree
+from fercore.shapley import DnCShap
+from fercore.shapley import PaperDnCShap
+from fercore.shapley import ReleasedDnCShap
+from fercore.shapley import build_tree
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
-)
+setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
 own = {"examples": examples, "depth": depth, "contexts": contexts}
 own |= {"mean_depth": mean_depth, "mean_contexts": mean_contexts}
 own |= {"protocol": protocol}
-run = results.Run("emotion_maps", dataset, **setting.parameters(), **own)
+run = records.Run("emotion_maps", dataset, **setting.parameters(), **own)
 
 # %% [markdown]
 # ## The network and the faces
@@ -78,9 +85,9 @@ run = results.Run("emotion_maps", dataset, **setting.parameters(), **own)
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
 build_tree(*data.images.shape[1:3], max(depth, mean_depth))
-trained = experiments.trained(setting, data, parts, device)
+trained = networks.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-answers = experiments.outcome(setting, data, parts, device)
+answers = networks.outcome(setting, data, parts, device)
 given = answers.logits["test"].softmax(dim=1).numpy()
 correct = given.argmax(axis=1) == test.labels
 eligible = correct & ~splits.duplicates(data, parts)
@@ -167,7 +174,7 @@ agreement.round(2)
 
 # %%
 faces = np.flatnonzero(eligible)
-scored = atlas.explain_all(
+scored = maps.explain_all(
     trained.model,
     test.images[faces],
     dataset,
@@ -179,7 +186,7 @@ scored = atlas.explain_all(
 mean = maps.average(scored.maps(), test.images[faces], test.labels[faces])
 captions = [f"p = {given[index].max():.2f}" for index in chosen]
 shown = test.images[chosen], pictures, test.labels[chosen], captions, mean
-gallery = plots_maps.Gallery(*shown)
+gallery = panels.Gallery(*shown)
 print(f"{len(faces)} faces, {scored.evaluations:.0f} evaluations each")
 
 # %% [markdown]
@@ -203,7 +210,7 @@ print(f"{len(faces)} faces, {scored.evaluations:.0f} evaluations each")
 
 # %% mystnb={"figure": {"name": "fig-angry", "caption": "Angry (the paper's Figure 5): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled angry above two rows of maps; in the middle row red marks what speaks for angry, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.ANGRY, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.ANGRY, examples, reason)
+panels.emotion(gallery, Emotion.ANGRY, examples, reason)
 
 # %% [markdown]
 # ## Disgust
@@ -213,7 +220,7 @@ plots_maps.emotion(gallery, Emotion.ANGRY, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-disgust", "caption": "Disgust (the paper's Figure 6): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled disgust above two rows of maps; in the middle row red marks what speaks for disgust, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.DISGUST, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.DISGUST, examples, reason)
+panels.emotion(gallery, Emotion.DISGUST, examples, reason)
 
 # %% [markdown]
 # ## Fear
@@ -223,7 +230,7 @@ plots_maps.emotion(gallery, Emotion.DISGUST, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-fear", "caption": "Fear (the paper's Figure 7): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled fear above two rows of maps; in the middle row red marks what speaks for fear, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.FEAR, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.FEAR, examples, reason)
+panels.emotion(gallery, Emotion.FEAR, examples, reason)
 
 # %% [markdown]
 # ## Happy
@@ -233,7 +240,7 @@ plots_maps.emotion(gallery, Emotion.FEAR, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-happy", "caption": "Happy (the paper's Figure 8): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled happy above two rows of maps; in the middle row red marks what speaks for happy, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.HAPPY, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.HAPPY, examples, reason)
+panels.emotion(gallery, Emotion.HAPPY, examples, reason)
 
 # %% [markdown]
 # ## Sad
@@ -243,7 +250,7 @@ plots_maps.emotion(gallery, Emotion.HAPPY, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-sad", "caption": "Sad (the paper's Figure 9): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled sad above two rows of maps; in the middle row red marks what speaks for sad, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.SAD, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.SAD, examples, reason)
+panels.emotion(gallery, Emotion.SAD, examples, reason)
 
 # %% [markdown]
 # ## Surprise
@@ -253,7 +260,7 @@ plots_maps.emotion(gallery, Emotion.SAD, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-surprise", "caption": "Surprise (the paper's Figure 10): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled surprise above two rows of maps; in the middle row red marks what speaks for surprise, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.SURPRISE, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.SURPRISE, examples, reason)
+panels.emotion(gallery, Emotion.SURPRISE, examples, reason)
 
 # %% [markdown]
 # ## Neutral
@@ -263,7 +270,7 @@ plots_maps.emotion(gallery, Emotion.SURPRISE, examples, reason)
 
 # %% mystnb={"figure": {"name": "fig-neutral", "caption": "Neutral (the paper's Figure 11): test faces and the mean face, the positive part of their maps, and the signed maps."}, "image": {"alt": "Faces labelled neutral above two rows of maps; in the middle row red marks what speaks for neutral, in the lower row red speaks for it and blue against it; the last column is the mean."}}
 reason = maps.why_none(Emotion.NEUTRAL, test.labels, correct, eligible)
-plots_maps.emotion(gallery, Emotion.NEUTRAL, examples, reason)
+panels.emotion(gallery, Emotion.NEUTRAL, examples, reason)
 
 # %% [markdown]
 # ## The mean maps side by side
@@ -272,7 +279,7 @@ plots_maps.emotion(gallery, Emotion.NEUTRAL, examples, reason)
 # reach a probability near one has more to distribute.
 
 # %% mystnb={"figure": {"name": "fig-means", "caption": "Mean DnCShap map of each emotion over its mean face, on one colour scale; in brackets the number of faces."}, "image": {"alt": "One blurred mean face per emotion, each under its mean map of Shapley values in red and blue, with a common colour bar."}}
-plots.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
+charts.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
 
 # %% [markdown]
 # A mean map can mislead in two ways. Where faces are not aligned, features smear and cancel. And a network that looks at
@@ -323,7 +330,7 @@ facts = {
 pd.DataFrame(facts, index=list(variants)).round(2)
 
 # %% mystnb={"figure": {"name": "fig-published", "caption": "One face under the printed algorithm, under the behaviour of the released code, and under the two versions of this project."}, "image": {"alt": "A face and four maps of it: the two published variants show horizontal and vertical bands only, the other two show localised regions."}}
-plots.labelled_maps(test.images[chosen[0]], drawn)
+charts.labelled_maps(test.images[chosen[0]], drawn)
 
 # %% [markdown]
 # The table first: the published procedure calls the model 1,024 times, although only 94 of the inputs differ, because the
@@ -343,7 +350,5 @@ facts = {
     "agreement_with_exact": agreement.to_dict(orient="index"),
     "emotions": pattern.to_dict(orient="index"),
 }
-record = run.finish(
-    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
-)
-print("Record:", results.place(record))
+record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+print("Record:", records.place(record))

@@ -34,7 +34,7 @@ width = 0.25
 epochs = 20
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -52,25 +52,31 @@ scales = [4, 5, 6, 7, 8]  # halvings for the growth of the cost
 import numpy as np
 import pandas as pd
 
-from fercore import datasets, experiments, models
-from fercore import explainer_study as study, explainer_tables as tables
-from fercore import measure_names
-from fercore import overlap, paper_maps, plots_explainers, provenance
-from fercore import results, sanity
+from fercore import datasets
+from ferlab import networks
+from fercore import models
+from ferlab.studies import explainers as study
+from ferlab.studies import explainers as tables
+from ferlab.measures import names as measure_names
+from ferlab.measures import overlap
+from ferlab.studies import paper
+from ferlab.figures import charts
+from ferlab import provenance
+from ferlab.runs import records
+from ferlab.measures import sanity
 from fercore.datasets import splits
-from fercore.explainers import METHODS, Settings
-from fercore.localisation import area_share
+from ferlab.explainers import METHODS
+from ferlab.explainers import Settings
+from ferlab.measures.localisation import area_share
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
-)
+setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
 own = {"images": images, "depth": depth, "exact": exact, "steps": steps}
 own |= {"lime_samples": lime_samples, "gradient_samples": gradient_samples}
 own |= {"repeats": repeats, "noises": noises, "scales": scales}
 own |= {"protocol": protocol}
-run = results.Run("explainers", dataset, **setting.parameters(), **own)
+run = records.Run("explainers", dataset, **setting.parameters(), **own)
 
 # %% [markdown]
 # ## The network and the faces
@@ -84,9 +90,9 @@ run = results.Run("explainers", dataset, **setting.parameters(), **own)
 known = {"masks": True} if dataset == "faces" else {}
 data = datasets.load(dataset, **known)
 parts = splits.split(data, protocol or None, fold, seed)
-trained = experiments.trained(setting, data, parts, device)
+trained = networks.trained(setting, data, parts, device)
 test = data.subset(parts.test)
-answers = experiments.outcome(setting, data, parts, device)
+answers = networks.outcome(setting, data, parts, device)
 predicted = answers.predicted("test", mirror=False)
 drawn = study.draw(data, parts, predicted, images, seed)
 print(f"{len(drawn)} faces drawn, {(predicted == test.labels).sum():,} are right")
@@ -156,10 +162,8 @@ tables.table_3(cost).round(3)
 
 # %% mystnb={"figure": {"name": "fig-growth", "caption": "Evaluations (left) and seconds (right) of one face against the number of regions, on logarithmic axes. Methods with the same budget share a line on the left."}, "image": {"alt": "Two panels of lines on logarithmic axes; one line per method on the partition tree. The line of the exact values is steeper than the others."}}
 on_tree = ("dnc", "dnc_both", "partition", "dnc_exact")
-measured = study.scaling(
-    on_tree, trained.model, x[:1], targets[0], settings, scales
-)
-plots_explainers.growth(measured)
+measured = study.scaling(on_tree, trained.model, x[:1], targets[0], settings, scales)
+charts.growth(measured)
 
 # %% [markdown]
 # The exponent $b$ of a fit cost $= a\,n^b$, beside the cost in theory: 1 is linear, 2 quadratic. Each time was taken once, so
@@ -183,7 +187,7 @@ exponents.assign(theory=theory).rename(index=measure_names.title).round(2)
 # %% mystnb={"figure": {"name": "fig-sheet", "caption": "Four of the faces and their maps under all methods."}, "image": {"alt": "A sheet of small maps over grey faces; for each method a row of four faces, in red and blue."}}
 few = np.unique(np.linspace(0, len(drawn) - 1, 4).astype(int))
 sheet = {name: maps_.values[few] for name, maps_ in found.items()}
-plots_explainers.map_sheet(test.images[drawn[few]], sheet)
+charts.map_sheet(test.images[drawn[few]], sheet)
 
 # %% [markdown]
 # ## Table 4: the overlap with SHAP
@@ -205,18 +209,11 @@ plots_explainers.map_sheet(test.images[drawn[few]], sheet)
 # with repeats, and the middle 95 % of the means is the 95 % bootstrap interval.
 
 # %%
-simulated = {
-    view: overlap.simulated_chance(view, seed=seed) for view in overlap.VIEWS
-}
-print(
-    pd.DataFrame({"closed form": overlap.CHANCE, "simulated": simulated}).round(3)
-)
+simulated = {view: overlap.simulated_chance(view, seed=seed) for view in overlap.VIEWS}
+print(pd.DataFrame({"closed form": overlap.CHANCE, "simulated": simulated}).round(3))
 references = ["gradient_shap", "partition", "kernel"]
 references += ["dnc_exact"] if exact else []
-dice = {
-    view: tables.overlap_table(study.overlaps(found, references, view), seed)
-    for view in overlap.VIEWS
-}
+dice = {view: tables.overlap_table(study.overlaps(found, references, view), seed) for view in overlap.VIEWS}
 tables.table_4(dice["magnitude"]).round(3)
 
 # %% [markdown]
@@ -225,12 +222,8 @@ tables.table_4(dice["magnitude"]).round(3)
 # than one thing that is called SHAP.
 
 # %% mystnb={"figure": {"name": "fig-overlap", "caption": "Overlap of magnitudes with each kind of SHAP: means over the faces with 95 % bootstrap intervals, and what chance gives for the same maps. Diamonds: the paper."}, "image": {"alt": "One panel per reference method; in each a dot with an interval per explainer, and two marks for the levels of chance."}}
-printed = {
-    name: paper_maps.TABLE_4[column]
-    for name, column in paper_maps.COLUMNS.items()
-    if column != "SHAP"
-}
-plots_explainers.overlap_dots(dice["magnitude"], printed)
+printed = {name: paper.TABLE_4[column] for name, column in paper.COLUMNS.items() if column != "SHAP"}
+charts.overlap_dots(dice["magnitude"], printed)
 
 # %% [markdown]
 # A dot says something only by its distance from the two marks of its row. The table gives that distance from the mark of other
@@ -275,7 +268,7 @@ shown = [m for m in measure_names.MEASURES if m in set(table.measure)]
 tables.readable(table)
 
 # %% mystnb={"figure": {"name": "fig-faithful", "caption": "Faithfulness and steadiness: means over the faces with 95 % bootstrap intervals; grey: maps that know nothing of the network."}, "image": {"alt": "Six panels, one per measure, each with a dot and an interval for every explainer; the two controls are grey."}}
-plots_explainers.intervals(table, shown)
+charts.intervals(table, shown)
 
 # %% [markdown]
 # Noise was added to few faces (`repeats`). The bootstrap of so few is too narrow: three values of the same sign always
@@ -314,13 +307,13 @@ tables.readable(tables.scores(near, seed), 3) if exact else print(nothing)
 # %% mystnb={"figure": {"name": "fig-truth", "caption": "Localisation of the pixels that the expression moved: means over the faces with 95 % bootstrap intervals; dashed: the share of the area."}, "image": {"alt": "Three panels of dots with intervals, one dot per explainer, and a dashed line for chance; or a sentence where there is no ground truth."}}
 truth = test.extras["moved"][drawn] if "moved" in test.extras else None
 located, chance = {}, np.nan
-figure = plots_explainers.sentence(f"{data.title} has no ground truth.")
+figure = charts.sentence(f"{data.title} has no ground truth.")
 if truth is not None:
     located = study.located(found, truth)
     chance = float(np.nanmean(area_share(truth)))
     truth_table = tables.scores(located, seed)
     level = dict.fromkeys(("mass", "rank", "pointing"), chance)
-    figure = plots_explainers.intervals(truth_table, list(level), level)
+    figure = charts.intervals(truth_table, list(level), level)
 figure
 
 # %% [markdown]
@@ -340,7 +333,7 @@ about = (names, shuffled, x[again], targets[again], settings, folder)
 before = study.rows(found, again)
 dependent = study.dependent(before, study.explain_all(*about))
 same = tables.scores(dependent, seed)
-plots_explainers.intervals(same, list(dependent["dnc"]))
+charts.intervals(same, list(dependent["dnc"]))
 
 # %% [markdown]
 # Magnitudes stay more alike than signed maps where a method draws edges of the image, whatever the network. A map that is
@@ -353,7 +346,5 @@ everything = study.merged(scores, near, located, dependent)
 about = {"images": len(drawn), "regions": 2**depth, "packages": study.packages()}
 about |= {"area": None if np.isnan(chance) else chance}
 facts = about | tables.facts(cost, exponents, dice, everything, seed)
-record = run.finish(
-    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
-)
-print("Record:", results.place(record))
+record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+print("Record:", records.place(record))

@@ -52,9 +52,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from fercore import plots_landmarks, results, temo
+from ferlab.figures import facial
+from ferlab.runs import records
+from ferlab import temo
 from fercore.emotions import Emotion
-from fercore.temo import groups, interactive, other
+from ferlab.temo import groups
+from ferlab.temo import ranking
+from ferlab.temo import other
 
 pd.set_option("display.max_colwidth", None)  # claims are sentences
 
@@ -65,7 +69,7 @@ own |= {"characters": characters, "variants": variants, "steps": steps}
 own |= {"sizes": sizes, "draws": draws, "epochs": epochs, "lr": lr}
 own |= {"hidden": hidden, "seed": seed, "explained": explained}
 own |= {"evaluations": evaluations, "model": "T-EMO", "fold": "all"}
-run = results.Run("landmarks", dataset, **own)
+run = records.Run("landmarks", dataset, **own)
 
 # %% [markdown]
 # ## Clips
@@ -81,9 +85,7 @@ run = results.Run("landmarks", dataset, **own)
 
 # %%
 embedded = dict(characters=characters, variants=variants, noise=noise)
-clips = temo.from_dataset(
-    dataset, frames, dims, most, seed, **(embedded if dataset == "faces" else {})
-)
+clips = temo.from_dataset(dataset, frames, dims, most, seed, **(embedded if dataset == "faces" else {}))
 covered = clips.coverage or dict.fromkeys(clips.classes, 1.0)
 names = [Emotion(label).title for label in clips.classes]
 facts = {"clips": [int((clips.labels == c).sum()) for c in clips.classes]}
@@ -136,9 +138,7 @@ costs.round(1)
 # %%
 neutral = int(Emotion.NEUTRAL) if Emotion.NEUTRAL in clips.classes else None
 baselines = tuple(
-    name
-    for name in temo.BASELINES
-    if name != "neutral" or not clips.stills or neutral is not None
+    name for name in temo.BASELINES if name != "neutral" or not clips.stills or neutral is not None
 )
 settings = dict(sizes=tuple(sizes), baselines=baselines, steps=steps, seed=seed)
 plan = temo.Plan(draws=draws, neutral=neutral, recipe=recipe, **settings)
@@ -185,7 +185,7 @@ agreement.set_index(["one", "other"]).round(2)
 # %% mystnb={"figure": {"name": "fig-baselines", "caption": "Relevance of every landmark under each baseline, mean over emotions and folds, on the mean face; each panel has its own scale from zero (yellow) to its largest value (dark)."}, "image": {"alt": "One face of dots per baseline; dark dots mark the landmarks with the largest mean absolute integrated gradients."}}
 face = clips.points[:, -1].mean(axis=0)
 overall = {name: values.mean(axis=0) for name, values in mean.items()}
-plots_landmarks.baseline_relevance(face, overall)
+facial.baseline_relevance(face, overall)
 
 # %% [markdown]
 # The distance $x_i - b_i$ is a factor of the score. In {numref}`fig-baselines`, under *zeros*, landmarks near the origin,
@@ -202,7 +202,7 @@ relevance = study.combined()
 chosen = temo.top(relevance, sizes[-1])
 peaks = [clips.points[clips.labels == c, -1].mean(axis=0) for c in study.classes]
 shapes = np.stack(peaks)[..., :2]
-plots_landmarks.kept_landmarks(shapes, chosen, study.classes, relevance)
+facial.kept_landmarks(shapes, chosen, study.classes, relevance)
 
 # %% [markdown]
 # Where are they? The share of the kept landmarks in each facial region, minus the region's share of all 468. Positive means
@@ -218,7 +218,7 @@ shares.round(2)
 # With the slider, any number of landmarks can be looked at. Accuracies are given for the numbers with which networks were trained.
 
 # %%
-HTML(interactive.slider(study, shapes, cost))
+HTML(ranking.slider(study, shapes, cost))
 
 # %% [markdown]
 # ## Fewer landmarks
@@ -230,7 +230,7 @@ HTML(interactive.slider(study, shapes, cost))
 
 # %% mystnb={"figure": {"name": "fig-sizes", "caption": "Accuracy and balanced accuracy against the number of landmarks, mean over emotions, with 95 % intervals over folds. Controls on the smallest set are shifted sideways to be seen."}, "image": {"alt": "Two charts of accuracy against number of landmarks on a logarithmic axis, with lines for T-EMO, linear SVM and RBF SVM and single points for the controls."}}
 scores = temo.table(study)
-plots_landmarks.accuracy_by_size(scores)
+facial.accuracy_by_size(scores)
 
 # %%
 measures = ["accuracy", "balanced"]
@@ -238,9 +238,7 @@ columns = [c for m in measures for c in (m, f"{m} low", f"{m} high")]
 floor = 100 - 100 / len(study.classes)
 own_rows = scores[scores.method != "all classes in one"]
 below = (own_rows.accuracy < floor).sum()
-print(
-    f'Always "no": {floor:.1f} %; {below} of {len(own_rows)} binary rows are below'
-)
+print(f'Always "no": {floor:.1f} %; {below} of {len(own_rows)} binary rows are below')
 scores.set_index(["method", "k"])[columns].round(1)
 
 # %% [markdown]
@@ -287,7 +285,7 @@ likeness.round(3)
 
 # %% mystnb={"figure": {"name": "fig-groups", "caption": "One test clip: scores of the 14 groups of landmarks for the logit of its emotion, by five methods."}, "image": {"alt": "Horizontal bars of the scores of fourteen facial groups, five bars of different colours in each group."}}
 print(Emotion(compared.labels[0]).title)
-plots_landmarks.group_scores(compared.scores[0], groups.names())
+facial.group_scores(compared.scores[0], groups.names())
 
 # %% [markdown]
 # The columns give the mean correlation, rank correlation and relative error to the Shapley values, and, as a median, what the
@@ -322,4 +320,4 @@ name = f"T-EMO-{shape[0]}x{sizes[0]}x{dims}"
 persons = not clips.groups[0].startswith("image ")  # else copies of an image
 protocol = "subject" if persons else ""
 record = run.finish(name, clips, metrics, protocol=protocol)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

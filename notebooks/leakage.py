@@ -38,7 +38,7 @@ width = 0.25
 epochs = 20
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -52,18 +52,20 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from fercore import compute, datasets, experiments, leakage
-from fercore import neighbours, plots, results
+from fercore.training import trainer
+from fercore import datasets
+from ferlab import networks
+from ferlab.studies import leakage
+from ferlab.figures import charts
+from ferlab.runs import records
 from fercore.datasets import splits
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, 0, recipe, batch_size, pretrained, **chosen
-)
+setting = networks.setting(dataset, model, fusion, width, 0, recipe, batch_size, pretrained, **chosen)
 own = dict(folds=folds, most=most)
 own |= dict(small_width=small_width, small_epochs=small_epochs)
-run = results.Run("leakage", dataset, **setting.parameters() | own)
+run = records.Run("leakage", dataset, **setting.parameters() | own)
 
 # %% [markdown]
 # ## The protocols
@@ -181,7 +183,7 @@ else:
 if data.usage is not None:
     parts = splits.split(data, "official")
     hits = {
-        neighbours.NAME: leakage.official_hits(data),
+        leakage.NAME: leakage.official_hits(data),
         "network": leakage.network_hits(setting, data, parts, device),
     }
     official = leakage.official_scores(data, hits)
@@ -213,9 +215,7 @@ else:
 # spare an hour; they are to be compared with each other only.
 
 # %%
-small = experiments.setting(
-    dataset, "proposed", fusion, small_width, epochs=small_epochs, seed=seed
-)
+small = networks.setting(dataset, "proposed", fusion, small_width, epochs=small_epochs, seed=seed)
 taught = [(data, setting if data.usage is None else small)]
 taught += [(clips, setting)] if dataset == "faces" else []
 for some, chosen in taught:
@@ -229,7 +229,7 @@ for some, chosen in taught:
 
 # %% mystnb={"figure": {"name": "fig-leak", "caption": "Accuracy by protocol and classifier. The bars are standard deviations over the folds; the dotted line is the share of the most frequent emotion. Between the rows of a panel only the protocol changes, or, for PrivateTest, which images count."}, "image": {"alt": "Dot plot with one panel for each set of images: protocols as rows, accuracy from 0 to 1 as the horizontal axis, one marker for each classifier, and a dotted line at the share of the most frequent emotion."}}
 table = pd.concat(tables, ignore_index=True)
-plots.protocol_dots(table)
+charts.protocol_dots(table)
 
 # %% [markdown]
 # How to read {numref}`fig-leak`. In a panel, compare dots of one colour from row to row. If they stand below each other,
@@ -266,6 +266,6 @@ metrics["company"] = company.to_dict(orient="index")
 if several.any():
     metrics["with_a_copy"] = copied.to_dict(orient="index")
 name = f"{setting.model}-{setting.fusion}-w{setting.width:g}"
-where = compute.choose_device(device)
+where = trainer.choose_device(device)
 record = run.finish(name, data, metrics, where, protocol="several")
-print("Record:", results.place(record))
+print("Record:", records.place(record))

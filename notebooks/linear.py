@@ -38,7 +38,7 @@ width = 0.25
 epochs = 20
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -53,20 +53,24 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fercore import comparison, datasets, evaluation, experiments
-from fercore import models, plots, provenance, results
+from ferlab.studies import closeness
+from fercore import datasets
+from fercore.training import evaluation
+from ferlab import networks
+from fercore import models
+from ferlab.figures import charts
+from ferlab import provenance
+from ferlab.runs import records
 from fercore.datasets import splits
 from fercore.shapley import build_tree
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
-)
+setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
 own = {"faces": faces, "depth": depth, "protocol": protocol}
 own |= {"fine_faces": fine_faces, "fine_depth": fine_depth}
 own |= {"shapley_faces": shapley_faces}
-run = results.Run("linear", dataset, **setting.parameters(), **own)
+run = records.Run("linear", dataset, **setting.parameters(), **own)
 
 # %% [markdown]
 # ## The network, the faces, the games
@@ -78,7 +82,7 @@ run = results.Run("linear", dataset, **setting.parameters(), **own)
 # %%
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
-trained = experiments.trained(setting, data, parts, device)
+trained = networks.trained(setting, data, parts, device)
 test = data.subset(parts.test)
 predicted = evaluation.predict(trained.model, test.images).numpy().argmax(axis=1)
 eligible = (predicted == test.labels) & ~splits.duplicates(data, parts)
@@ -101,7 +105,7 @@ def tables(tree, coalitions, count):
     """Logits of all coalitions for the first faces, float arrays (rows, classes)."""
     shown = tqdm(images[:count, None], desc=f"{tree.n_leaves} regions")
     about = (black, tree, coalitions, folder)
-    return [comparison.tabulate(trained.model, image, *about) for image in shown]
+    return [closeness.tabulate(trained.model, image, *about) for image in shown]
 
 
 # %%
@@ -109,9 +113,9 @@ counts = {depth: faces, fine_depth: fine_faces}
 games = {}
 for levels, count in counts.items():
     tree = build_tree(*test.images.shape[1:3], levels)
-    coalitions = comparison.exact_coalitions(tree)
+    coalitions = closeness.exact_coalitions(tree)
     logits = tables(tree, coalitions, count)
-    games[levels] = tree, comparison.numbered(coalitions), logits
+    games[levels] = tree, closeness.numbered(coalitions), logits
     print(f"{tree.n_leaves} regions: {len(coalitions):,} coalitions, {count} faces")
 
 # %% [markdown]
@@ -137,13 +141,11 @@ for levels, count in counts.items():
 rows = []
 for tree, numbers, logits in games.values():
     for output in ("probability", "logit"):
-        for face, values in enumerate(
-            tqdm(logits, desc=f"{tree.n_leaves} {output}")
-        ):
-            listed = comparison.worth(values, output)
-            truth = comparison.exact(comparison.Table(tree, numbers, listed))
+        for face, values in enumerate(tqdm(logits, desc=f"{tree.n_leaves} {output}")):
+            listed = closeness.worth(values, output)
+            truth = closeness.exact(closeness.Table(tree, numbers, listed))
             about = {"regions": tree.n_leaves, "output": output, "face": face}
-            rows += comparison.against(truth, tree, numbers, listed, about, seed)
+            rows += closeness.against(truth, tree, numbers, listed, about, seed)
 frame = pd.DataFrame(rows)
 print(f"{len(frame):,} estimates")
 
@@ -154,7 +156,7 @@ print(f"{len(frame):,} estimates")
 # map of zeros has error 1, so everything above 1 is worse than saying nothing.
 
 # %% mystnb={"figure": {"name": "fig-linear", "caption": "Relative error to the exact values against evaluations per face, both on logarithmic scales, mean over faces. Lower left is better."}, "image": {"alt": "Line charts of relative error against evaluations per region on logarithmic axes, one for each number of regions and output, with one line or point for each of six methods."}}
-plots.error_curves(frame)
+charts.error_curves(frame)
 
 # %% [markdown]
 # How to read {numref}`fig-linear`. The fixed contexts are points, not lines: their number of evaluations is given, and no
@@ -181,7 +183,7 @@ table.unstack("output").sort_index().round(2)
 budgets = [4, 8, 16, 32]
 pair = frame[frame["per region"].isin(budgets)]
 keys = ["regions", "output", "per region"]
-duel = comparison.duel(pair, "adaptive", "PartitionExplainer", keys)
+duel = closeness.duel(pair, "adaptive", "PartitionExplainer", keys)
 duel.round(3)
 
 # %% [markdown]
@@ -220,15 +222,15 @@ enough.astype("Int64").astype(object).fillna("–")
 # only; "no reach" sets $\gamma = 0$ and takes the mean reach of each level):
 
 # %%
-variants = {"adaptive": comparison.Search, "no guess": comparison.NoGuess}
-variants |= {"no reach": comparison.NoReach, "random choice": comparison.AnyPair}
+variants = {"adaptive": closeness.Search, "no guess": closeness.NoGuess}
+variants |= {"no reach": closeness.NoReach, "random choice": closeness.AnyPair}
 tried = []
 for tree, numbers, logits in games.values():
     for output in ("probability", "logit"):
         for values in logits:
-            listed = comparison.worth(values, output)
+            listed = closeness.worth(values, output)
             about = {"regions": tree.n_leaves, "output": output}
-            tried += comparison.ablation(tree, numbers, listed, variants, about)
+            tried += closeness.ablation(tree, numbers, listed, variants, about)
 tried = pd.DataFrame(tried).groupby(["regions", "output", "rule"], sort=False)
 parts_table = tried[["correlation", "error"]].mean().unstack("rule")
 parts_table.round(2)
@@ -268,15 +270,15 @@ inside.unstack(["method", "per region"]).sort_index(axis=1).round(2)
 
 # %%
 small = build_tree(*test.images.shape[1:3], 4)
-every = comparison.all_coalitions(16)
-numbers = comparison.numbered(every)
+every = closeness.all_coalitions(16)
+numbers = closeness.numbered(every)
 to_truth = []
 for logits in tables(small, every, shapley_faces):
     for output in ("probability", "logit"):
-        values = comparison.worth(logits, output, whole=-1)
-        truth = comparison.shapley(values, 16)
+        values = closeness.worth(logits, output, whole=-1)
+        truth = closeness.shapley(values, 16)
         about = {"output": output}
-        to_truth += comparison.against_shapley(truth, small, numbers, values, about)
+        to_truth += closeness.against_shapley(truth, small, numbers, values, about)
 
 # %%
 shapley = pd.DataFrame(to_truth)
@@ -308,8 +310,6 @@ facts = {
     "parts": tried[["correlation", "error"]].mean(),
     "shapley": to_shapley,
 }
-facts = {name: comparison.as_rows(table) for name, table in facts.items()}
-record = run.finish(
-    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
-)
-print("Record:", results.place(record))
+facts = {name: closeness.as_rows(table) for name, table in facts.items()}
+record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+print("Record:", records.place(record))

@@ -33,12 +33,19 @@ device = "auto"
 import numpy as np
 import pandas as pd
 
-from fercore import compute, datasets, experiments, networks, other_systems
-from fercore import paper, plots, provenance, results
+from fercore.training import trainer
+from fercore import datasets
+from ferlab import networks
+from fercore import models
+from ferlab.studies import other_systems
+from ferlab.studies import paper
+from ferlab.figures import charts
+from ferlab import provenance
+from ferlab.runs import records
 from fercore.datasets import splits
 
 own = dict(width=width, epochs=epochs, precision=precision, seed=seed)
-run = results.Run("other_systems", dataset, **own)
+run = records.Run("other_systems", dataset, **own)
 data = datasets.load(dataset)
 parts = splits.split(data)
 labels, copies = data.labels[parts.test], splits.duplicates(data, parts)
@@ -60,10 +67,7 @@ features["LBP"] = other_systems.lbp(data.images)
 features["HOG and LBP"] = np.hstack([features["HOG"], features["LBP"]])
 folder = provenance.output_folder() / "outcomes" / dataset
 for name, values in features.items():
-    file = (
-        folder
-        / f"svm-{name.lower().replace(' ', '-')}-{parts.protocol}.safetensors"
-    )
+    file = folder / f"svm-{name.lower().replace(' ', '-')}-{parts.protocol}.safetensors"
     found = other_systems.svm(values, data, parts, file, name, seed)
     answers[f"{name}, linear SVM"] = found.test
     facts[name] = {"features": values.shape[1]} | found.about
@@ -78,11 +82,11 @@ pd.DataFrame(facts).T
 
 # %%
 values = dict(recipe="strong", epochs=epochs, precision=precision, seed=seed)
-plain = experiments.setting(dataset, "proposed", width=width, **values)
+plain = networks.setting(dataset, "proposed", width=width, **values)
 filtered = other_systems.band_passed(data)
 seen = {"proposed": data, "difference of Gaussians, proposed": filtered}
 for name, images in seen.items():
-    found = experiments.outcome(plain, images, parts, device)
+    found = networks.outcome(plain, images, parts, device)
     answers[f"{name}, width {width:g}"] = found.predicted("test", mirror=False)
 
 # %% [markdown]
@@ -94,14 +98,10 @@ for name, images in seen.items():
 
 # %%
 adam = dict(optimizer="adam", lr=1e-3, min_lr=1e-5, weight_decay=0.0)
-setting = experiments.setting(
-    dataset, "deep_emotion", batch_norm=False, **values, **adam
-)
-answers["Deep-Emotion"] = experiments.outcome(
-    setting, data, parts, device
-).predicted("test", mirror=False)
-network = experiments.build(setting, data.images.shape[1:3])
-print(f"{networks.count_parameters(network):,} weights")
+setting = networks.setting(dataset, "deep_emotion", batch_norm=False, **values, **adam)
+answers["Deep-Emotion"] = networks.outcome(setting, data, parts, device).predicted("test", mirror=False)
+network = networks.build(setting, data.images.shape[1:3])
+print(f"{models.count_parameters(network):,} weights")
 
 # %% [markdown]
 # ## All together
@@ -132,7 +132,7 @@ table.round(4)
 # %% mystnb={"figure": {"name": "fig-other-systems", "caption": "Accuracy on PrivateTest, single pass, with bars of one standard error; dotted: the paper's proposed network at the same width and by the same recipe."}, "image": {"alt": "Dot plot: one row for each system, accuracy on PrivateTest as the horizontal axis, and a dotted line at the plain proposed network."}}
 accuracy = table["accuracy"]
 error = (accuracy * (1 - accuracy) / len(labels)) ** 0.5
-plots.accuracy_dots(table.assign(error=error), f"proposed, width {width:g}")
+charts.accuracy_dots(table.assign(error=error), f"proposed, width {width:g}")
 
 # %% [markdown]
 # A verdict for each idea, from the intervals: does it beat the plain network of the same recipe?
@@ -154,6 +154,6 @@ pd.Series(verdict, name="beside the plain network").to_frame()
 # %%
 whole = {"systems": table.replace({np.nan: None}).to_dict(orient="index")}
 whole |= {"verdicts": verdict, "features": facts}
-where = compute.choose_device(device)
+where = trainer.choose_device(device)
 record = run.finish(f"w{width:g}-e{epochs}", data, whole, where, parts.protocol)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

@@ -35,12 +35,17 @@ device = "auto"
 # %%
 import pandas as pd
 
-from fercore import ablation, compute, datasets, experiments, plots, results
+from ferlab.studies import ablation
+from fercore.training import trainer
+from fercore import datasets
+from ferlab import networks
+from ferlab.figures import charts
+from ferlab.runs import records
 from fercore.datasets import splits
 
 own = dict(width=width, epochs=epochs, precision=precision, seed=seed)
 own |= dict(teacher_width=teacher_width, teacher_epochs=teacher_epochs)
-run = results.Run("recipe", dataset, **own)
+run = records.Run("recipe", dataset, **own)
 data = datasets.load(dataset)
 parts = splits.split(data)
 print(f"{data.title}, protocol {parts.protocol!r}: {len(parts.train):,} train")
@@ -65,17 +70,14 @@ print(f"{data.title}, protocol {parts.protocol!r}: {len(parts.train):,} train")
 def setting(width, epochs):
     """Return the setting of the recipe as it is."""
     values = dict(width=width, epochs=epochs, precision=precision, seed=seed)
-    return experiments.setting(dataset, "proposed", recipe="strong", **values)
+    return networks.setting(dataset, "proposed", recipe="strong", **values)
 
 
 base, teacher = setting(width, epochs), setting(teacher_width, teacher_epochs)
-key = experiments.training_key(teacher, data, parts)
+key = networks.training_key(teacher, data, parts)
 variants = ablation.recipe_settings(base, ablation.ADDITIONS, key)
 compared = ablation.run(variants, data, parts, device, teacher)
-minutes = {
-    name: sum(row["seconds"] for row in one.outcome.history) / 60
-    for name, one in compared.items()
-}
+minutes = {name: sum(row["seconds"] for row in one.outcome.history) / 60 for name, one in compared.items()}
 print(f"{len(compared)} trainings, {sum(minutes.values()) / 60:.1f} hours in all")
 
 # %% [markdown]
@@ -93,7 +95,7 @@ last = {n: c.outcome.history[-1]["train_accuracy"] for n, c in compared.items()}
 wide.assign(training=pd.Series(last)).round(4)
 
 # %% mystnb={"figure": {"name": "fig-additions", "caption": "Difference in accuracy on PublicTest from the recipe as it is, on the same images and by the same rule, with 95 % intervals of the paired differences."}, "image": {"alt": "Dot plot: one row for each addition to the recipe, three dots with bars for the three test-time rules, and a dotted line at no difference."}}
-plots.gain_dots(table[table.variant != "strong"])
+charts.gain_dots(table[table.variant != "strong"])
 
 # %% [markdown]
 # *training* is the accuracy on the altered training images in the last epoch; with mixup and CutMix it counts mixed images,
@@ -109,7 +111,7 @@ verdicts.reindex(index=list(compared)[1:], columns=list(table.rule.unique()))
 # it has not.
 
 # %% mystnb={"figure": {"name": "fig-additions-curves", "caption": "Accuracy on PublicTest by epoch, single pass; a dot marks the chosen epoch."}, "image": {"alt": "Line chart: validation accuracy against the epoch, one line for each addition to the recipe."}}
-plots.validation_curves(ablation.histories(compared))
+charts.validation_curves(ablation.histories(compared))
 
 # %% [markdown]
 # ## The record
@@ -118,6 +120,6 @@ plots.validation_curves(ablation.histories(compared))
 rows = table.assign(name=table.variant + ", " + table.rule).set_index("name")
 facts = {"paired": rows.drop(columns=["variant", "rule"]).to_dict(orient="index")}
 facts |= {"minutes": minutes, "training": last}
-where = compute.choose_device(device)
+where = trainer.choose_device(device)
 record = run.finish(f"w{width:g}-e{epochs}", data, facts, where, parts.protocol)
-print("Record:", results.place(record))
+print("Record:", records.place(record))

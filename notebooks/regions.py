@@ -30,7 +30,7 @@ width = 0.25
 epochs = 20
 batch_size = 0  # 0: the recipe's (the paper's: 32 for FER2013, else 16)
 precision = "float32"  # or "tf32", "bfloat16"
-changes = {}  # other fields of fercore.recipes.Recipe, e.g. {"lr": 1e-3}
+changes = {}  # other fields of fercore.training.recipes.Recipe, e.g. {"lr": 1e-3}
 pretrained = True  # ImageNet weights, where a model has them
 seed = 0
 device = "auto"
@@ -42,22 +42,28 @@ released_of = 40  # faces per emotion under the released masking, at most
 import numpy as np
 import pandas as pd
 
-from fercore import atlas, datasets, evaluation, experiments, landmarks
-from fercore import maps, models, plots_maps, plots_regions, results, sentences
-from fercore.landmarks import facs
+from ferlab.studies import maps
+from fercore import datasets
+from fercore.training import evaluation
+from ferlab import networks
+from ferlab import landmarks
+from fercore import models
+from ferlab.figures import panels
+from ferlab.figures import facial
+from ferlab.runs import records
+from ferlab.studies import regions as sentences
+from ferlab.measures import facs
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from fercore.faces import REGIONS
+from ferlab.faces import REGIONS
 from fercore.shapley import ReleasedDnCShap
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = experiments.setting(
-    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
-)
+setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
 own = {"depth": depth, "contexts": contexts, "released_of": released_of}
 own |= {"protocol": protocol}
-run = results.Run("regions", dataset, **setting.parameters(), **own)
+run = records.Run("regions", dataset, **setting.parameters(), **own)
 
 # %% [markdown]
 # ## The maps
@@ -68,14 +74,14 @@ run = results.Run("regions", dataset, **setting.parameters(), **own)
 # %%
 data = datasets.load(dataset)
 parts = splits.split(data, protocol or None, fold, seed)
-trained = experiments.trained(setting, data, parts, device)
+trained = networks.trained(setting, data, parts, device)
 test = data.subset(parts.test)
 right = evaluation.predict(trained.model, test.images).argmax(dim=1).numpy()
 eligible = (right == test.labels) & ~splits.duplicates(data, parts)
 faces = np.flatnonzero(eligible)
 
 # %%
-scored = atlas.explain_all(
+scored = maps.explain_all(
     trained.model,
     test.images[faces],
     dataset,
@@ -112,7 +118,7 @@ drawn = maps.choose(labels, np.ones(len(faces), bool), 2, seed)
 titles = [Emotion(label).title for label in labels[drawn]]
 
 # %% mystnb={"figure": {"name": "fig-regions", "caption": "Two faces of each emotion with their landmarks and the seven regions. A face that was not found is shown without."}, "image": {"alt": "Small faces with seven tinted regions: forehead, brows, eyes, nose, cheeks, mouth and chin, and white dots for the landmarks."}}
-plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), titles)
+facial.region_faces(test.images[faces][drawn], found.subset(drawn), titles)
 
 # %% [markdown]
 # ## What to expect
@@ -120,7 +126,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 # The Facial Action Coding System {cite:p}`ekman2002facs` describes an expression by the muscles that move, its action units. From
 # the units of an emotion's prototype follows where its face changes most: for happiness in the mouth and the cheeks, for surprise
 # in forehead, brows, eyes, mouth and chin, for fear in the same but the chin, for anger in brows, eyes and mouth, for
-# sadness in forehead, brows and mouth, for disgust in nose, cheeks and mouth. The table of `fercore.landmarks.facs.EXPECTED` holds these
+# sadness in forehead, brows and mouth, for disgust in nose, cheeks and mouth. The table of `ferlab.measures.facs.EXPECTED` holds these
 # *primary* regions. Which unit changes which of the seven regions is our reading; a region that changes is not yet one that a
 # network must use.
 #
@@ -139,7 +145,7 @@ plots_regions.region_faces(test.images[faces][drawn], found.subset(drawn), title
 # %% mystnb={"figure": {"name": "fig-lift", "caption": "Lift of each region in the maps of each emotion; 1 is no preference. Frames mark what FACS expects. In brackets the number of maps."}, "image": {"alt": "Heat map with emotions as rows and facial regions as columns; orange cells hold more positive attribution than their area explains, purple cells less; black frames mark the regions that FACS expects."}}
 maps_all = scored.maps()
 profile = facs.profile(maps_all, regions, labels)
-plots_regions.lift_heatmap(profile)
+facial.lift_heatmap(profile)
 
 # %% [markdown]
 # Two things can make a framed cell of {numref}`fig-lift` orange. The network may look there because the emotion shows
@@ -214,7 +220,7 @@ checked = sentences.check(maps_all[seen], released[seen], labels[seen], masks, s
 pd.DataFrame([finding.row() for finding in checked])
 
 # %% mystnb={"figure": {"name": "fig-sentences", "caption": "The paper's sentences, measured: mean over the faces of the emotion with its 95 % interval, over those of all other emotions, and under the released code's masking."}, "image": {"alt": "Dot plot with one row for each part of each sentence; dots with intervals for our maps, ticks for the other emotions, crosses for the released masking, and a dotted line at chance."}}
-plots_maps.sentence_dots(checked)
+panels.sentence_dots(checked)
 
 # %% [markdown]
 # How to read {numref}`fig-sentences`. A dot right of the dotted line says that the network finds support for the emotion in this
@@ -254,7 +260,5 @@ facts = {
     "lift": lifts.astype(object).where(lifts.notna(), None).to_dict("index"),
     "sentences": verdicts,
 }
-record = run.finish(
-    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
-)
-print("Record:", results.place(record))
+record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+print("Record:", records.place(record))

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ferlab import provenance
+from ferlab.runs import records
 from hypothesis import settings
 
-from fercore import datasets, provenance, results
+from fercore import datasets
 from fercore.datasets import FaceDataset, content_checksum
 from fercore.datasets.fer2013 import USAGES
 
@@ -62,9 +64,9 @@ def brightness_faces(count: int = 70, size: int = 32, subjects: int = 10) -> Fac
 @pytest.fixture(autouse=True)
 def own_pins():
     """Let no test see the pins of another test's toy project: they are read once per process."""
-    results._pins.cache_clear()
+    records._pins.cache_clear()
     yield
-    results._pins.cache_clear()
+    records._pins.cache_clear()
 
 
 @pytest.fixture(scope="session")

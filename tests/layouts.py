@@ -17,7 +17,7 @@ from PIL import Image
 
 from fercore import datasets
 from fercore.datasets import ck48, ckplus, ferg, jaffe
-from fercore.datasets.ckplus_tree import CODES
+from fercore.datasets.ckplus import CODES
 
 SIDE = 20  # of square images
 CK_WIDTH, CK_HEIGHT = 28, 21  # of the frames of CK+: wider than high, like 640 x 490

@@ -6,7 +6,7 @@ import io
 import tarfile
 import zipfile
 
-from fercore.datasets import adding
+from ferlab.data import add as adding
 
 GOOD = {"jaffe/KA.AN1.39.tiff": b"image", "jaffe/README": b"text"}
 

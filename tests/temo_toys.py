@@ -1,10 +1,9 @@
-"""Small sets of clips for the tests of :mod:`fercore.temo`."""
+"""Small sets of clips for the tests of :mod:`ferlab.temo`."""
 
 from __future__ import annotations
 
 import numpy as np
-
-from fercore.temo import LandmarkClips
+from ferlab.temo import LandmarkClips
 
 
 def toy(

@@ -12,11 +12,13 @@ from pathlib import Path
 import layouts
 import pytest
 from conftest import fer2013_rows, write_fer2013
+from ferlab.data import add as archives
+from ferlab.data import status
+from ferlab.runs import cli
 from packing import add, below, files, tarred, tree, zipped
 
-from fercore import __main__ as cli
-from fercore import archives, datasets
-from fercore.datasets import catalogue, ck48, ckplus, fer2013, ferg, ferplus, jaffe, trees
+from fercore import datasets
+from fercore.datasets import ck48, ckplus, fer2013, ferg, folders, jaffe
 from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError
 
@@ -213,7 +215,7 @@ def test_first_load_after_adding_reads_no_image(build, tmp_path, root, written, 
     if replaced and name != "ckplus":  # of which the archives join what is there
         add(archive, root)
     added = add(archive, root, replace=True)
-    monkeypatch.setattr(trees, "read_images", never)
+    monkeypatch.setattr(folders, "read_images", never)
     monkeypatch.setattr(fer2013, "_read_table", never)
     monkeypatch.setattr(fer2013, "_read_image", never)
     assert len(datasets.load(name, root=root, progress=False)) == added.images
@@ -260,13 +262,13 @@ def test_votes_go_beside_the_images_or_wait_for_them(tmp_path, root, tiny, kind,
     added = add(archive, root)
     folder = root / ("fer2013" if beside else "ferplus")
     assert added.folder == folder
-    assert (folder / ferplus.VOTES_FILE).read_bytes() == VOTES
+    assert (folder / fer2013.VOTES_FILE).read_bytes() == VOTES
     write_fer2013(root, ROWS)
     assert load("fer2013", root).extras["votes"][0].tolist() == [0, 0, 0, 0, 8, 2, 0, 0, 0, 0]
     with pytest.raises(DatasetError, match="is there already"):
         add(archive, root)
     add(archive, root, replace=True)
-    assert (folder / ferplus.VOTES_FILE).read_bytes() == VOTES
+    assert (folder / fer2013.VOTES_FILE).read_bytes() == VOTES
 
 
 def test_votes_of_other_images_are_not_added(tmp_path, root, tiny):
@@ -287,7 +289,7 @@ def test_ckplus_comes_in_parts(tmp_path, root, written, tiny, order):
     added = add(first, root)
     assert added.images is None
     assert [part.folder for part in added.missing] == [order[1]]
-    assert f"not complete: {added.missing[0].title} are missing" in catalogue.status(root)[0]
+    assert f"not complete: {added.missing[0].title} are missing" in status.status(root)[0]
     added = add(second, root)
     assert (added.images, added.missing) == (12, ())
     assert "centre" not in load("ckplus", root).source
@@ -334,7 +336,7 @@ def test_parts_join_a_copy_below_its_own_top_folder(tmp_path, root, written, tin
 def old_and_new(tmp_path, root):
     """Write an old FER2013 with FER+ and a hidden file; return an archive with a new one."""
     write_fer2013(root, fer2013_rows(1, seed=7))
-    (root / "fer2013" / ferplus.VOTES_FILE).write_bytes(VOTES)
+    (root / "fer2013" / fer2013.VOTES_FILE).write_bytes(VOTES)
     (root / "fer2013" / ".hidden").write_bytes(b"h")
     (root / "fer2013" / "notes").mkdir()
     (root / "fer2013" / "notes" / "mine.txt").write_bytes(b"m")
@@ -349,7 +351,7 @@ def test_existing_dataset_is_replaced_only_when_asked(tmp_path, root, tiny):
     assert files(root) == before
     add(archive, root, replace=True)
     expected = {"fer2013.csv": TABLE, "fer2013.bib": b"@misc{}", "README": b"Read me"}
-    assert files(root / "fer2013") == {**expected, ferplus.VOTES_FILE: VOTES, ".hidden": b"h"}
+    assert files(root / "fer2013") == {**expected, fer2013.VOTES_FILE: VOTES, ".hidden": b"h"}
     assert {path.name for path in root.iterdir()} - {".cache"} == {"fer2013"}
 
 
@@ -447,10 +449,7 @@ def test_add_command_says_what_it_did(tmp_path, root, written, tiny, capsys, mon
 def test_add_command_asks_for_the_missing_part(tmp_path, root, written, capsys):
     assert cli.main(["data", "add", str(ckplus_part(tmp_path, written, "Emotion")), "--root", str(root)]) == 0
     said = capsys.readouterr().out
-    assert (
-        "CK+ image sequences are still missing: python -m fercore data add extended-cohn-kanade-images.zip"
-        in said
-    )
+    assert "CK+ image sequences are still missing: ferlab data add extended-cohn-kanade-images.zip" in said
 
 
 def test_add_command_says_what_becomes_of_votes(tmp_path, root, tiny, capsys):
@@ -476,7 +475,7 @@ def test_status_without_data_reads_like_documentation(root, capsys, monkeypatch)
     assert "FER+, votes for FER2013: not here" in text
     assert text.index("FER2013 (") < text.index("FER+,") < text.index("FERG-DB (")
     assert "FERCORE_DATA" in text
-    assert "python -m fercore data add FERG_DB_256.zip" in flat
+    assert "ferlab data add FERG_DB_256.zip" in flat
     assert "\x1b" not in text
     assert max(len(line) for line in text.splitlines() if str(root) not in line) <= 80
     assert not root.exists()
@@ -484,7 +483,7 @@ def test_status_without_data_reads_like_documentation(root, capsys, monkeypatch)
 
 def test_status_is_never_wider_than_a_page(root, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    lines = catalogue.status(root)[0].splitlines()
+    lines = status.status(root)[0].splitlines()
     assert 80 < max(len(line) for line in lines if str(root) not in line) <= 100
 
 
@@ -501,13 +500,13 @@ def test_status_of_complete_data_names_the_counts(tmp_path, root, written, tiny,
     assert flat.count(": here") == 6
     assert "Images 21 of 21 images: Training 7, PublicTest 7, PrivateTest 7" in flat
     assert "Emotions Angry 3, Disgust 3, Surprise 3" in flat
-    assert "python -m fercore data add" not in flat
+    assert "ferlab data add" not in flat
 
 
 def test_status_shows_damage_and_fails(tmp_path, root, written, capsys):
     add(jaffe_zip(tmp_path, written), root, verify=False)
     write_fer2013(root, ROWS)
-    (root / "fer2013" / ferplus.VOTES_FILE).write_bytes(VOTES)
+    (root / "fer2013" / fer2013.VOTES_FILE).write_bytes(VOTES)
     assert cli.main(["data", "status", "--root", str(root)]) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat
@@ -523,7 +522,7 @@ def test_status_shows_files_that_cannot_be_read_and_fails(root, capsys, monkeypa
         raise PermissionError(13, "Permission denied", "/somewhere")
 
     monkeypatch.setattr(ferg, "load", breaks)
-    monkeypatch.setattr(ferplus, "find", breaks)
+    monkeypatch.setattr(fer2013, "find", breaks)
     assert cli.main(["data", "status", "--root", str(root)]) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert (
@@ -538,7 +537,7 @@ def test_reader_that_has_seen_enough_is_no_error(root):
     """The pipe is closed before anything is written, as by ``data status | head``."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "fercore", "data", "status", "--root", str(root)]
+    command = [sys.executable, "-m", "ferlab", "data", "status", "--root", str(root)]
     with open(writing, "wb") as closed:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from docutils import nodes
+from ferlab import explainers, faces, landmarks, temo
 from sphinx.addnodes import pending_xref
 from sphinx.domains.python import ObjectEntry, PythonDomain
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
 import fercore
-from fercore import datasets, errors, explainers, faces, landmarks, networks, shapley, temo
+from fercore import datasets, errors, models, shapley
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 PAGES = sorted(BOOK.glob("api*.md"))
@@ -140,7 +141,7 @@ class TestCompleteness:
             ("METHODS", explainers.METHODS),
             ("CONTROLS", explainers.CONTROLS),
             ("DATASETS", datasets.DATASETS),
-            ("MODELS", networks.MODELS),
+            ("MODELS", models.MODELS),
         ],
     )
     def test_keys_are_those_of_the_code(self, name: str, keys: Any) -> None:
@@ -293,13 +294,13 @@ class TestExtension:
     def linked(self, names: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
         """What a target becomes where these four objects are documented."""
         known = {
-            "fercore.landmarks.facs.EXPECTED": "data",
-            "fercore.shapley.images.Images": "type",
-            "fercore.temo.fit": "function",
-            "fercore.training.fit": "function",
+            "ferlab.measures.facs.EXPECTED": "data",
+            "fercore.shapley.inputs.Images": "type",
+            "ferlab.temo.fit": "function",
+            "fercore.training.trainer.fit": "function",
         }
         objects = {name: ObjectEntry("page", name, kind, False) for name, kind in known.items()}
-        objects["fercore.landmarks.facs.EXPECTED"] = ObjectEntry("page", "x", "data", True)
+        objects["ferlab.measures.facs.EXPECTED"] = ObjectEntry("page", "x", "data", True)
         domain = PythonDomain.__new__(PythonDomain)
         domain.data = {"objects": objects}
         domain.object_types = PythonDomain.object_types
@@ -316,9 +317,9 @@ class TestExtension:
         return of
 
     def test_short_names_and_types_are_found(self, linked: Any) -> None:
-        assert linked("EXPECTED") == "fercore.landmarks.facs.EXPECTED"
-        assert linked("Images") == "fercore.shapley.images.Images"
-        assert linked("training.fit") == "fercore.training.fit"
+        assert linked("EXPECTED") == "ferlab.measures.facs.EXPECTED"
+        assert linked("Images") == "fercore.shapley.inputs.Images"
+        assert linked("training.fit") == "fercore.training.trainer.fit"
 
     def test_what_is_unknown_or_ambiguous_stays_a_warning(self, linked: Any) -> None:
         assert linked("fit") is None

@@ -1,4 +1,4 @@
-"""What the rules of :mod:`fercore.archives` refuse, that nothing is left behind, and damaged archives."""
+"""What the rules of :mod:`ferlab.data.add` refuse, that nothing is left behind, and damaged archives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ferlab.data import add as adding
+from ferlab.data import add as archive_rules
+from ferlab.data import add as archives
+from ferlab.data import add as recognise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packing import GOOD, add, below, files, tarred, tree, zipped
 
-from fercore import archive_rules, archives, datasets
-from fercore.datasets import adding, recognise
+from fercore import datasets
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
 
 

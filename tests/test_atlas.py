@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ferlab.figures import panels
+from ferlab.studies import maps
 from torch import nn
 
-from fercore import atlas, maps, models, plots_maps
+from fercore import models
 from fercore.emotions import Emotion
 from fercore.shapley import DnCShap
 
@@ -30,7 +32,7 @@ def pictures(count: int, channels: int = 1, size: int = 8) -> np.ndarray:
 
 
 def explain(folder, images, **options):
-    return atlas.explain_all(
+    return maps.explain_all(
         Linear().eval(), images, "toy", "net", folder=folder, progress=False, **{"depth": 4, **options}
     )
 
@@ -51,10 +53,10 @@ def test_scores_are_those_of_dncshap_and_keep_their_sum(tmp_path, channels):
 
 
 def test_a_kill_costs_one_chunk_and_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(atlas, "CHUNK", 4)
+    monkeypatch.setattr(maps, "CHUNK", 4)
     images = pictures(10)
     whole = explain(tmp_path / "whole", images)
-    calls, explain_chunk = [], atlas._explain
+    calls, explain_chunk = [], maps._explain
 
     def killed(explainer, part):
         if len(calls) == 2:
@@ -62,14 +64,14 @@ def test_a_kill_costs_one_chunk_and_changes_nothing(tmp_path, monkeypatch):
         calls.append(len(part))
         return explain_chunk(explainer, part)
 
-    monkeypatch.setattr(atlas, "_explain", killed)
+    monkeypatch.setattr(maps, "_explain", killed)
     with pytest.raises(KeyboardInterrupt):
         explain(tmp_path / "killed", images)
     assert calls == [4, 4]
     (chunk,) = (tmp_path / "killed").glob("runs/toy/maps-*/chunk-0000.safetensors")
     chunk.write_bytes(chunk.read_bytes()[:100])  # one of the two is damaged besides: it is computed again
     calls.clear()
-    monkeypatch.setattr(atlas, "_explain", lambda e, part: calls.append(len(part)) or explain_chunk(e, part))
+    monkeypatch.setattr(maps, "_explain", lambda e, part: calls.append(len(part)) or explain_chunk(e, part))
     resumed = explain(tmp_path / "killed", images)
     assert calls == [4, 2]
     np.testing.assert_array_equal(resumed.scores, whole.scores)
@@ -87,9 +89,9 @@ def test_what_the_scores_depend_on_has_a_key_of_its_own(tmp_path):
 
 
 def test_random_contexts_differ_between_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(atlas, "CHUNK", 1)
-    seeds, explain_chunk = [], atlas._explain
-    monkeypatch.setattr(atlas, "_explain", lambda e, part: seeds.append(e.seed) or explain_chunk(e, part))
+    monkeypatch.setattr(maps, "CHUNK", 1)
+    seeds, explain_chunk = [], maps._explain
+    monkeypatch.setattr(maps, "_explain", lambda e, part: seeds.append(e.seed) or explain_chunk(e, part))
     explain(tmp_path, pictures(3), seed=2)
     assert seeds == [2000, 2001, 2002]
 
@@ -101,28 +103,26 @@ def test_wrong_requests_are_named(tmp_path):
         explain(tmp_path, pictures(2), depth=9)
 
 
-def gallery(labels: np.ndarray, channels: int = 1) -> plots_maps.Gallery:
+def gallery(labels: np.ndarray, channels: int = 1) -> panels.Gallery:
     images = pictures(len(labels), channels)
     signed = np.random.default_rng(1).standard_normal((len(labels), 8, 8))
-    return plots_maps.Gallery(
-        images, signed, labels, ["p"] * len(labels), maps.average(signed, images, labels)
-    )
+    return panels.Gallery(images, signed, labels, ["p"] * len(labels), maps.average(signed, images, labels))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_figure_of_an_emotion_has_its_faces_and_the_mean(channels):
     drawn = gallery(np.repeat([0, 3], [2, 5]), channels)
-    assert [sum(bool(a.images) for a in plots_maps.emotion(drawn, e, 3).axes) for e in (0, 3)] == [9, 12]
-    titles = [axes.get_title() for axes in plots_maps.emotion(drawn, Emotion.HAPPY, 3).axes]
+    assert [sum(bool(a.images) for a in panels.emotion(drawn, e, 3).axes) for e in (0, 3)] == [9, 12]
+    titles = [axes.get_title() for axes in panels.emotion(drawn, Emotion.HAPPY, 3).axes]
     assert "mean of 5" in titles
 
 
 def test_an_emotion_without_maps_is_said_not_drawn():
     drawn = gallery(np.zeros(3, int))
-    figure = plots_maps.emotion(drawn, Emotion.NEUTRAL, 3, "No test image is labelled Neutral.")
+    figure = panels.emotion(drawn, Emotion.NEUTRAL, 3, "No test image is labelled Neutral.")
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["No test image is labelled Neutral."]
-    assert plots_maps.emotion(drawn, Emotion.SAD, 3).axes[0].texts[0].get_text() == "There is no map of Sad."
+    assert panels.emotion(drawn, Emotion.SAD, 3).axes[0].texts[0].get_text() == "There is no map of Sad."
 
 
 def test_why_an_emotion_has_no_map():

@@ -13,8 +13,8 @@ from scipy import ndimage
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as oracle
 
-from fercore import augmentation
-from fercore.recipes import Recipe
+from fercore.training import augmentation
+from fercore.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 PLAIN = Recipe(flip=False)

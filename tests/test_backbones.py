@@ -7,11 +7,12 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from ferlab import networks
 from torchvision import models as torchvision_models
 from torchvision.models import ResNet50_Weights, VGG16_Weights, WeightsEnum
 from torchvision.transforms.v2 import functional as transforms
 
-from fercore import backbones, experiments, networks
+from fercore import models
 
 WHOLE = {"vgg16": 33.63, "resnet50": 23.52}  # million weights for 48 x 48 pixels and seven classes
 
@@ -46,7 +47,7 @@ def fill(model, seed=0):
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg16_bn"])
 def test_vgg16_for_224_pixels_has_torchvision_s_weights(name):
-    own = on_meta(backbones.vgg16, size=(224, 224), batch_norm=name == "vgg16_bn")
+    own = on_meta(models.vgg16, size=(224, 224), batch_norm=name == "vgg16_bn")
     theirs = on_meta(getattr(torchvision_models, name), num_classes=7)
     assert shapes(own.network) == shapes(theirs)
     assert list(shapes(own)) == [f"network.{name}" for name in shapes(theirs)]
@@ -54,14 +55,14 @@ def test_vgg16_for_224_pixels_has_torchvision_s_weights(name):
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 48), (224, 224)])
 def test_resnet50_has_torchvision_s_weights(size):
-    own = on_meta(backbones.resnet50, size=size)
+    own = on_meta(models.resnet50, size=size)
     theirs = on_meta(torchvision_models.resnet50, num_classes=7)
     assert shapes(own.network) == shapes(theirs)
 
 
 @pytest.mark.parametrize(("name", "side"), [("vgg16", 224), ("resnet50", 64)])
 def test_whole_networks_compute_what_torchvision_s_compute(name, side):
-    own = on_meta(getattr(backbones, name), size=(side, side)).network.eval()
+    own = on_meta(getattr(models, name), size=(side, side)).network.eval()
     theirs = on_meta(getattr(torchvision_models, name), num_classes=7).eval()
     theirs.load_state_dict(fill(own), assign=True)
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
@@ -70,14 +71,14 @@ def test_whole_networks_compute_what_torchvision_s_compute(name, side):
     ].transforms()
     with torch.inference_mode():
         expected = theirs(transforms.normalize(image, preset.mean, preset.std))
-        torch.testing.assert_close(backbones.Normalised(own)(image), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(models.Normalised(own)(image), expected, rtol=1e-4, atol=1e-5)
         assert expected.std() > 1e-3
         assert not torch.allclose(theirs(image), expected, rtol=0.01)  # the normalisation counts
 
 
 def test_small_images_are_not_pooled_up_to_seven_by_seven():
     for size, side in {(32, 32): (1, 1), (48, 48): (1, 1), (70, 100): (2, 3), (500, 224): (7, 7)}.items():
-        model = on_meta(backbones.vgg16, size=size).network
+        model = on_meta(models.vgg16, size=size).network
         assert model.avgpool.output_size == side
         assert model.classifier[0].in_features == 512 * side[0] * side[1]
 
@@ -85,7 +86,7 @@ def test_small_images_are_not_pooled_up_to_seven_by_seven():
 @pytest.mark.parametrize("name", WHOLE)
 def test_narrower_networks_have_fewer_weights(name):
     counts = [
-        networks.count_parameters(on_meta(getattr(backbones, name), width))
+        models.count_parameters(on_meta(getattr(models, name), width))
         for width in (0.05, 0.25, 0.5, 1.0, 1.5)
     ]
     assert counts == sorted(set(counts))
@@ -97,7 +98,7 @@ def test_narrower_networks_have_fewer_weights(name):
 @functools.cache  # torchvision takes its time over a VGG-16, however narrow
 def narrow(name, size=32, seed=3, copy=0):
     """Build the narrowest network; every ``copy`` of it anew."""
-    return networks.build(name, width=0.05, size=(size, size), seed=seed).eval()
+    return models.build(name, width=0.05, size=(size, size), seed=seed).eval()
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -117,7 +118,7 @@ def test_first_weights_are_seeded(name):
 
 
 def test_vgg16_with_batch_normalisation_learns_from_two_images():
-    model = networks.build("vgg16", width=0.05, size=(32, 32), batch_norm=True).train()
+    model = models.build("vgg16", width=0.05, size=(32, 32), batch_norm=True).train()
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 13
     model(torch.rand(2, 3, 32, 32)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -130,7 +131,7 @@ def unreachable(*_, **__):
 @pytest.mark.parametrize("name", WHOLE)
 def test_weights_that_cannot_be_had_are_told(name, monkeypatch, capsys):
     monkeypatch.setattr(WeightsEnum, "get_state_dict", unreachable)
-    assert backbones.imagenet_weights(name, 1.0) is None
+    assert models.imagenet_weights(name, 1.0) is None
     said = capsys.readouterr().out
     assert said.startswith(f"pretrained=False: the ImageNet weights of {name} cannot be had")
     assert "no network" in said
@@ -140,7 +141,7 @@ def test_weights_that_cannot_be_had_are_told(name, monkeypatch, capsys):
 @pytest.mark.parametrize("name", WHOLE)
 def test_narrow_networks_have_no_imagenet_weights(name, monkeypatch, capsys):
     monkeypatch.setattr(WeightsEnum, "get_state_dict", None)  # any download would fail
-    assert backbones.imagenet_weights(name, 0.25) is None
+    assert models.imagenet_weights(name, 0.25) is None
     assert capsys.readouterr().out == (
         f"pretrained=False: there are ImageNet weights of {name} for width 1 only, not for 0.25.\n"
     )
@@ -148,8 +149,8 @@ def test_narrow_networks_have_no_imagenet_weights(name, monkeypatch, capsys):
 
 def test_the_paper_s_networks_have_no_imagenet_weights(monkeypatch):
     monkeypatch.setattr(WeightsEnum, "get_state_dict", None)
-    assert backbones.imagenet_weights("proposed", 1.0) is None
-    assert backbones.imagenet_weights("baseline", 1.0) is None
+    assert models.imagenet_weights("proposed", 1.0) is None
+    assert models.imagenet_weights("baseline", 1.0) is None
 
 
 MADE = {  # what torchvision would fetch: each tensor is its own constant and takes no memory
@@ -184,8 +185,8 @@ def copied(model, weights):
 @pytest.mark.parametrize(("name", "new"), [("resnet50", {"fc"}), ("vgg16", {"classifier.0", "classifier.6"})])
 def test_fetched_weights_fill_all_layers_that_fit(name, new, reachable):
     """All but the last layer; for 48 pixels VGG-16's first hidden layer has other inputs, too."""
-    weights = backbones.imagenet_weights(name, 1.0)
-    model = networks.build(name, pretrained=weights)
+    weights = models.imagenet_weights(name, 1.0)
+    model = models.build(name, pretrained=weights)
     others = set(model.network.state_dict()) - copied(model, weights)
     assert {n.rpartition(".")[0] for n in others} == new
     drawn = [model.network.state_dict()[n] for n in others]
@@ -195,7 +196,7 @@ def test_fetched_weights_fill_all_layers_that_fit(name, new, reachable):
 
 def test_vgg16_with_batch_normalisation_starts_from_weights_of_its_own(reachable):
     """torchvision numbers the layers of VGG-16 with and without it differently."""
-    chosen = experiments.setting("faces", "vgg16", recipe="strong", pretrained=True)
+    chosen = networks.setting("faces", "vgg16", recipe="strong", pretrained=True)
     assert chosen.pretrained
     trunk = {n for n in MADE["vgg16_bn"] if n.startswith("features.")}
-    assert trunk <= copied(experiments.build(chosen, (48, 48)), MADE["vgg16_bn"])
+    assert trunk <= copied(networks.build(chosen, (48, 48)), MADE["vgg16_bn"])

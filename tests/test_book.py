@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ferlab.faces import action_units
 from pybtex import database
 
 from fercore import datasets
 from fercore.emotions import EMOTIONS
-from fercore.faces import action_units
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import brightness_faces
+from ferlab.figures import charts
+from ferlab.studies import data_card
 
-from fercore import cards, plots
-from fercore.datasets import FaceDataset, ferplus
+from fercore.datasets import FaceDataset, fer2013
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 
@@ -29,14 +30,14 @@ def small() -> FaceDataset:
 
 def voted(labels: list[int], votes: list[dict[str, int]]) -> FaceDataset:
     """Blank images with labels and votes, given by the names of FER+'s columns."""
-    rows = [[given.get(name, 0) for name in ferplus.VOTE_COLUMNS] for given in votes]
+    rows = [[given.get(name, 0) for name in fer2013.VOTE_COLUMNS] for given in votes]
     images = np.zeros((len(labels), 2, 2, 1), np.uint8)
     extras = {"votes": np.array(rows, np.uint8)}
     return FaceDataset("voted", "Voted", images, np.array(labels), "", extras=extras)
 
 
 def test_counts_by_part_and_emotion():
-    table = cards.counts(small())
+    table = data_card.counts(small())
     assert list(table) == ["Training", "PublicTest", "PrivateTest", "all"]
     assert list(table.index) == ["Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral"]
     assert table.Training.tolist() == [2, 0, 1, 2, 0, 0, 0]
@@ -45,16 +46,16 @@ def test_counts_by_part_and_emotion():
 
 def test_counts_without_parts_and_with_contempt():
     toy = brightness_faces(14)
-    assert cards.counts(toy).to_dict("list") == {"all": [2] * 7}
+    assert data_card.counts(toy).to_dict("list") == {"all": [2] * 7}
     labels = toy.labels.copy()
     labels[0] = Emotion.CONTEMPT
-    table = cards.counts(replace(toy, labels=labels))
+    table = data_card.counts(replace(toy, labels=labels))
     assert table["all"].to_dict()["Contempt"] == 1
     assert table["all"].sum() == 14
 
 
 def test_majority_names_what_a_guesser_reaches():
-    table = cards.majority(cards.counts(small()))
+    table = data_card.majority(data_card.counts(small()))
     assert table.loc["all"].to_dict() == {
         "emotion": "Happy",
         "accuracy": 0.4,
@@ -65,40 +66,40 @@ def test_majority_names_what_a_guesser_reaches():
 
 
 def test_copies_and_conflicts():
-    assert cards.copies(small()) == cards.Copies(
+    assert data_card.copies(small()) == data_card.Copies(
         images=10, distinct=6, surplus=4, groups=3, largest=3, conflicting=1, conflicting_images=3
     )
-    assert cards.conflicts(small()).to_dict() == {"pictures": {"Angry, Disgust": 1}}
+    assert data_card.conflicts(small()).to_dict() == {"pictures": {"Angry, Disgust": 1}}
     clean = brightness_faces(14)
-    assert (cards.copies(clean).surplus, cards.copies(clean).conflicting) == (0, 0)
-    assert cards.conflicts(clean).empty
+    assert (data_card.copies(clean).surplus, data_card.copies(clean).conflicting) == (0, 0)
+    assert data_card.conflicts(clean).empty
 
 
 def test_copies_across_parts_are_counted_in_both_directions():
-    table = cards.copies_across(small()).set_index(["part", "also in"])
+    table = data_card.copies_across(small()).set_index(["part", "also in"])
     assert len(table) == 6
     assert table.loc["Training", "PublicTest"].to_dict() == {"images": 3, "share": 0.6, "same label": 1}
     assert table.loc["PublicTest", "Training"].to_dict() == {"images": 2, "share": 1.0, "same label": 1}
     assert table.loc["PrivateTest", "Training"].to_dict() == {"images": 1, "share": 1 / 3, "same label": 1}
     assert table.loc[("PrivateTest", "PublicTest"), "images"] == 0
-    assert cards.copies_across(brightness_faces(14)).empty
+    assert data_card.copies_across(brightness_faces(14)).empty
 
 
 def test_blank_images_have_one_value_in_each_channel():
-    assert np.flatnonzero(cards.blank(small())).tolist() == [9]
-    assert cards.blanks(small()).to_dict() == {"Training": 0, "PublicTest": 0, "PrivateTest": 1}
+    assert np.flatnonzero(data_card.blank(small())).tolist() == [9]
+    assert data_card.blanks(small()).to_dict() == {"Training": 0, "PublicTest": 0, "PrivateTest": 1}
     coloured = np.zeros((2, 3, 3, 3), np.uint8) + np.array([1, 2, 3], np.uint8)
     coloured[1, 2, 2, 0] = 9
     data = FaceDataset("c", "C", coloured, np.array([0, 1]), "")
-    assert cards.blank(data).tolist() == [True, False]
+    assert data_card.blank(data).tolist() == [True, False]
 
 
 def test_people():
-    table = cards.people(small())
+    table = data_card.people(small())
     assert table["all"].to_dict() == {"a": 2, "b": 3, "c": 2, "d": 3}
     assert table.loc["b", ["Fear", "Happy"]].tolist() == [1, 2]
     with pytest.raises(DatasetError, match="names no subjects"):
-        cards.people(replace(small(), subjects=None))
+        data_card.people(replace(small(), subjects=None))
 
 
 VOTED = voted(
@@ -118,15 +119,15 @@ VOTED = voted(
 
 
 def test_verdicts_add_up():
-    found = cards.verdicts(VOTED).to_dict()
+    found = data_card.verdicts(VOTED).to_dict()
     assert found == {"basic emotion": 4, "contempt": 1, "unknown": 1, "no face": 1, "tied": 2}
 
 
 def test_agreement_by_label():
-    table = cards.agreement(VOTED)
+    table = data_card.agreement(VOTED)
     assert table["images"].to_dict() == {"Fear": 2, "Happy": 2, "all": 4}
     assert table["agree"].to_dict() == {"Fear": 0.5, "Happy": 0.5, "all": 0.5}
-    with_ties = cards.agreement(VOTED, ties=True)
+    with_ties = data_card.agreement(VOTED, ties=True)
     assert with_ties["images"].to_dict() == {"Angry": 1, "Fear": 2, "Happy": 3, "all": 6}
     assert with_ties["agree"].to_dict() == pytest.approx(
         {"Angry": 0, "Fear": 0.5, "Happy": 2 / 3, "all": 0.5}
@@ -136,27 +137,27 @@ def test_agreement_by_label():
 
 def test_agreement_of_one_part():
     usage = np.array(["Training"] * 3 + ["PrivateTest"] * 6)
-    assert cards.agreement(replace(VOTED, usage=usage), "Training").loc["all", "agree"] == pytest.approx(
+    assert data_card.agreement(replace(VOTED, usage=usage), "Training").loc["all", "agree"] == pytest.approx(
         2 / 3
     )
 
 
 def test_without_votes_the_error_says_where_to_get_them():
     with pytest.raises(DatasetError, match=r"fer2013new.csv"):
-        cards.verdicts(small())
+        data_card.verdicts(small())
 
 
 @pytest.mark.parametrize("data", [small(), brightness_faces(14)], ids=["three parts", "one part"])
 def test_figure_shows_every_count(data):
-    table = cards.counts(data).drop(columns="all") if data.usage is not None else cards.counts(data)
-    (axes,) = plots.part_counts(table).axes
+    table = data_card.counts(data).drop(columns="all") if data.usage is not None else data_card.counts(data)
+    (axes,) = charts.part_counts(table).axes
     assert sorted(bar.get_height() for bar in axes.patches) == sorted(table.to_numpy().ravel())
     assert [label.get_text() for label in axes.get_xticklabels()] == list(table.index)
 
 
 def test_face_rows_put_each_face_in_its_row():
     toy = brightness_faces(21)
-    figure = plots.face_rows(toy.images[:20], toy.labels[:20], 3)
+    figure = charts.face_rows(toy.images[:20], toy.labels[:20], 3)
     shown = [
         (axes.get_subplotspec().rowspan.start, axes.images[0].get_array())
         for axes in figure.axes
@@ -168,32 +169,39 @@ def test_face_rows_put_each_face_in_its_row():
 
 @pytest.mark.real_data
 def test_real_fer2013(real_fer2013):
-    found = cards.copies(real_fer2013)
+    found = data_card.copies(real_fer2013)
     assert (found.distinct, found.surplus) == (34034, 1853)
     assert (found.conflicting, found.conflicting_images) == (57, 160)
-    across = cards.copies_across(real_fer2013).set_index(["part", "also in"])[["images", "same label"]]
+    across = data_card.copies_across(real_fer2013).set_index(["part", "also in"])[["images", "same label"]]
     assert across.loc["PrivateTest", "Training"].tolist() == [288, 279]
     assert across.loc["PublicTest", "Training"].tolist() == [280, 273]
     assert across.loc[("PrivateTest", "PublicTest"), "images"] == 44
-    assert cards.blanks(real_fer2013).to_dict() == {"Training": 11, "PublicTest": 1, "PrivateTest": 0}
+    assert data_card.blanks(real_fer2013).to_dict() == {"Training": 11, "PublicTest": 1, "PrivateTest": 0}
 
 
 @pytest.mark.real_data
 def test_real_ferplus(real_fer2013):
     if "votes" not in real_fer2013.extras:
         pytest.skip("FER+ is not here: put fer2013new.csv beside fer2013.csv")
-    assert cards.verdicts(real_fer2013)[["unknown", "no face"]].tolist() == [222, 177]
-    table = cards.agreement(real_fer2013, ties=True).agree
+    assert data_card.verdicts(real_fer2013)[["unknown", "no face"]].tolist() == [222, 177]
+    table = data_card.agreement(real_fer2013, ties=True).agree
     expected = [0.49, 0.33, 0.13, 0.92, 0.41, 0.80, 0.88, 0.634]  # counted independently
     assert np.allclose(table, expected, atol=0.005)
-    assert cards.agreement(real_fer2013).loc["all"].tolist()[:2] == [33500, pytest.approx(0.657, abs=5e-4)]
-    private = cards.agreement(real_fer2013, "PrivateTest", ties=True)
+    assert data_card.agreement(real_fer2013).loc["all"].tolist()[:2] == [
+        33500,
+        pytest.approx(0.657, abs=5e-4),
+    ]
+    private = data_card.agreement(real_fer2013, "PrivateTest", ties=True)
     assert private.loc["all", "agree"] == pytest.approx(0.634, abs=5e-4)
 
 
 def test_tables_can_go_into_a_record():
     import json
 
-    tables = [cards.counts(small()), cards.majority(cards.counts(small())), cards.agreement(VOTED)]
+    tables = [
+        data_card.counts(small()),
+        data_card.majority(data_card.counts(small())),
+        data_card.agreement(VOTED),
+    ]
     assert all(json.loads(json.dumps(table.to_dict(orient="index"), allow_nan=False)) for table in tables)
     assert isinstance(tables[0], pd.DataFrame)

@@ -8,9 +8,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from ferlab import interactive
+from ferlab.figures import course as plots_tree
+from ferlab.studies import course
 from shapley_games import network, pictures
 
-from fercore import course_tree, interactive, plots_tree
 from fercore.shapley import DnCShap, PaperDnCShap, build_tree
 
 mpl.use("Agg")
@@ -20,7 +22,7 @@ mpl.use("Agg")
 def stepped():
     """Five levels of a random image of 16 x 12 pixels, which alternate halving cuts into odd sides."""
     net, image = network(), pictures(1, 3, 16, 12)
-    return net, image, course_tree.stepper_rules(net, image, target=1, depth=5)
+    return net, image, course.stepper_rules(net, image, target=1, depth=5)
 
 
 def test_every_level_is_what_a_tree_of_that_depth_gives(stepped):
@@ -28,7 +30,7 @@ def test_every_level_is_what_a_tree_of_that_depth_gives(stepped):
     for level in range(1, 6):
         about = {"depth": level, "tree": "alternate", "share": "half"}
         found = {name: DnCShap(net, contexts=name, **about) for name in ("absent", "both")}
-        found[course_tree.PUBLISHED] = PaperDnCShap(net, times=level)
+        found[course.PUBLISHED] = PaperDnCShap(net, times=level)
         for name, explainer in found.items():
             result = explainer.attribute(image, 1)
             scores, evaluations = rules[name]
@@ -42,7 +44,7 @@ def test_sums_are_efficient_but_for_the_published_rule(stepped):
     for name, (scores, evaluations) in rules.items():
         assert evaluations[0] == 2
         for level, values in enumerate(scores):
-            doubled = 2 ** max(level - 2, 0) if name == course_tree.PUBLISHED else 1
+            doubled = 2 ** max(level - 2, 0) if name == course.PUBLISHED else 1
             assert values.sum() == pytest.approx(doubled * gain, abs=1e-12)
 
 
@@ -50,9 +52,9 @@ def test_sums_are_efficient_but_for_the_published_rule(stepped):
 def test_kept_faces_come_back(stepped, channels):
     rules = stepped[2]
     image = np.random.default_rng(0).integers(0, 256, (16, 12, channels)).astype(np.uint8)
-    kept = course_tree.keep("One", image, rules)
+    kept = course.keep("One", image, rules)
     text = json.dumps(kept)
-    name, back, again = course_tree.restore(json.loads(text))
+    name, back, again = course.restore(json.loads(text))
     assert name == "One"
     np.testing.assert_array_equal(back, image[..., 0] if channels == 1 else image)
     for rule, (scores, evaluations) in rules.items():
@@ -66,10 +68,10 @@ def test_a_face_of_512_regions_is_a_small_record():
     rng = np.random.default_rng(0)
     rules = {
         name: ([rng.normal(size=2**level) / 2**level for level in range(10)], list(range(10)))
-        for name in ("absent", "both", course_tree.PUBLISHED)
+        for name in ("absent", "both", course.PUBLISHED)
     }
     image = rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
-    assert len(json.dumps(course_tree.keep("One", image, rules), indent=2)) < 60_000
+    assert len(json.dumps(course.keep("One", image, rules), indent=2)) < 60_000
 
 
 def test_slopes_are_those_of_the_last_step():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import ROOT
-
-from fercore import definitions
+from ferlab import definitions
 
 FILES = {
     "__init__.py": '_HOMES = {"Public": "fercore.deep.er"}\n',
@@ -52,7 +51,7 @@ def package(tmp_path, monkeypatch):
 
     for name, text in (FILES | {"notebook.py": NOTEBOOK}).items():
         write(name, text)
-    monkeypatch.setattr(definitions, "ROOT", root)
+    monkeypatch.setattr(definitions, "ROOTS", {"fercore": root})
     yield write, lambda: definitions.of_notebook(notebook), root
     forget()
 

@@ -8,7 +8,8 @@ import torch
 from conftest import brightness_faces
 from toy_training import small_network
 
-from fercore import evaluation, models
+from fercore import models
+from fercore.training import evaluation
 
 
 def pictures(count=20, seed=0):

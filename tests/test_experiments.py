@@ -9,31 +9,24 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import brightness_faces
+from ferlab import networks
 from torchvision.models import WeightsEnum
 from toy_training import SIZE, parts_of_toy, same_weights
 
-from fercore import (
-    checkpoints,
-    evaluation,
-    experiments,
-    models,
-    networks,
-    recipes,
-    throughput,
-    training,
-)
+from fercore import checkpoints, models
 from fercore.datasets import splits
 from fercore.errors import CheckpointError, UnknownNameError
+from fercore.training import evaluation, recipes, trainer
 
 TOY = brightness_faces(70)
 PARTS = splits.split(TOY, "paper")
-SMALL = experiments.Setting(width=0.05, recipe=recipes.Recipe(epochs=2, batch_size=8))
+SMALL = networks.Setting(width=0.05, recipe=recipes.Recipe(epochs=2, batch_size=8))
 NAME = "proposed-concatenate-w0.05-paper-e2-paper-0.safetensors"
 
 
 @pytest.fixture(autouse=True)
 def quick_ceiling(monkeypatch):
-    monkeypatch.setattr(throughput, "ceiling", lambda *_: 1e9)
+    monkeypatch.setattr(networks, "ceiling", lambda *_: 1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +35,16 @@ def unpublished(monkeypatch):
 
 
 def trained(folder, setting=SMALL, **options):
-    return experiments.trained(setting, TOY, PARTS, "cpu", folder, progress=False, **options)
+    return networks.trained(setting, TOY, PARTS, "cpu", folder, progress=False, **options)
 
 
 def outcome(folder, setting=SMALL):
-    return experiments.outcome(setting, TOY, PARTS, "cpu", folder, progress=False)
+    return networks.outcome(setting, TOY, PARTS, "cpu", folder, progress=False)
 
 
 def never(monkeypatch):
     """Let any further training fail."""
-    monkeypatch.setattr(training, "fit", None)
+    monkeypatch.setattr(trainer, "fit", None)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ def once(tmp_path_factory):
     """A folder in which the small network was trained and asked, and what that returned."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(throughput, "ceiling", lambda *_: 1e9)
+        patch.setattr(networks, "ceiling", lambda *_: 1e9)
         patch.delenv("FERCORE_PUBLISH", raising=False)
         return folder, trained(folder), outcome(folder)
 
@@ -111,7 +104,7 @@ def test_weights_of_another_seed_are_not_taken(project, capsys):
 
 
 def test_a_killed_training_goes_on_under_its_setting(tmp_path, monkeypatch):
-    whole, real, seen = trained(tmp_path / "whole"), training._Trainer.epoch, []
+    whole, real, seen = trained(tmp_path / "whole"), trainer._Trainer.epoch, []
 
     def killed(self, number, progress):
         seen.append(number)
@@ -119,7 +112,7 @@ def test_a_killed_training_goes_on_under_its_setting(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(self, number, progress)
 
-    monkeypatch.setattr(training._Trainer, "epoch", killed)
+    monkeypatch.setattr(trainer._Trainer, "epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "killed")
     assert same_weights(trained(tmp_path / "killed").model, whole.model)
@@ -161,7 +154,7 @@ def test_answers_are_found_again_without_network_and_training(once, project, mon
     shutil.rmtree(project / "runs" / "weights")
     shutil.rmtree(project / "runs" / "toy")
     never(monkeypatch)
-    monkeypatch.setattr(networks, "build", None)
+    monkeypatch.setattr(models, "build", None)
     second = outcome(project)
     assert all(torch.equal(first.logits[name], tensor) for name, tensor in second.logits.items())
     assert all(getattr(first, f.name) == getattr(second, f.name) for f in fields(first) if f.name != "logits")
@@ -171,7 +164,7 @@ def test_predictions_follow_the_recipe_unless_told_otherwise():
     straight, mirrored = torch.eye(7)[[0, 1, 2]], torch.eye(7)[[0, 1, 5]]
     both = {"test": straight, "test mirrored": mirrored}
     for mirror, usual in ((False, [0, 1, 2]), (True, [0, 1, 5])):
-        answers = experiments.Outcome(both, mirror, [], "", "", 1.0)
+        answers = networks.Outcome(both, mirror, [], "", "", 1.0)
         assert answers.predicted("test").tolist() == usual
         assert answers.predicted("test", mirror=False).tolist() == [0, 1, 2]
         assert answers.predicted("test", mirror=True).tolist() == [0, 1, 5]
@@ -200,12 +193,12 @@ def test_answers_of_other_settings_are_replaced(project, capsys):
     found = outcome(project, other)
     assert "not used" in capsys.readouterr().out
     path = project / "runs" / "results" / "outcomes" / "toy" / NAME
-    assert checkpoints.read(path)[1]["key"] == found.key == experiments.training_key(other, TOY, PARTS)
+    assert checkpoints.read(path)[1]["key"] == found.key == networks.training_key(other, TOY, PARTS)
 
 
 def test_the_recipe_reaches_the_network_and_its_answers(tmp_path):
     strong = recipes.recipe("strong", epochs=2, warmup=1, batch_size=8, lr=0.01, averaging=0.9)
-    setting = experiments.Setting("baseline", "add", 0.05, 0, False, strong)
+    setting = networks.Setting("baseline", "add", 0.05, 0, False, strong)
     network, answers = trained(tmp_path, setting), outcome(tmp_path, setting)
     assert isinstance(network.model, models.BaselineNet)
     assert network.model.batch_norm
@@ -217,7 +210,7 @@ def test_the_recipe_reaches_the_network_and_its_answers(tmp_path):
     }
     assert answers.mirror
     assert (answers.predicted("test") == answers.logits["test mirrored"].argmax(1).numpy()).all()
-    best = training.best_epoch(network.history)
+    best = trainer.best_epoch(network.history)
     score = evaluation.score(network.model, parts_of_toy()[1])
     assert score["accuracy"] == pytest.approx(
         best["validation_accuracy"], abs=1 / len(PARTS.validation) + 1e-6
@@ -243,12 +236,12 @@ def test_the_recipe_reaches_the_network_and_its_answers(tmp_path):
 def test_notebook_parameters_are_checked_by_name(wrong, message):
     given = {"width": 0.25, "fold": 0, "batch_size": 0, "epochs": 2, "lr": 1e-3, "seed": 0} | wrong
     with pytest.raises(ValueError, match=message):
-        experiments.setting("faces", "proposed", "add", **given)
+        networks.setting("faces", "proposed", "add", **given)
 
 
 def test_a_setting_takes_the_paper_s_batch_size_unless_told_otherwise():
     def size(dataset, **given):
-        return experiments.setting(dataset, "proposed", **given).recipe.batch_size
+        return networks.setting(dataset, "proposed", **given).recipe.batch_size
 
     assert [size(name) for name in ("fer2013", "faces", "jaffe")] == [32, 16, 16]
     assert size("faces", batch_size=5) == 5
@@ -257,7 +250,7 @@ def test_a_setting_takes_the_paper_s_batch_size_unless_told_otherwise():
 
 
 def test_a_setting_lists_its_fields_once():
-    faces = experiments.setting("faces", "", "add", 0.25, 0, epochs=2)
+    faces = networks.setting("faces", "", "add", 0.25, 0, epochs=2)
     assert faces.parameters() == {
         **{"model": "proposed", "fusion": "add", "width": 0.25, "fold": 0, "pretrained": False},
         **{"recipe": "paper", "epochs": 2, "batch_size": 16, "optimizer": "adam", "lr": 8e-4, "min_lr": 8e-5},
@@ -284,7 +277,7 @@ def test_a_setting_lists_its_fields_once():
 
 def test_a_setting_names_what_it_does_not_know():
     with pytest.raises(UnknownNameError, match="no recipe 'weak'"):
-        experiments.setting("faces", recipe="weak")
+        networks.setting("faces", recipe="weak")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +292,7 @@ def test_a_setting_names_what_it_does_not_know():
 def test_names_say_what_distinguishes_networks(model, name):
     split = splits.split(TOY, "subject", 3)
     recipe = recipes.recipe("paper", epochs=20)
-    assert experiments.Setting(model, width=0.25, fold=3, recipe=recipe).name(split) == name
+    assert networks.Setting(model, width=0.25, fold=3, recipe=recipe).name(split) == name
 
 
 def test_imagenet_weights_that_cannot_be_had_are_not_claimed(monkeypatch, capsys):
@@ -307,13 +300,13 @@ def test_imagenet_weights_that_cannot_be_had_are_not_claimed(monkeypatch, capsys
         raise OSError("no network")
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", unreachable)
-    assert not experiments.setting("faces", "vgg16", pretrained=True).pretrained
-    assert not experiments.setting("faces", "resnet50", width=0.5, pretrained=True).pretrained
+    assert not networks.setting("faces", "vgg16", pretrained=True).pretrained
+    assert not networks.setting("faces", "resnet50", width=0.5, pretrained=True).pretrained
     assert capsys.readouterr().out.count("pretrained=False: ") == 2
 
 
 def key(setting=SMALL, dataset=TOY, parts=PARTS):
-    return experiments.training_key(setting, dataset, parts)
+    return networks.training_key(setting, dataset, parts)
 
 
 def test_the_key_changes_with_what_decides_the_weights_only():
@@ -355,7 +348,7 @@ def test_an_option_that_is_added_later_and_left_off_changes_no_key(monkeypatch):
     longer = Longer(**{f.name: getattr(SMALL.recipe, f.name) for f in fields(recipes.Recipe)})
     before = key()
     monkeypatch.setattr(recipes, "Recipe", Longer)
-    monkeypatch.setattr(experiments, "Setting", lambda: replace(SMALL, width=1.0, recipe=Longer()))
+    monkeypatch.setattr(networks, "Setting", lambda: replace(SMALL, width=1.0, recipe=Longer()))
     assert key(replace(SMALL, recipe=longer)) == before
     assert key(replace(SMALL, recipe=replace(longer, later=0.5))) != before
 
@@ -369,7 +362,7 @@ def test_whole_numbers_are_as_good_as_floats():
 
 def test_the_key_changes_with_the_version_of_the_procedure(monkeypatch):
     before = key()
-    monkeypatch.setattr(training, "PROCEDURE", training.PROCEDURE + 1)
+    monkeypatch.setattr(trainer, "PROCEDURE", trainer.PROCEDURE + 1)
     assert key() != before
 
 
@@ -388,5 +381,5 @@ def test_a_student_has_a_key_of_its_own_and_wants_that_teacher(once, tmp_path):
 def test_a_setting_builds_its_network():
     for name in ("proposed", "baseline", "resnet50"):
         setting = replace(SMALL, model=name, recipe=replace(SMALL.recipe, seed=4))
-        expected = networks.build(name, width=0.05, size=SIZE, seed=4)
-        assert same_weights(experiments.build(setting, SIZE), expected)
+        expected = models.build(name, width=0.05, size=SIZE, seed=4)
+        assert same_weights(networks.build(setting, SIZE), expected)

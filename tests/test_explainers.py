@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ferlab.explainers import CONTROLS, METHODS, Settings, explain, regions
+from ferlab.explainers.gradients import last_layer
 from torch import nn
 from torch.nn import functional as F
 
 from fercore import models
 from fercore.errors import ModelOutputError, UnknownNameError
-from fercore.explainers import CONTROLS, METHODS, Settings, explain, regions
-from fercore.explainers.gradients import last_layer
 from fercore.shapley import PaperDnCShap, ReleasedDnCShap, build_tree
 
 for package in ("shap", "captum", "lime"):
@@ -329,9 +329,8 @@ def test_no_images_are_no_error(net, settings):
 
 
 def test_one_channel_is_segmented_as_three_equal_ones():
+    from ferlab.explainers.regions import segments
     from lime.wrappers.scikit_image import SegmentationAlgorithm
-
-    from fercore.explainers.regions import segments
 
     grey = np.zeros((24, 24, 1))
     grey[4:14, 6:18] = 1.0

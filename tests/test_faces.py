@@ -3,13 +3,13 @@ import sys
 
 import numpy as np
 import pytest
+from ferlab import faces
+from ferlab.faces import action_units, curves, mesh, paint, render, scene
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fercore import faces
 from fercore.emotions import ACTION_UNITS as PROTOTYPES
 from fercore.emotions import EMOTIONS, Emotion
-from fercore.faces import action_units, curves, mesh, paint, render, scene
 
 RIGHT_CORNER, LEFT_CORNER, CHIN = 61, 291, 152
 TILTED = faces.Scene(pose=(9.0, -4.0, 5.0), shift=(0.3, 0.1), zoom=1.03)

@@ -7,14 +7,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ferlab import explainers
+from ferlab.explainers import Maps, Settings
+from ferlab.figures import charts
+from ferlab.measures import faithfulness, localisation, overlap, sanity
+from ferlab.studies import explainers as study
+from ferlab.studies import explainers as tables
+from ferlab.studies import paper
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-
-from fercore import explainer_study as study
-from fercore import explainer_tables as tables
-from fercore import explainers, faithfulness, localisation, overlap, paper_maps, plots_explainers, sanity
-from fercore.explainers import Maps, Settings
 
 SIZE = 8
 
@@ -121,10 +123,10 @@ class TestOverlap:
             overlap.overlap(np.ones((1, 2, 2)), np.ones((1, 2, 2)), "both")
 
     def test_the_paper_s_numbers_are_those_of_its_text(self):
-        assert paper_maps.TABLE_4["DnCShap"] == 0.541
-        assert paper_maps.TABLE_3["DnCShap"] == ("O(n)", 26)
-        assert set(paper_maps.COLUMNS) <= set(explainers.METHODS)
-        assert set(paper_maps.COLUMNS.values()) == set(paper_maps.TABLE_3) == set(paper_maps.TABLE_4)
+        assert paper.TABLE_4["DnCShap"] == 0.541
+        assert paper.TABLE_3["DnCShap"] == ("O(n)", 26)
+        assert set(paper.COLUMNS) <= set(explainers.METHODS)
+        assert set(paper.COLUMNS.values()) == set(paper.TABLE_3) == set(paper.TABLE_4)
 
 
 class TestIntervals:
@@ -392,7 +394,7 @@ class TestStudy:
         fitted = tables.exponents(made).loc["m"]
         assert fitted.evaluations == pytest.approx(2)
         assert fitted.seconds == pytest.approx(0.5)
-        assert plots_explainers.growth(rows).axes
+        assert charts.growth(rows).axes
 
     def test_everything_together(self, net, images):
         values = products(net, images)
@@ -413,7 +415,7 @@ class TestStudy:
         nested = tables.nested(table, "method", "measure")
         assert nested["centre"]["same_rank"]["mean"] is None
         assert nested["dnc"]["mass"]["images"] == 3
-        assert plots_explainers.intervals(table, ["mass", "rank"], {"mass": 0.5}).axes
+        assert charts.intervals(table, ["mass", "rank"], {"mass": 0.5}).axes
 
     def test_distance_to_the_exact_map(self):
         exact = random_maps(0)
@@ -438,7 +440,7 @@ class TestStudy:
         assert record["scores"]["kernel"]["correlation"]["mean"] is None
 
     def test_tables_beside_the_paper(self):
-        found = {name: as_maps(random_maps(i)) for i, name in enumerate(paper_maps.COLUMNS)}
+        found = {name: as_maps(random_maps(i)) for i, name in enumerate(paper.COLUMNS)}
         pairs = tables.overlap_table(study.overlaps(found, ["gradient_shap", "lime"], "magnitude"))
         assert len(pairs) == 6
         ours = tables.table_4(pairs)
@@ -448,10 +450,10 @@ class TestStudy:
         printed = tables.table_3(tables.costs(found))
         assert printed.loc["SHAP: GradientExplainer", "paper: seconds"] == 39
         assert printed["ours: seconds"].tolist() == [0.5] * 4
-        figure = plots_explainers.overlap_dots(pairs, {"lime": 0.174})
+        figure = charts.overlap_dots(pairs, {"lime": 0.174})
         assert len(figure.axes) == 2
-        sheet = plots_explainers.map_sheet(
+        sheet = charts.map_sheet(
             np.zeros((2, SIZE, SIZE, 1), np.uint8), {n: m.values[:2] for n, m in found.items()}
         )
         assert sum(bool(axes.images) for axes in sheet.axes) == 2 * 5
-        assert plots_explainers.sentence("Nothing.").axes[0].texts[0].get_text() == "Nothing."
+        assert charts.sentence("Nothing.").axes[0].texts[0].get_text() == "Nothing."

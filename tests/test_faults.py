@@ -24,15 +24,16 @@ import pytest
 import torch
 import toy_work
 from conftest import brightness_faces
+from ferlab.landmarks import store
+from ferlab.landmarks.extraction import FaceLandmarks
+from ferlab.runs import cli, freshness, records, runner
+from ferlab.studies import maps
 from test_atlas import explain, pictures
 from test_runs import TINY, project, start, wait_for  # noqa: F401  the fixture `project`
 from toy_training import SHORT, fit, numbers, same_weights
 
-from fercore import __main__ as cli
-from fercore import atlas, checkpoints, execution, files, refresh, results, runner
+from fercore import checkpoints
 from fercore.errors import CheckpointError, FercoreError
-from fercore.landmarks import store
-from fercore.landmarks.extraction import FaceLandmarks
 
 SOAK = os.environ.get("FERCORE_SOAK") == "1"
 SEED = os.environ.get("FERCORE_SOAK_SEED", "0")
@@ -185,12 +186,12 @@ def rubbish(folder):
 def test_a_record_that_finds_no_room_leaves_the_old_one(disk):
     folder, full = disk
     path = folder / "record.json"
-    files.write_json(path, {"accuracy": 0.5})
+    checkpoints.write_json(path, {"accuracy": 0.5})
     with full(), pytest.raises(OSError, match=r"No space left|File too large"):
-        files.write_json(path, {"accuracy": 0.6, "more": "x" * 10_000})
+        checkpoints.write_json(path, {"accuracy": 0.6, "more": "x" * 10_000})
     assert json.loads(path.read_text()) == {"accuracy": 0.5}
     assert rubbish(folder) == []
-    files.write_json(path, {"accuracy": 0.6})
+    checkpoints.write_json(path, {"accuracy": 0.6})
     assert json.loads(path.read_text()) == {"accuracy": 0.6}
 
 
@@ -209,9 +210,9 @@ def test_a_training_that_finds_no_room_stops_and_goes_on(disk, tmp_path):
 
 def test_a_mapping_that_finds_no_room_stops_and_goes_on(disk, tmp_path, monkeypatch):
     folder, full = disk
-    monkeypatch.setattr(atlas, "CHUNK", 4)
+    monkeypatch.setattr(maps, "CHUNK", 4)
     images = pictures(10)
-    whole, real, done = explain(tmp_path / "whole", images), atlas._explain, []
+    whole, real, done = explain(tmp_path / "whole", images), maps._explain, []
 
     def explained(explainer, part):
         if len(done) == 2:  # two chunks are written
@@ -220,12 +221,12 @@ def test_a_mapping_that_finds_no_room_stops_and_goes_on(disk, tmp_path, monkeypa
             done.append(None)
         return real(explainer, part)
 
-    monkeypatch.setattr(atlas, "_explain", explained)
+    monkeypatch.setattr(maps, "_explain", explained)
     with contextlib.ExitStack() as stack, pytest.raises(OSError, match=r"No space left|File too large"):
         explain(folder, images)
     assert rubbish(folder) == []
     assert len(list(folder.rglob("chunk-*"))) == 2
-    monkeypatch.setattr(atlas, "_explain", lambda e, part: done.append(len(part)) or real(e, part))
+    monkeypatch.setattr(maps, "_explain", lambda e, part: done.append(len(part)) or real(e, part))
     assert (explain(folder, images).scores == whole.scores).all()
     assert done[3:] == [2]
 
@@ -280,7 +281,7 @@ def test_why_a_notebook_failed_is_told_even_if_it_cannot_be_kept(project, capfd,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(execution.shutil, "copyfile", full)
+    monkeypatch.setattr(runner.shutil, "copyfile", full)
     with pytest.raises(
         FercoreError, match=r"ZeroDivisionError[^\n]*\n.*not kept \(\[Errno 28\] No space left"
     ):
@@ -303,16 +304,16 @@ def test_a_record_changed_by_one_digit_is_named_and_made_anew(published, capfd, 
     assert runner.stamped(tmp_path / "stamp.json") == record
     whole = record.read_text()
     record.write_text(whole.replace('"level": 1', '"level": 7', 1))
-    assert results.stale(results.read(record)) == []  # it is a record like any other, but for its checksum
+    assert records.stale(records.read(record)) == []  # it is a record like any other, but for its checksum
     assert not runner.is_fresh(page, {"dataset": "faces", "level": 1})
-    (found,) = refresh.stale_runs()
+    (found,) = freshness.stale_runs()
     assert found.record == record
     assert found.reasons == ("it is not the record that its page was made with, by its checksum",)
     with pytest.raises(FercoreError, match=r"x\.json is not what .*stamp\.json was written for"):
         runner.stamped(tmp_path / "stamp.json")
-    assert refresh.renew([found]) == (1, [])
+    assert freshness.renew([found]) == (1, [])
     assert json.loads(record.read_text())["metrics"] == json.loads(whole)["metrics"]
-    assert refresh.stale_runs() == []
+    assert freshness.stale_runs() == []
 
 
 def test_a_damaged_checkpoint_is_named_and_training_again_gives_the_same(tmp_path):
@@ -373,12 +374,12 @@ def test_a_training_does_not_go_on_from_a_flipped_bit(tmp_path):
 
 
 def test_a_flipped_bit_of_a_map_is_computed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(atlas, "CHUNK", 4)
-    images, real, done = pictures(10), atlas._explain, []
+    monkeypatch.setattr(maps, "CHUNK", 4)
+    images, real, done = pictures(10), maps._explain, []
     whole = explain(tmp_path, images)
     (tmp_path / "runs" / "results" / "maps" / "toy" / "net.safetensors").unlink()
     flip(next(tmp_path.glob("runs/toy/maps-*/chunk-0001.safetensors")))
-    monkeypatch.setattr(atlas, "_explain", lambda e, part: done.append(len(part)) or real(e, part))
+    monkeypatch.setattr(maps, "_explain", lambda e, part: done.append(len(part)) or real(e, part))
     assert (explain(tmp_path, images).scores == whole.scores).all()
     assert done == [4]
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import fer2013_rows, write_fer2013
 
 from fercore import datasets
-from fercore.datasets import ferplus
+from fercore.datasets import fer2013
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 
@@ -26,7 +26,7 @@ def lines(rows, seed=0):
 
 
 def write(root, content, folder="fer2013", end="\n"):
-    path = root / folder / ferplus.VOTES_FILE
+    path = root / folder / fer2013.VOTES_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes((end.join(content) + end).encode())
     return path
@@ -92,4 +92,4 @@ def test_plurality():
     votes[2, 8] = 6  # unknown
     votes[3, 9] = 6  # no face
     votes[4, [0, 3]] = 5  # two lead together
-    assert ferplus.plurality(votes).tolist() == [Emotion.HAPPY, Emotion.CONTEMPT, -1, -1, -1]
+    assert fer2013.plurality(votes).tolist() == [Emotion.HAPPY, Emotion.CONTEMPT, -1, -1, -1]

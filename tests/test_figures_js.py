@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ferlab import interactive as figures
+from ferlab import provenance, temo
+from ferlab.interactive.embedding import shown
+from ferlab.studies import closeness
+from ferlab.temo import ranking as interactive
 
-from fercore import comparison, provenance, temo
-from fercore import interactive as figures
 from fercore.emotions import NAMES
-from fercore.interactive.embedding import shown
 from fercore.shapley import build_tree
-from fercore.temo import interactive
 
 SCRIPT = provenance.project_root() / "book" / "_static" / "figures.js"
 NODE = shutil.which("node")
@@ -141,7 +142,7 @@ def test_players_tell_coalitions_orders_and_shapley_values():
         ["A", "{B, C}", told[2]],
     ]
     # comparison.shapley weighs coalitions by their size, the script goes through all orders.
-    truth = comparison.shapley(worths, 3)
+    truth = closeness.shapley(worths, 3)
     assert after["values"] == [shown(value) for value in truth]
     total = shown(worths[7] - worths[0])
     assert after["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."

@@ -252,7 +252,7 @@ def test_verdicts_without_a_record_are_few_and_known() -> None:
 
 
 def test_arithmetic_behind_the_rows_without_a_record() -> None:
-    from fercore import arithmetic, paper
+    from ferlab.studies import arithmetic, paper
 
     for folds in (5, 10):
         found = arithmetic.verdict(213, folds, "99.20")

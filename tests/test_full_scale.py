@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import SKETCH
+from ferlab import networks
 
-from fercore import checkpoints, experiments, networks, throughput
+from fercore import checkpoints, models
 from fercore.datasets import FaceDataset, fer2013
 from fercore.datasets.base import content_checksum
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
@@ -61,7 +62,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         steps.experiments,
         "setting",
-        lambda *a, real=experiments.setting, **k: (
+        lambda *a, real=networks.setting, **k: (
             lambda s: replace(s, recipe=replace(s.recipe, batch_size=16))
         )(real(*a, **k)),
     )
@@ -357,8 +358,8 @@ def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
 
 
 def test_the_page_counts_the_operations_of_an_epoch():
-    network = networks.build("proposed", size=(48, 48))
-    work = throughput.flops_per_image(network, (48, 48)) * sum(fer2013.ABOUT.counts["Training"].values())
+    network = models.build("proposed", size=(48, 48))
+    work = networks.flops_per_image(network, (48, 48)) * sum(fer2013.ABOUT.counts["Training"].values())
     page = (SCRIPT.parents[1] / "book" / "full-scale.md").read_text(encoding="utf-8")
     assert f"about {work / 1e12:.0f} thousand billion operations" in page
     assert all(f"**{step.name}**" in page for step in steps.all_steps() if not step.name.startswith("paper-"))

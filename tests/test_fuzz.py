@@ -16,6 +16,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, brightness_faces, fer2013_rows
+from ferlab import networks, provenance
+from ferlab.data import add
+from ferlab.landmarks import models
+from ferlab.runs import cli, freshness, records, runner
+from ferlab.studies import photo as photos
+from ferlab.studies import tables
 from fuzzing import (
     CHANGES,
     EDITS,
@@ -36,25 +42,11 @@ from hypothesis import example
 from hypothesis import strategies as st
 from test_archives import NAMES, sandbox
 
-from fercore import __main__ as cli
-from fercore import (
-    checkpoints,
-    datasets,
-    experiments,
-    photos,
-    planning,
-    provenance,
-    refresh,
-    results,
-    runner,
-    summary,
-    tables,
-)
-from fercore.datasets import adding, cache, ckplus_crop, ckplus_tree, ferplus, reading
+from fercore import checkpoints, datasets
+from fercore.checkpoints import digest
+from fercore.datasets import cache, ckplus, fer2013, folders
 from fercore.emotions import Emotion
 from fercore.errors import CheckpointError, DatasetError, DatasetNotFoundError, FercoreError
-from fercore.files import digest
-from fercore.landmarks import models
 
 
 @pytest.fixture
@@ -125,19 +117,19 @@ def test_tables_of_fer2013(place, name, header, rows, end, edits, verify):
 
 VOTES = st.fixed_dictionaries(
     {"Usage": st.sampled_from(["Training", "Training", "PublicTest"]) | odd}
-    | {name: st.sampled_from("0123456789") | odd for name in ferplus.VOTE_COLUMNS}
+    | {name: st.sampled_from("0123456789") | odd for name in fer2013.VOTE_COLUMNS}
 )
 
 
 @given(rows=st.lists(VOTES, max_size=3), column=st.integers(1, 14), edits=EDITS, images=st.integers(0, 3))
-@example(rows=[dict.fromkeys(("Usage", *ferplus.VOTE_COLUMNS), "9" * 5000)], column=14, edits=[], images=1)
+@example(rows=[dict.fromkeys(("Usage", *fer2013.VOTE_COLUMNS), "9" * 5000)], column=14, edits=[], images=1)
 def test_votes_of_ferplus(place, rows, column, edits, images):
-    path = place() / ferplus.VOTES_FILE
-    header = ["Usage", "Image name", *ferplus.VOTE_COLUMNS]
+    path = place() / fer2013.VOTES_FILE
+    header = ["Usage", "Image name", *fer2013.VOTE_COLUMNS]
     del header[column : column + 1]
     path.write_bytes(damaged(written(header, rows), edits))
     try:
-        votes = ferplus.read_votes(path, np.array(["Training"] * images, dtype=str))
+        votes = fer2013.read_votes(path, np.array(["Training"] * images, dtype=str))
     except DatasetError:
         return
     assert votes.shape == (images, 10)
@@ -226,18 +218,18 @@ def test_emotion_files_of_ckplus(place, text, edits):
     path = place() / "emotion.txt"
     path.write_bytes(damaged(text.encode("utf-8", "surrogatepass"), edits))
     with contextlib.suppress(DatasetError):
-        assert ckplus_tree._read_label(path) in Emotion
+        assert ckplus._read_label(path) in Emotion
 
 
 @given(lines=st.lists(NUMBERS, max_size=3), good=st.sampled_from([0, 66, 67, 68]), edits=EDITS)
 def test_landmark_files_of_ckplus(place, lines, good, edits):
     frame = place() / "cohn-kanade-images" / "S005" / "001" / "S005_001_00000001.png"
-    path = ckplus_crop.landmark_file(frame)
+    path = ckplus.landmark_file(frame)
     path.parent.mkdir(parents=True)
     whole = "\n".join([*(f"   {i}.5e+00   {2 * i}.0e+00" for i in range(good)), *lines])
     path.write_bytes(damaged(whole.encode("utf-8", "surrogatepass"), edits))
     try:
-        left, upper, right, lower = ckplus_crop.face_box(frame, "landmarks")
+        left, upper, right, lower = ckplus.face_box(frame, "landmarks")
     except DatasetError:
         return
     assert np.isfinite([left, upper, right, lower]).all()
@@ -267,7 +259,7 @@ def test_image_files_of_datasets(place, content, channels, size):
     path = place() / "image"
     path.write_bytes(content)
     with contextlib.suppress(DatasetError):
-        assert reading.read_image(path, size, channels).shape[2] == channels
+        assert folders.read_image(path, size, channels).shape[2] == channels
 
 
 # Archives
@@ -301,7 +293,7 @@ def test_archives(kind, members, edits):
         (inside / "x").write_bytes(content)
         before = set(top.rglob("*"))
         try:
-            added = adding.add(inside / "x", inside / "data", verify=False, progress=False)
+            added = add.add(inside / "x", inside / "data", verify=False, progress=False)
         except FercoreError:
             assert set(top.rglob("*")) == before
             return
@@ -347,7 +339,7 @@ def project(tmp_path_factory):
     (root / "notebooks" / "accuracy.py").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "project_root", lambda: root)
-        run = results.Run("accuracy", "toy", model="proposed", width=0.5, epochs=3, seed=0)
+        run = records.Run("accuracy", "toy", model="proposed", width=0.5, epochs=3, seed=0)
         metrics = {"test": {"accuracy": 0.5}}
         path = run.finish("x", brightness_faces(14), metrics, protocol="paper", folder=root / "results")
         about = {
@@ -356,7 +348,7 @@ def project(tmp_path_factory):
             "asked": {"dataset": "toy", "fold": 0},
             "seconds": 1.5,
         }
-        about |= {"record": results.place(path), "record_sha256": digest(path)}
+        about |= {"record": records.place(path), "record_sha256": digest(path)}
         page = {"cells": [], "metadata": {"fercore": about}, "nbformat": 4, "nbformat_minor": 5}
         (root / "book" / "runs" / "toy").mkdir(parents=True)
         yield root, json.loads(path.read_text()), page
@@ -370,19 +362,19 @@ def test_records(place, project, changes, edits):
     path.parent.mkdir(parents=True)
     path.write_bytes(document(project[1], changes, edits))
     try:
-        record = results.read(path)
+        record = records.read(path)
     except FercoreError:
-        assert refresh.text(refresh.stale_runs([path]))
+        assert freshness.text(freshness.stale_runs([path]))
         return
-    assert all(isinstance(reason, str) for reason in results.stale(record))
-    assert refresh.text(refresh.stale_runs([path]))
+    assert all(isinstance(reason, str) for reason in records.stale(record))
+    assert freshness.text(freshness.stale_runs([path]))
     try:
-        found = summary.rows([path])
+        found = tables.rows([path])
     except FercoreError:
         return
-    _, _, *lines = summary.markdown(found).splitlines()
+    _, _, *lines = tables.markdown(found).splitlines()
     assert len(lines) == len(found) == (record["experiment"] == "accuracy")
-    assert all(line.count("|") == len(summary.COLUMNS) + 1 and "<" not in line for line in lines)
+    assert all(line.count("|") == len(tables.COLUMNS) + 1 and "<" not in line for line in lines)
 
 
 @given(changes=CHANGES, edits=EDITS)
@@ -392,11 +384,11 @@ def test_pages(project, changes, edits):
     path.write_bytes(document(page, changes, edits))
     about = runner.about(path)
     assert runner.is_fresh(path, about.get("asked", {})) is False
-    assert "accuracy: A" in planning.listing()
+    assert "accuracy: A" in cli.listing()
     assert isinstance(tables.page_index(), dict)
-    assert refresh.text(refresh.stale_runs())
+    assert freshness.text(freshness.stale_runs())
     if about:
-        assert runner.command(path).startswith("python -m fercore run ")
+        assert runner.command(path).startswith("ferlab run ")
 
 
 @given(changes=CHANGES, edits=EDITS)
@@ -407,7 +399,7 @@ def test_stamps(place, project, changes, edits):
     known["record_sha256"] = provenance.digest(root / known["record"])
     path.write_bytes(document(known, changes, edits))
     with contextlib.suppress(FercoreError):
-        assert results.read(runner.stamped(path)) == record
+        assert records.read(runner.stamped(path)) == record
 
 
 NOTE = {
@@ -429,8 +421,8 @@ def test_notes_of_unfinished_runs(project, notes):
     for experiment, dataset, asked in found:
         assert (type(experiment), type(dataset), type(asked)) == (str, str, dict)
         with contextlib.suppress(FercoreError, ValueError):
-            planning.intent(experiment, dataset, asked)
-    assert "accuracy: A" in planning.listing()
+            cli.intent(experiment, dataset, asked)
+    assert "accuracy: A" in cli.listing()
 
 
 # Checkpoints and outcomes: safetensors
@@ -479,11 +471,11 @@ def test_outcomes_are_read_whole_or_refused(place, edits):
     path.parent.mkdir(parents=True)
     path.write_bytes(damaged(content, edits))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "training_key", lambda *_: "k")
-        patch.setattr(experiments, "trained", lambda *_: pytest.fail("trained again without a word"))
-        patch.setattr(experiments.Setting, "name", lambda *_: "net")
+        patch.setattr(networks, "training_key", lambda *_: "k")
+        patch.setattr(networks, "trained", lambda *_: pytest.fail("trained again without a word"))
+        patch.setattr(networks.Setting, "name", lambda *_: "net")
         with contextlib.suppress(CheckpointError):
-            found = experiments.outcome(setting, data, None, folder=root, progress=False)
+            found = networks.outcome(setting, data, None, folder=root, progress=False)
             assert found.history == [{"epoch": 1.0}]
             assert all((logits == 1).all() for logits in found.logits.values())
 
@@ -497,7 +489,7 @@ def outcome():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.safetensors")
         checkpoints.save(path, {name: torch.ones(2, 7).half() for name in names}, about)
-        return path.read_bytes(), experiments.setting("faces"), data
+        return path.read_bytes(), networks.setting("faces"), data
 
 
 # Networks of landmarks: nothing is parsed that has not the pinned checksum

@@ -19,24 +19,18 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, brightness_faces
+from ferlab.runs import cli, runner, sources
+from ferlab.runs import records as results
+from ferlab.runs.grid import Grid
+from ferlab.studies import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_runs import project  # noqa: F401  the fixture
 
-from fercore import __main__ as cli
-from fercore import (
-    commands,
-    files,
-    gpus,
-    networks,
-    results,
-    runner,
-    summary,
-    tables,
-)
+from fercore import checkpoints
+from fercore import models as networks
 from fercore.datasets import DATASETS, splits
 from fercore.errors import FercoreError, UnknownNameError
-from fercore.grid import Grid
 
 CONFIG = yaml.safe_load((ROOT / "workflow" / "grid.yaml").read_text(encoding="utf-8"))
 
@@ -191,9 +185,9 @@ PARAMETERS = st.dictionaries(NAMES, VALUES, max_size=3)
 
 @given(parameters=PARAMETERS)
 def test_command_lines_are_read_back_as_they_were_meant(parameters):
-    line = commands.run_line("accuracy", "faces", parameters)
-    assert line.startswith("python -m fercore run accuracy --dataset faces")
-    experiment, dataset, found = asked(line.removeprefix("python -m fercore run "))
+    line = sources.run_line("accuracy", "faces", parameters)
+    assert line.startswith("ferlab run accuracy --dataset faces")
+    experiment, dataset, found = asked(line.removeprefix("ferlab run "))
     assert (experiment, dataset, found) == ("accuracy", "faces", parameters)
     assert list(map(type, found.values())) == [type(parameters[name]) for name in found]
 
@@ -201,7 +195,7 @@ def test_command_lines_are_read_back_as_they_were_meant(parameters):
 @settings(max_examples=25)
 @given(parameters=PARAMETERS)
 def test_no_shell_makes_anything_of_a_value(parameters):
-    line = commands.arguments("accuracy", "faces", parameters)
+    line = sources.arguments("accuracy", "faces", parameters)
     if "\0" in line or (not line.isprintable() and any("\ud800" <= c <= "\udfff" for c in line)):
         return  # no process can be given these
     done = subprocess.run(["sh", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, cwd="/")
@@ -214,7 +208,7 @@ def test_commands_of_pages_can_be_pasted(tmp_path):
     told = {"dataset": "faces", "box": [1, 2, 3], "pretrained": False, "note": "a; rm -rf ~", "fold": None}
     about = {"experiment": "accuracy", "dataset": "faces", "asked": told, "record": "x"}
     page.write_text(json.dumps({"metadata": {"fercore": about}}))
-    assert asked(runner.command(page).removeprefix("python -m fercore run ")) == (
+    assert asked(runner.command(page).removeprefix("ferlab run ")) == (
         *("accuracy", "faces"),
         {name: value for name, value in told.items() if name != "dataset"},
     )
@@ -265,7 +259,7 @@ def claim(tmp_path):
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", CLAIM, str(tmp_path)],
-                env={**os.environ, gpus.VARIABLE: "0, GPU-1/2"},
+                env={**os.environ, runner.VARIABLE: "0, GPU-1/2"},
                 **dict.fromkeys(("stdin", "stdout"), subprocess.PIPE),
                 text=True,
             )
@@ -291,18 +285,18 @@ def test_processes_have_a_gpu_each_and_the_third_waits_until_one_is_free(claim):
 
 
 def test_without_a_list_no_gpu_is_claimed_and_a_wrong_list_is_named(tmp_path, monkeypatch):
-    monkeypatch.delenv(gpus.VARIABLE, raising=False)
+    monkeypatch.delenv(runner.VARIABLE, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    with gpus.claimed(tmp_path) as name:
+    with runner.claimed(tmp_path) as name:
         assert (name, os.environ["CUDA_VISIBLE_DEVICES"]) == (None, "5")
-    monkeypatch.setenv(gpus.VARIABLE, "1,1")
-    with gpus.claimed(tmp_path) as name:
+    monkeypatch.setenv(runner.VARIABLE, "1,1")
+    with runner.claimed(tmp_path) as name:
         assert (name, os.environ["CUDA_VISIBLE_DEVICES"]) == ("1", "1")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
-    monkeypatch.setenv(gpus.VARIABLE, "0;id")
+    monkeypatch.setenv(runner.VARIABLE, "0;id")
     with (
         pytest.raises(ValueError, match=r"'0;id' is not a device; write e\.g\. FERCORE_GPUS=0,1"),
-        gpus.claimed(tmp_path),
+        runner.claimed(tmp_path),
     ):
         pass
 
@@ -344,7 +338,7 @@ def test_rows_take_folds_together_as_the_tables_of_the_book_do(tmp_path, quick):
     other = results.Run("leakage", "toy", model="proposed").finish(
         "x", brightness_faces(14), {}, folder=tmp_path
     )
-    found = summary.rows([*reversed(paths), other])
+    found = tables.rows([*reversed(paths), other])
     assert [(row["model"], row["folds"], row["accuracy"]) for row in found] == [
         ("proposed", 3, 51.0),
         ("vgg16", 3, 61.0),
@@ -356,7 +350,7 @@ def test_rows_take_folds_together_as_the_tables_of_the_book_do(tmp_path, quick):
     for row, group in zip(found, groups, strict=True):
         assert group.text == f"{row['accuracy']:.1f}\u00a0% ({row['folds']} folds, ± {row['sd']:.1f})"
         assert row["variant"] == group.variant
-    (single,) = summary.rows(paths[:1])
+    (single,) = tables.rows(paths[:1])
     assert (single["folds"], single["sd"], single["without_copies"]) == (1, None, None)
 
 
@@ -364,7 +358,7 @@ def test_two_records_of_one_run_are_named(tmp_path, quick):
     paths = records(tmp_path, folds=1)
     copy = Path(shutil.copy(paths[0], paths[0].with_name("copy.json")))
     with pytest.raises(FercoreError, match=r"copy\.json and .*0-0\.json are the same run"):
-        summary.rows([*paths, copy])
+        tables.rows([*paths, copy])
 
 
 class Tags(HTMLParser):
@@ -379,8 +373,8 @@ class Tags(HTMLParser):
 
 def test_tables_are_written_three_times_and_hold_data_as_data(tmp_path, quick):
     hostile = "<script>x</script> | `a`\n| b |"
-    found = summary.rows(records(tmp_path, models=("proposed", hostile), recipe=hostile, folds=2))
-    table, content, text = summary.write(tmp_path / "tables", found)
+    found = tables.rows(records(tmp_path, models=("proposed", hostile), recipe=hostile, folds=2))
+    table, content, text = tables.write(tmp_path / "tables", found)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert (
@@ -391,7 +385,7 @@ def test_tables_are_written_three_times_and_hold_data_as_data(tmp_path, quick):
     assert json.loads(content.read_text(encoding="utf-8")) == found
     lines = text.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {len(summary.COLUMNS) + 1}
+    assert {line.count("|") for line in lines} == {len(tables.COLUMNS) + 1}
     assert Tags("\n".join(lines)).found == []
 
 
@@ -441,7 +435,7 @@ def test_snakemake_makes_again_a_stamp_that_was_deleted(tmp_path):
         "tables/accuracy.md",
     ]
     for name in made[1:]:
-        files.write_json(tmp_path / "runs" / "grid" / name, {})
+        checkpoints.write_json(tmp_path / "runs" / "grid" / name, {})
     said = dry_run(tmp_path, "local", "--config", "models=[vgg16,proposed]", "folds=[0]", "protocols=[paper]")
     assert jobs(said) == {"train": 1, "tables": 1, "all": 1, "total": 3}
     assert made[0] in said
@@ -452,7 +446,7 @@ def test_the_snakefile_gives_a_shell_nothing_that_is_not_quoted():
     commands_of_rules = re.findall(r"^    shell:\n +(.+)$", text, flags=re.M)
     assert commands_of_rules == ["RUN", "RUN"]
     (line,) = re.findall(r'^RUN = "(.+)"$', text, flags=re.M)
-    # `what` is quoted by fercore.commands, the two paths consist of wildcards that the patterns above allow.
+    # `what` is quoted by ferlab.runs.sources, the two paths consist of wildcards that the patterns above allow.
     assert re.findall(r"\{([\w.]+)\}", line) == ["params.what", "output", "log"]
     assert re.findall(r"what=(lambda .+),$", text, flags=re.M) == [
         "lambda w: GRID.train(w.dataset, w.model, w.protocol, int(w.fold))",

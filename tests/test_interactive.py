@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ferlab import interactive, provenance
+from ferlab.interactive.embedding import rounded, shown
+from ferlab.interactive.switches import outline
+from ferlab.runs import records as results
+from ferlab.studies import closeness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from fercore import comparison, interactive, provenance, results
 from fercore.emotions import COLORS, EMOTIONS, NAMES
 from fercore.errors import FercoreError
-from fercore.interactive.embedding import rounded, shown
-from fercore.interactive.switches import outline
 from fercore.shapley import build_tree
 
 HOSTILE = "</script><b>&\"'<!--"
@@ -140,7 +142,7 @@ def test_static_values_of_three_players_are_the_shapley_values(worths):
     html = interactive.three_players(["x", "y", "z"], worths)
     title = re.search(r"<title>Shapley values: (.*?)\.</title>", html)[1]
     found = [float(part.split(" ")[1].replace("\u2212", "-")) for part in title.split(", ")]
-    assert found == pytest.approx(comparison.shapley(worths, 3), rel=6e-3, abs=1e-5)
+    assert found == pytest.approx(closeness.shapley(worths, 3), rel=6e-3, abs=1e-5)
     assert content(html)["values"] == worths.tolist()
     rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td></tr>", html)
     assert [row[0] for row in rows] == ["∅", "{x}", "{y}", "{z}", "{x, y}", "{x, z}", "{y, z}", "{x, y, z}"]

@@ -15,13 +15,13 @@ import numpy as np
 import pooch
 import pytest
 from conftest import ROOT, brightness_faces
+from ferlab import faces, landmarks
+from ferlab.landmarks import crops, detection, extraction, models, store
+from ferlab.landmarks.crops import Square
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fercore import faces, landmarks
 from fercore.emotions import Emotion
-from fercore.landmarks import crops, detection, extraction, models, store
-from fercore.landmarks.crops import Square
 
 BESIDE = ROOT.parent / "shared" / "data" / "mediapipe"  # for developers
 RIGHT_CORNER, LEFT_CORNER = 33, 263

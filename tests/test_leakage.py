@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import brightness_faces
+from ferlab import networks
+from ferlab.figures import charts
+from ferlab.studies import leakage
 from sklearn.neighbors import KNeighborsClassifier
 
-from fercore import evaluation, experiments, leakage, neighbours, plots, recipes
 from fercore.datasets import FaceDataset, splits
 from fercore.emotions import Emotion
+from fercore.training import evaluation, recipes
 
 
 def noise_faces(count: int = 105, families: int = 35, channels: int = 1) -> FaceDataset:
@@ -36,11 +39,11 @@ def noise_faces(count: int = 105, families: int = 35, channels: int = 1) -> Face
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_nearest_is_scikit_learn_s_under_several_partitions_at_once(monkeypatch, channels):
-    monkeypatch.setattr(neighbours, "_BLOCK", 10)  # several blocks, the last one smaller
+    monkeypatch.setattr(leakage, "_BLOCK", 10)  # several blocks, the last one smaller
     data = noise_faces(channels=channels)
-    pixels = (neighbours.grey(data.images) / 255).astype(np.float32)
+    pixels = (leakage.grey(data.images) / 255).astype(np.float32)
     partitions = {"five": np.arange(105) % 5, "two": np.arange(105) // 60}
-    found = neighbours.nearest(data.images, partitions, progress=False)
+    found = leakage.nearest(data.images, partitions, progress=False)
     for name, parts in partitions.items():
         for part in np.unique(parts):
             model = KNeighborsClassifier(1, algorithm="brute").fit(
@@ -53,16 +56,16 @@ def test_nearest_is_scikit_learn_s_under_several_partitions_at_once(monkeypatch,
 def test_nearest_of_some_images_and_first_of_equals():
     data = noise_faces()
     parts = np.arange(105) % 5
-    every = neighbours.nearest(data.images, {"a": parts}, progress=False)["a"]
-    some = neighbours.nearest(data.images, {"a": parts}, np.array([40, 7]), progress=False)["a"]
+    every = leakage.nearest(data.images, {"a": parts}, progress=False)["a"]
+    some = leakage.nearest(data.images, {"a": parts}, np.array([40, 7]), progress=False)["a"]
     assert some.tolist() == every[[40, 7]].tolist()
     same = np.zeros((4, 2, 2, 1), np.uint8)
-    assert neighbours.nearest(same, {"a": np.arange(4)}, progress=False)["a"].tolist() == [1, 0, 0, 0]
+    assert leakage.nearest(same, {"a": np.arange(4)}, progress=False)["a"].tolist() == [1, 0, 0, 0]
 
 
 def test_grey_is_whole_and_weighs_colours():
     image = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]]], np.uint8)
-    assert neighbours.grey(image).tolist() == [[76, 150, 29, 9]]
+    assert leakage.grey(image).tolist() == [[76, 150, 29, 9]]
 
 
 def test_random_folds_leak_and_grouped_folds_do_not():
@@ -82,7 +85,7 @@ def test_scores_of_some_images_keep_to_them():
     labels = np.array([0, 1, 0, 1])
     data = FaceDataset("x", "X", np.zeros((4, 1, 1, 1), np.uint8), labels, "")
     folds, names = {"a": np.array([0, 0, 1, 1])}, {"a": np.array([2, 2, 0, 1])}
-    found = neighbours.Neighbours(data, folds, names, np.array([2, 3, 0, 1]))
+    found = leakage.Neighbours(data, folds, names, np.array([2, 3, 0, 1]))
     row = found.scores().iloc[0]
     assert (row.accuracy, row.images, row.known, row.folds) == (0.75, 4, 2, 2)
     assert row.spread == pytest.approx(np.std([0.5, 1], ddof=1))
@@ -123,7 +126,7 @@ def test_network_is_scored_under_both_protocols(monkeypatch):
         return np.arange(len(parts.test)) < (21 if parts.protocol == "random" else 7)
 
     monkeypatch.setattr(leakage, "network_hits", hits)
-    table = leakage.network_scores(experiments.Setting(), toy, 0, folds=2)
+    table = leakage.network_scores(networks.Setting(), toy, 0, folds=2)
     assert asked == [(0, "random"), (1, "random"), (0, "subject"), (1, "subject")]
     assert table.accuracy.tolist() == [0.75, 0.25]
     assert table.known.tolist() == [84, 84]
@@ -131,13 +134,13 @@ def test_network_is_scored_under_both_protocols(monkeypatch):
 
 
 def test_network_hits_are_the_network_s(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(experiments.provenance, "output_folder", lambda root: tmp_path / "out")
+    monkeypatch.setattr(networks, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(networks.provenance, "output_folder", lambda root: tmp_path / "out")
     toy = brightness_faces(70)
-    setting = experiments.Setting(width=0.0625, recipe=recipes.Recipe(epochs=1, batch_size=16))
+    setting = networks.Setting(width=0.0625, recipe=recipes.Recipe(epochs=1, batch_size=16))
     parts = leakage.equal_split(toy, "paper", 0)
     hits = leakage.network_hits(setting, toy, parts, "cpu")
-    model = experiments.trained(setting, toy, parts, "cpu", progress=False).model
+    model = networks.trained(setting, toy, parts, "cpu", progress=False).model
     assert hits.shape == (14,)
     assert hits.mean() == pytest.approx(evaluation.score(model, toy.subset(parts.test))["accuracy"])
 
@@ -156,7 +159,7 @@ def test_official_hits_look_at_training_only():
     data = official()
     hits = leakage.official_hits(data, progress=False)
     assert hits[:2].tolist() == [True, False]
-    pixels = neighbours.grey(data.images)
+    pixels = leakage.grey(data.images)
     model = KNeighborsClassifier(1, algorithm="brute").fit(pixels[:50], data.labels[:50])
     assert hits.tolist() == (model.predict(pixels[60:]) == data.labels[60:]).tolist()
 
@@ -205,18 +208,18 @@ def test_clips_have_the_structure_of_ck_plus():
 
 def test_a_clip_s_frames_are_nearer_than_anything_else():
     data = leakage.clips(characters=2, frames=8, size=32, progress=False)
-    closest = neighbours.nearest(data.images, {"": np.arange(len(data))}, progress=False)[""]
+    closest = leakage.nearest(data.images, {"": np.arange(len(data))}, progress=False)[""]
     assert (data.groups[closest] == data.groups).all()
 
 
 def test_dots_are_where_the_numbers_are():
     rows = [
-        neighbours.score("A", protocol, classifier, [np.array([True] * hits + [False] * (10 - hits))], 5, 0.3)
+        leakage.score("A", protocol, classifier, [np.array([True] * hits + [False] * (10 - hits))], 5, 0.3)
         for protocol, classifier, hits in [("random", "x", 9), ("strict", "x", 4), ("random", "y", 8)]
     ]
     frame = pd.DataFrame([*rows, rows[0] | {"data": "B", "accuracy": 0.5, "spread": 0.1, "floor": 0.2}])
     frame.loc[1, "floor"] = 0.25
-    above, below = plots.protocol_dots(frame).axes
+    above, below = charts.protocol_dots(frame).axes
     dots = sorted(
         point for line in above.lines for point in zip(line.get_xdata(), line.get_ydata(), strict=True)
     )

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from ferlab import provenance
+from ferlab.runs import handouts, runner
 
-from fercore import lessons, provenance, runner
-
-CHAPTERS = lessons.chapters()
+CHAPTERS = handouts.chapters()
 NUMBERED = re.compile(r"\*\*Exercise (\d+)\.(\d+)\*\*")
 
 
 def solution(cell) -> bool:
-    return lessons.TAG in cell.metadata.get("tags", [])
+    return handouts.TAG in cell.metadata.get("tags", [])
 
 
 def test_eight_chapters_in_order():
@@ -37,11 +37,11 @@ class TestChapter:
 
     def test_students_see_no_solution_and_instructors_all(self, chapter: str):
         source = runner.read_text_notebook(provenance.project_root() / "notebooks" / f"{chapter}.py").cells
-        student, instructor = (lessons.version(chapter, audience) for audience in lessons.AUDIENCES)
+        student, instructor = (handouts.version(chapter, audience) for audience in handouts.AUDIENCES)
         captions = [cell for cell in instructor.cells if cell.id.endswith("-caption")]
         assert len(instructor.cells) == len(source) + len(captions)
         left = [cell.source for cell in student.cells if solution(cell)]
-        assert set(left) <= {lessons._CODE, lessons._TEXT}
+        assert set(left) <= {handouts._CODE, handouts._TEXT}
         kept = "\n".join(cell.source for cell in student.cells)
         for cell in source:
             if solution(cell) and cell.cell_type == "code":
@@ -59,8 +59,8 @@ class TestChapter:
                 assert re.match(r":::\{dropdown\} Solution of Exercise \d\.\d", cell.source)
 
     def test_is_plain_jupyter(self, chapter: str):
-        for audience in lessons.AUDIENCES:
-            notebook = lessons.version(chapter, audience)
+        for audience in handouts.AUDIENCES:
+            notebook = handouts.version(chapter, audience)
             nbformat.validate(notebook)
             text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
             assert ":::" not in text
@@ -70,25 +70,25 @@ class TestChapter:
 def test_plain_keeps_text_and_formulas():
     book = "(label)=\n:::{dropdown} Solution of Exercise 1.1\n"
     book += "See {ref}`the page <paper>` {cite:p}`owen1977values`, $v(S)$.\n:::"
-    assert lessons.plain(book) == "**Solution of Exercise 1.1**\nSee the page (Owen, 1977), $v(S)$.\n"
+    assert handouts.plain(book) == "**Solution of Exercise 1.1**\nSee the page (Owen, 1977), $v(S)$.\n"
     text = (
         "{numref}`fig-a` in {doc}`runs/x`, {numref}`tab-b`; {cite:t}`malik2021towards`, {cite:p}`no2000key`"
     )
-    seen = lessons.plain(text, {"fig-a": "Figure 2"})
+    seen = handouts.plain(text, {"fig-a": "Figure 2"})
     assert seen == "Figure 2 in *runs/x*, *tab-b*; Malik et al. (2021), (no2000key)"
-    assert lessons.plain("$f_{c}(x)$ and `code`") == "$f_{c}(x)$ and `code`"
+    assert handouts.plain("$f_{c}(x)$ and `code`") == "$f_{c}(x)$ and `code`"
 
 
 def test_unknown_audience():
     with pytest.raises(ValueError, match="student or instructor"):
-        lessons.version("course_1", "parents")  # type: ignore[arg-type]
+        handouts.version("course_1", "parents")  # type: ignore[arg-type]
 
 
 def test_write_is_reproducible(tmp_path: Path):
-    first = lessons.write(tmp_path / "a")
-    again = lessons.write(tmp_path / "b")
+    first = handouts.write(tmp_path / "a")
+    again = handouts.write(tmp_path / "b")
     assert [path.name for path in first] == [path.name for path in again]
     assert all(one.read_bytes() == two.read_bytes() for one, two in zip(first, again, strict=True))
-    for audience in lessons.AUDIENCES:
+    for audience in handouts.AUDIENCES:
         with zipfile.ZipFile(tmp_path / "a" / f"fercore-course-{audience}.zip") as archive:
             assert archive.namelist() == [f"{audience}/{name}.ipynb" for name in CHAPTERS]

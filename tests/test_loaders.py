@@ -16,7 +16,7 @@ from layouts import expected_grey, images_of, load
 from PIL import Image
 
 from fercore import datasets
-from fercore.datasets import cache, ferg, reading
+from fercore.datasets import cache, ferg, folders
 from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError, DatasetNotFoundError
 
@@ -123,7 +123,7 @@ def test_link_to_nothing_is_named(name, tmp_path):
 def test_second_load_reads_no_image(name, tmp_path, monkeypatch):
     WRITERS[name](tmp_path)
     first = load(name, tmp_path)
-    monkeypatch.setattr(reading, "read_image", None)
+    monkeypatch.setattr(folders, "read_image", None)
     second = load(name, tmp_path)
     assert (second.images == first.images).all()
     assert second.checksum == first.checksum

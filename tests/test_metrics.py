@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from fercore import metrics
+from fercore.training import evaluation
 
 
 @settings(max_examples=50, deadline=None)
 @given(pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60))
 def test_scores_agree_with_scikit_learn(pairs):
     labels, predictions = np.array(pairs).T
-    scores = metrics.classification(labels, predictions)
+    scores = evaluation.classification(labels, predictions)
     assert scores["accuracy"] == pytest.approx(accuracy_score(labels, predictions))
     present = np.unique(labels)
     assert scores["macro_f1"] == pytest.approx(
@@ -29,7 +29,7 @@ def test_scores_agree_with_scikit_learn(pairs):
 
 
 def test_a_case_by_hand_with_absent_classes():
-    scores = metrics.classification(np.array([3, 3, 3, 4]), np.array([3, 3, 6, 4]))
+    scores = evaluation.classification(np.array([3, 3, 3, 4]), np.array([3, 3, 6, 4]))
     assert scores["accuracy"] == 0.75
     assert scores["recall"]["Happy"] == pytest.approx(2 / 3)
     assert scores["recall"]["Sad"] == 1

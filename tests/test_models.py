@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fercore import models, networks
+from fercore import models
 from fercore.errors import UnknownNameError
 
 CHANNELS = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]  # VGG-16's convolutions
@@ -17,7 +17,7 @@ TRUNK = sum(9 * a * b + b for a, b in zip([3, *CHANNELS], CHANNELS, strict=False
 def weights_of(kind, *arguments, **options):
     """Count the weights of a network that takes no memory."""
     with torch.device("meta"):
-        return networks.count_parameters(kind(*arguments, **options))
+        return models.count_parameters(kind(*arguments, **options))
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_parameter_counts_match_the_paper(size, fusion, millions):
 def test_trunk_and_branches_have_the_published_size():
     with torch.device("meta"):
         model = models.ProposedNet()
-    assert networks.count_parameters(model.blocks) == TRUNK == 14_714_688
-    assert networks.count_parameters(model.branches) == 4_425_728  # four 3 x 3 convolutions to 512 channels
+    assert models.count_parameters(model.blocks) == TRUNK == 14_714_688
+    assert models.count_parameters(model.branches) == 4_425_728  # four 3 x 3 convolutions to 512 channels
 
 
 @pytest.mark.parametrize(("fusion", "maps"), [("concatenate", 3), ("add", 1)])
@@ -63,14 +63,14 @@ def test_batch_normalisation_swaps_each_bias_for_a_scale_and_a_shift(kind):
 @pytest.mark.parametrize("fusion", ["concatenate", "add"])
 @pytest.mark.parametrize("size", [(32, 32), (48, 48), (50, 71)])
 def test_any_size_gives_seven_logits(name, fusion, size):
-    model = networks.build(name, fusion, width=0.05, size=size)
+    model = models.build(name, fusion, width=0.05, size=size)
     assert model(torch.rand(3, 3, *size)).shape == (3, 7)
 
 
 @pytest.mark.parametrize(("name", "count"), [("proposed", 4), ("baseline", 2)])
 @pytest.mark.parametrize("fusion", ["concatenate", "add"])
 def test_every_branch_reaches_the_output(name, count, fusion):
-    model = networks.build(name, fusion, width=0.1)
+    model = models.build(name, fusion, width=0.1)
     assert len(model.branches) == count
     image = torch.rand(1, 3, 48, 48)
     whole = model(image)
@@ -84,7 +84,7 @@ def test_every_branch_reaches_the_output(name, count, fusion):
 
 @pytest.mark.parametrize(("name", "levels"), [("proposed", (0, 1, 2, 3)), ("baseline", (2, 3))])
 def test_fusion_joins_the_branches_of_these_blocks_and_the_trunk(name, levels):
-    model, both = networks.build(name, "add", width=0.1), networks.build(name, width=0.1)
+    model, both = models.build(name, "add", width=0.1), models.build(name, width=0.1)
     image = torch.rand(2, 3, 48, 48)
     for network in (model, both):
         outputs, x = [], image
@@ -101,20 +101,20 @@ def test_fusion_joins_the_branches_of_these_blocks_and_the_trunk(name, levels):
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_initial_weights_are_seeded(name, batch_norm):
     options = {"width": 0.05, "size": (32, 32), "batch_norm": batch_norm}
-    one, same, other = (networks.build(name, seed=seed, **options).state_dict() for seed in (3, 3, 4))
+    one, same, other = (models.build(name, seed=seed, **options).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[n], same[n]) for n in one)
     assert any(not torch.equal(one[n], other[n]) for n in one)
 
 
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_building_leaves_the_global_generator_alone(name):
     before = torch.get_rng_state()
-    networks.build(name, width=0.05, size=(32, 32), seed=5)
+    models.build(name, width=0.05, size=(32, 32), seed=5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_first_weights_are_he_normal_and_biases_zero():
-    for name, layer in networks.build("proposed", width=0.25).named_modules():
+    for name, layer in models.build("proposed", width=0.25).named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             inputs = layer.weight[0].numel()
             spread = layer.weight.std().item() / (2 / inputs) ** 0.5
@@ -132,18 +132,18 @@ def test_grey_and_colour_bytes_become_the_same_input():
 
 
 def test_only_networks_with_branches_have_a_fusion():
-    assert [networks.has_fusion(name) for name in networks.MODELS] == [True, True, False, False]
+    assert [models.has_fusion(name) for name in models.MODELS] == [True, True, False, False]
 
 
 def test_errors_name_the_argument():
     with pytest.raises(
         UnknownNameError, match=r"'propsed'; choose one of proposed, baseline, vgg16, resnet50"
     ):
-        networks.build("propsed")
+        models.build("propsed")
     with pytest.raises(ValueError, match="fusion='sum'"):
-        networks.build("proposed", "sum")
-    for name in networks.MODELS:
+        models.build("proposed", "sum")
+    for name in models.MODELS:
         with pytest.raises(ValueError, match=r"width=0 must lie"):
-            networks.build(name, width=0)
+            models.build(name, width=0)
         with pytest.raises(ValueError, match="at least 32 x 32"):
-            networks.build(name, size=(31, 48))
+            models.build(name, size=(31, 48))

@@ -64,8 +64,8 @@ def test_downloads_name_the_modules_that_draw() -> None:
         "notebook": "notebooks/emotion_maps.ipynb",
         "its text": "notebooks/emotion_maps.py",
         "record": "results/emotion_maps/faces/a.json",
-        "figures: plots": "fercore/plots.py",
-        "figures: plots_maps": "fercore/plots_maps.py",
+        "figures: plots": "notebooks/ferlab/figures/charts.py",
+        "figures: plots_maps": "notebooks/ferlab/figures/panels.py",
     }
     assert page_tools.downloads(ROOT, {}) == {
         "notebook": "notebooks/.ipynb",

@@ -6,13 +6,16 @@ import re
 
 import numpy as np
 import pytest
+from ferlab import faces
+from ferlab.studies import photo as photos
+from ferlab.studies.photo import Box, PhotoError
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fercore import evaluation, faces, load_pretrained, photos
+from fercore import load_pretrained
 from fercore.emotions import Emotion
-from fercore.photos import Box, PhotoError
+from fercore.training import evaluation
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 # What a camera stores so that the picture is upright once its note is followed, by the EXIF standard (tag Orientation).

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ferlab.figures import charts, panels
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import nn
 
-from fercore import plots_closeness, plots_published
 from fercore.shapley import DnCShap, PaperDnCShap
 
 FACE = np.full((12, 8, 1), 120, dtype=np.uint8)
@@ -20,14 +20,14 @@ NUMBERS = st.floats(-10, 10).map(lambda value: round(value, 3))
 
 @given(arrays.arrays(float, (5,), elements=NUMBERS), arrays.arrays(float, (3,), elements=NUMBERS))
 def test_profiles_of_a_sum_of_profiles_are_found(rows, columns):
-    found = plots_published.additive_parts(rows[:, None] + columns)
+    found = panels.additive_parts(rows[:, None] + columns)
     assert found[0][:, None] + found[1] == pytest.approx(rows[:, None] + columns, abs=1e-9)
     assert found[1].sum() == pytest.approx(0, abs=1e-9)
 
 
 @given(arrays.arrays(float, (4, 6), elements=NUMBERS))
 def test_profiles_are_the_least_squares_fit(values):
-    rows, columns = plots_published.additive_parts(values)
+    rows, columns = panels.additive_parts(values)
     left = values - rows[:, None] - columns
     assert left.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-9)
     assert left.sum(axis=1) == pytest.approx(np.zeros(4), abs=1e-9)
@@ -35,9 +35,9 @@ def test_profiles_are_the_least_squares_fit(values):
 
 def test_profile_figure_shows_both_curves():
     values = np.random.default_rng(0).normal(size=(12, 8))
-    figure = plots_published.profiles(FACE, values)
+    figure = panels.profiles(FACE, values)
     above, _, _, beside = figure.axes
-    rows, columns = plots_published.additive_parts(values)
+    rows, columns = panels.additive_parts(values)
     assert above.lines[0].get_ydata() == pytest.approx(columns)
     assert beside.lines[0].get_xdata() == pytest.approx(rows)
 
@@ -45,7 +45,7 @@ def test_profile_figure_shows_both_curves():
 def test_planted_figure_frames_every_box_in_every_picture():
     one, other = (slice(0, 3), slice(1, 5)), (slice(6, 9), slice(4, 8))
     maps = {"a": np.eye(12, 8), "b": -np.eye(12, 8)}
-    figure = plots_published.planted(FACE, {"one": ([one], maps), "two": ([one, other], maps)})
+    figure = panels.planted(FACE, {"one": ([one], maps), "two": ([one, other], maps)})
     assert [len(axes.patches) for axes in figure.axes] == [2, 2, 2, 4, 4, 4]
     frame = figure.axes[3].patches[-1]
     assert (frame.get_x(), frame.get_y()) == (3.5, 5.5)
@@ -55,7 +55,7 @@ def test_planted_figure_frames_every_box_in_every_picture():
 
 def test_planted_figure_dashes_the_frames_of_ghosts():
     one, ghost = (slice(0, 3), slice(1, 5)), (slice(6, 9), slice(4, 8))
-    figure = plots_published.planted(FACE, {"one": ([one], {"a": np.eye(12, 8)})}, {"one": [ghost]})
+    figure = panels.planted(FACE, {"one": ([one], {"a": np.eye(12, 8)})}, {"one": [ghost]})
     for axes in figure.axes:
         styles = [patch.get_linestyle() for patch in axes.patches]
         assert styles[:3] == ["-", "-", "-"]
@@ -65,14 +65,14 @@ def test_planted_figure_dashes_the_frames_of_ghosts():
 
 def test_maps_in_rows_leave_the_last_places_empty():
     maps = {"a": np.eye(12, 8), "b": -np.eye(12, 8), "c": np.ones((12, 8))}
-    figure = plots_published.in_rows(FACE, maps, columns=3)
+    figure = panels.in_rows(FACE, maps, columns=3)
     assert [axes.get_title() for axes in figure.axes] == ["face", "a", "b", "c", "", ""]
     assert [len(axes.images) for axes in figure.axes] == [1, 2, 2, 2, 0, 0]
 
 
 def test_coverage_figure_draws_both_intervals():
     row = {"method": "sampled", "per region": 8, "share": 0.9, "low": 0.8, "high": 0.95}
-    figure = plots_closeness.coverage(pd.DataFrame([row | {"wilson low": 0.85, "wilson high": 0.93}]))
+    figure = charts.coverage(pd.DataFrame([row | {"wilson low": 0.85, "wilson high": 0.93}]))
     bars = [bar.get_segments()[0][:, 0] for bar in figure.axes[0].collections]
     assert bars[0] == pytest.approx([0.8, 0.95])
     assert bars[1] == pytest.approx([0.85, 0.93])
@@ -86,7 +86,7 @@ def test_doubling_figure_has_a_line_for_each_face_their_mean_and_the_slope():
         for f in range(3)
         for b in (4, 16)
     ]
-    figure = plots_closeness.doubling(pd.DataFrame(rows))
+    figure = charts.doubling(pd.DataFrame(rows))
     assert [axes.get_title() for axes in figure.axes] == ["sampled", "adaptive"]
     for axes in figure.axes:
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -97,7 +97,7 @@ def test_doubling_figure_has_a_line_for_each_face_their_mean_and_the_slope():
 
 
 def test_scatter_is_relative_to_the_norm_of_the_truth():
-    figure = plots_closeness.against(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]]), ("a", "b"))
+    figure = charts.against(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]]), ("a", "b"))
     points = figure.axes[0].lines[1].get_xydata()
     assert points == pytest.approx(np.array([[0.6, 0.6], [0.8, 0.0]]))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ferlab.figures import panels
+from ferlab.studies.photo import Box
 
-from fercore import plots_photo, plots_pitfalls
 from fercore.emotions import NAMES
-from fercore.photos import Box
 
 FACE = np.full((8, 8, 1), 100, np.uint8)
 MAP = np.arange(-16.0, 48.0).reshape(8, 8)
@@ -19,7 +19,7 @@ def titles(figure) -> list[str]:
 
 def test_the_box_is_drawn_where_it_is_and_written_as_the_parameter():
     photo = np.zeros((60, 90, 3), np.uint8)
-    left, right = plots_photo.found(photo, Box(10.4, 20, 30), FACE).axes
+    left, right = panels.found(photo, Box(10.4, 20, 30), FACE).axes
     assert left.patches[0].get_bbox().bounds == (10.4, 20, 30, 30)
     assert left.get_title() == "box = [10, 20, 30]"
     assert right.images[0].get_array().shape[:2] == (8, 8)
@@ -27,7 +27,7 @@ def test_the_box_is_drawn_where_it_is_and_written_as_the_parameter():
 
 def test_the_answer_has_a_bar_and_a_tick_for_every_emotion():
     given, blank = np.arange(7) / 21, np.arange(7)[::-1] / 21
-    axes = plots_photo.answer(given, blank).axes[0]
+    axes = panels.answer(given, blank).axes[0]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], given)
     np.testing.assert_allclose(axes.lines[0].get_xdata(), blank)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)
@@ -36,17 +36,17 @@ def test_the_answer_has_a_bar_and_a_tick_for_every_emotion():
 
 def test_what_is_within_the_errors_is_hatched():
     errors = np.full((8, 8), 8.0)
-    face, plain, uncertain, hatched = plots_photo.certainty(FACE, MAP, errors).axes
+    face, plain, uncertain, hatched = panels.certainty(FACE, MAP, errors).axes
     np.testing.assert_array_equal(uncertain.images[0].get_array(), errors)
     assert "17% of largest" in uncertain.get_title()
     assert [len(axes.collections) for axes in (face, plain, uncertain, hatched)] == [0, 0, 0, 1]
-    none = plots_photo.certainty(FACE, MAP, np.zeros((8, 8)) - 1.0)
+    none = panels.certainty(FACE, MAP, np.zeros((8, 8)) - 1.0)
     assert len(none.axes[3].collections) == 0
 
 
 def test_class_maps_share_one_scale():
     maps = np.stack([MAP * factor for factor in (0.1, 1, 2)])
-    figure = plots_photo.class_maps(FACE, maps, ["a", "b", "c"])
+    figure = panels.class_maps(FACE, maps, ["a", "b", "c"])
     assert titles(figure)[:4] == ["face", "a", "b", "c"]
     limits = {axes.images[-1].get_clim() for axes in figure.axes[1:4]}
     assert len(limits) == 1
@@ -55,7 +55,7 @@ def test_class_maps_share_one_scale():
 @pytest.mark.parametrize("sides", [(), ("one", "two")])
 def test_a_table_of_maps_has_each_map_in_its_cell_on_its_own_scale(sides):
     maps = np.stack([[MAP * (1 + 3 * row + column) for column in range(3)] for row in range(2)])
-    figure = plots_pitfalls.map_table(np.stack([FACE, FACE]), maps, list("xyz"), sides)
+    figure = panels.map_table(np.stack([FACE, FACE]), maps, list("xyz"), sides)
     assert titles(figure)[:4] == ["face", "x", "y", "z"]
     drawn = [axes.images[-1] for k, axes in enumerate(figure.axes) if k % 4]
     for image, values in zip(drawn, maps.reshape(6, 8, 8), strict=True):
@@ -67,7 +67,7 @@ def test_a_table_of_maps_has_each_map_in_its_cell_on_its_own_scale(sides):
 
 def test_a_wide_table_is_broken_into_blocks_with_the_sides_in_each():
     maps = np.stack([[MAP * (1 + 5 * row + column) for column in range(5)] for row in range(2)])
-    figure = plots_pitfalls.map_table(np.stack([FACE, FACE]), maps, list("vwxyz"), ("one", "two"))
+    figure = panels.map_table(np.stack([FACE, FACE]), maps, list("vwxyz"), ("one", "two"))
     assert titles(figure) == ["face", "v", "w", "", "", "", "x", "y", "z", "", "", ""]
     places = [1, 2, 6, 7, 8, 4, 5, 9, 10, 11]  # two blocks of two rows and three columns
     for place, values in zip(places, maps.reshape(10, 8, 8), strict=True):
@@ -77,7 +77,7 @@ def test_a_wide_table_is_broken_into_blocks_with_the_sides_in_each():
 
 
 def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
-    figure = plots_pitfalls.scales(FACE, MAP, MAP / 100, ("Happy", "Sad"))
+    figure = panels.scales(FACE, MAP, MAP / 100, ("Happy", "Sad"))
     symmetric, rainbow, high, _, own, common = (axes.images[-1] for axes in figure.axes)
     assert symmetric.get_clim()[0] == -symmetric.get_clim()[1]
     assert rainbow.get_clim() == (MAP.min(), MAP.max())
@@ -88,10 +88,10 @@ def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
 
 
 def test_the_riddle_shows_maps_alone_under_letters():
-    figure = plots_pitfalls.riddle(np.stack([MAP, -MAP, MAP]))
+    figure = panels.riddle(np.stack([MAP, -MAP, MAP]))
     assert titles(figure) == ["A", "B", "C"]
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), -MAP)
-    five = plots_pitfalls.riddle(np.stack([MAP] * 5))
+    five = panels.riddle(np.stack([MAP] * 5))
     assert titles(five) == ["A", "B", "C", "D", "E", ""]
     assert five.axes[0].get_gridspec().ncols == 3

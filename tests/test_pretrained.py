@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ferlab import networks
+from ferlab.studies import shipping
 
 import fercore
-from fercore import checkpoints, evaluation, experiments, networks, pretrained
+from fercore import checkpoints, models, pretrained
 from fercore.datasets import splits
 from fercore.errors import CheckpointError
-from fercore.pretrained import shipping
+from fercore.training import evaluation
 
 
 def card_numbers(row: str) -> list[float]:
@@ -37,11 +39,11 @@ def test_it_loads_small_and_ready():
 
 def test_it_is_the_network_that_its_setting_names():
     setting, said = shipping.setting(), pretrained.about()
-    assert experiments.shipped() == setting
-    assert experiments.setting("fer2013") == setting
-    assert experiments.setting("faces").recipe.name == "paper"
+    assert networks.shipped() == setting
+    assert networks.setting("fer2013") == setting
+    assert networks.setting("faces").recipe.name == "paper"
     assert len(said["history"]) == setting.recipe.epochs
-    own = networks.build("proposed", setting.fusion, setting.width, batch_norm=True)
+    own = models.build("proposed", setting.fusion, setting.width, batch_norm=True)
     assert {n: t.shape for n, t in own.state_dict().items()} == {
         n: t.shape for n, t in fercore.load_pretrained().state_dict().items()
     }
@@ -73,9 +75,9 @@ def test_it_recognises_the_real_faces_as_well_as_its_card_says(real_fer2013):
 
 
 def test_training_is_not_repeated_for_it(real_fer2013, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.training, "fit", None)  # any training would fail
+    monkeypatch.setattr(networks.training, "fit", None)  # any training would fail
     parts = splits.split(real_fer2013, "official")
-    found = experiments.trained(shipping.setting(), real_fer2013, parts, "cpu", tmp_path)
+    found = networks.trained(shipping.setting(), real_fer2013, parts, "cpu", tmp_path)
     assert found.weights == pretrained.WEIGHTS
     assert found.key in pretrained.CARD.read_text(encoding="utf-8")
 
@@ -84,4 +86,4 @@ def test_the_key_in_the_file_is_that_of_its_setting():
     """Options added later, moved code and thinner code leave it as it is; so nothing is trained again for them."""
     said = pretrained.about()
     data, split = SimpleNamespace(checksum=said["data"]), SimpleNamespace(checksum=lambda: said["split"])
-    assert said["key"] == experiments.training_key(experiments.shipped(), data, split)
+    assert said["key"] == networks.training_key(networks.shipped(), data, split)

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ferlab import networks
 
-from fercore import experiments, recipes, training
 from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.training import recipes
+from fercore.training import trainer as training
 
 FILE = Path(__file__).with_name("procedure.json")
 # Network, fusion and recipe of every committed outcome, at a width that takes a second.
@@ -46,8 +48,8 @@ def behaviour(kind: str) -> list[float]:
     """Return the loss of an epoch of two steps, and what the network then says of two images."""
     model, fusion, recipe, changes = KINDS[kind]
     chosen = recipes.recipe(recipe, epochs=3, batch_size=16, **changes)
-    setting = experiments.Setting(model, fusion, 1 / 16, recipe=chosen)
-    network, data = experiments.build(setting, (48, 48)), toy()
+    setting = networks.Setting(model, fusion, 1 / 16, recipe=chosen)
+    network, data = networks.build(setting, (48, 48)), toy()
     trainer = training._Trainer(network, data, chosen)
     loss, _ = trainer.epoch(1, progress=False)
     with torch.no_grad():

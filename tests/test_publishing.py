@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ferlab.runs import cli as command_line
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-from fercore import __main__ as command_line
 
 ROOT = Path(__file__).resolve().parents[1]
 BINDER = ROOT / ".binder"
@@ -145,7 +144,7 @@ class TestBinder:
         assert script.stat().st_mode & 0o111, "postBuild must be executable"
         assert lines[0] == "#!/usr/bin/env bash"
         assert "set -euo pipefail" in lines
-        commands = [line for line in lines if line.startswith("python -m fercore ")]
+        commands = [line for line in lines if line.startswith("ferlab ")]
         assert commands
         for command in commands:
             command_line._parser().parse_args(command.split()[3:])

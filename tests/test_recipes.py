@@ -8,8 +8,9 @@ from dataclasses import asdict, fields, replace
 import pytest
 from toy_training import SHORT, fit, trainer
 
-from fercore import evaluation, recipes, training
 from fercore.errors import UnknownNameError
+from fercore.training import evaluation, recipes
+from fercore.training import trainer as training
 
 
 def test_the_paper_s_recipe_has_the_paper_s_values():

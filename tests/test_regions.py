@@ -7,15 +7,17 @@ import math
 
 import numpy as np
 import pytest
+from ferlab import faces, landmarks
+from ferlab.figures import facial
+from ferlab.landmarks.regions import LABELS
+from ferlab.measures import facs
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 from sklearn.metrics import roc_auc_score
 
-from fercore import emotions, faces, landmarks, plots_regions
+from fercore import emotions
 from fercore.emotions import Emotion
-from fercore.landmarks import facs
-from fercore.landmarks.regions import LABELS
 
 SIX = tuple(facs.EXPECTED)
 
@@ -302,7 +304,7 @@ def test_the_heatmap_shows_lifts_and_frames_primary_regions(sample):
     labels = np.array([0, 3, 6])
     maps, regions = ideal(sample, labels)
     profile = facs.profile(maps, regions, labels)
-    axes = plots_regions.lift_heatmap(profile).axes[0]
+    axes = facial.lift_heatmap(profile).axes[0]
     frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     cells = {(int(frame.get_y()), int(frame.get_x())) for frame in frames}
     order = faces.REGIONS
@@ -318,15 +320,15 @@ def test_the_heatmap_leaves_cells_without_data_empty():
     regions = halves(2)
     regions[1] = 0
     profile = facs.profile(np.ones((2, 4, 6)), regions, np.array([3, 4]))
-    assert len(plots_regions.lift_heatmap(profile).axes[0].texts) == 6
+    assert len(facial.lift_heatmap(profile).axes[0].texts) == 6
     empty = facs.profile(np.ones((0, 4, 6)), halves(0), np.zeros(0, int))
-    assert plots_regions.lift_heatmap(empty).axes[0].texts[0].get_text() == "There are no maps."
+    assert facial.lift_heatmap(empty).axes[0].texts[0].get_text() == "There are no maps."
 
 
 def test_faces_are_drawn_with_and_without_regions(sample):
     points = np.stack((sample.landmarks, np.full((468, 2), np.nan, np.float32)))
     found = landmarks.FaceLandmarks(points, np.array([True, False]), np.ones(2, np.float32))
-    figure = plots_regions.region_faces(np.stack([sample.image] * 2), found, ["a", "b"], columns=3)
+    figure = facial.region_faces(np.stack([sample.image] * 2), found, ["a", "b"], columns=3)
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", ""]
     tinted = [axes.images[1].get_array().count() for axes in figure.axes[:2]]
     assert tinted == [(sample.regions > 0).sum(), 0]

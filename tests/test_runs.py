@@ -13,16 +13,17 @@ import jupytext
 import nbformat
 import pytest
 from conftest import ROOT, brightness_faces
+from ferlab import networks, provenance
+from ferlab.runs import cli, records, runner
 from filelock import FileLock
 
-from fercore import __main__ as cli
-from fercore import execution, experiments, files, planning, provenance, results, runner
+from fercore import checkpoints
 from fercore.errors import FercoreError, UnknownNameError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 # Of the embedded faces, `make book` makes all pages but these, which take long.
 KEPT = ("emotion_maps", "explainers", "regions")
-COMMITTED = [p for p in results.paths() if p.parent.name != "faces" or p.parts[-3] in KEPT]
+COMMITTED = [p for p in records.paths() if p.parent.name != "faces" or p.parts[-3] in KEPT]
 PAGES = [p for p in runner.pages() if p.parent.name != "faces" or p.stem in KEPT]
 
 
@@ -36,21 +37,12 @@ def test_importing_the_package_needs_no_more_than_torch_numpy_and_pillow():
     assert done.stdout.strip() == "[]"
 
 
-def test_code_digest_is_blind_to_comments_and_docstrings_only():
-    one = 'def f(x):\n    """Old."""\n    # why\n    return x + "#1"  # note\n'
-    same = 'def f(x):\n    """New,\n    longer."""\n\n    return x + "#1"\n'
-    other = 'def f(x):\n    return x + "#2"\n'
-    assert provenance.code_text(one) == provenance.code_text(same)
-    assert provenance.code_text(one) != provenance.code_text(other)
-    assert "#1" in provenance.code_text(one)
-
-
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     path = tmp_path / "record.json"
-    files.write_json(path, {"a": 1})
+    checkpoints.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        files.write_json(path, {"a": float("nan")})
-    with pytest.raises(KeyboardInterrupt), files.atomic_path(path) as temporary:
+        checkpoints.write_json(path, {"a": float("nan")})
+    with pytest.raises(KeyboardInterrupt), checkpoints.atomic_path(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert json.loads(path.read_text()) == {"a": 1}
@@ -58,13 +50,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
 
 
 def make_record(tmp_path):
-    run = results.Run("accuracy", "toy", model="proposed", seed=0)
+    run = records.Run("accuracy", "toy", model="proposed", seed=0)
     return run.finish("name", brightness_faces(14), {"test": {"accuracy": 0.5}}, folder=tmp_path)
 
 
 def test_a_new_record_is_fresh_and_reads_back(tmp_path):
-    record = results.read(make_record(tmp_path))
-    assert results.stale(record) == []
+    record = records.read(make_record(tmp_path))
+    assert records.stale(record) == []
     assert record["metrics"]["test"]["accuracy"] == 0.5
     assert record["provenance"]["data_checksum"].startswith("sha256:")
     assert {"notebook", "outcome", "FaceDataset", "PROCEDURE"} <= set(record["provenance"]["code"])
@@ -81,9 +73,9 @@ def test_a_new_record_is_fresh_and_reads_back(tmp_path):
     ],
 )
 def test_every_change_makes_a_record_stale_by_name(tmp_path, change, reason):
-    record = results.read(make_record(tmp_path))
+    record = records.read(make_record(tmp_path))
     change(record["provenance"])
-    assert any(reason in said for said in results.stale(record))
+    assert any(reason in said for said in records.stale(record))
 
 
 @pytest.mark.parametrize(
@@ -93,14 +85,14 @@ def test_a_damaged_record_is_named(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(FercoreError, match=r"broken.json is not a run record"):
-        results.read(path)
+        records.read(path)
 
 
-@pytest.mark.parametrize("path", COMMITTED, ids=results.place)
+@pytest.mark.parametrize("path", COMMITTED, ids=records.place)
 def test_committed_runs_are_fresh_and_have_a_page(path):
-    record, page = results.read(path), runner.page_of(path)
+    record, page = records.read(path), runner.page_of(path)
     assert page is not None, "a record without a page: delete it, or run its experiment again"
-    assert results.stale(record) == [], f"run again: {runner.command(page)}"
+    assert records.stale(record) == [], f"run again: {runner.command(page)}"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -108,7 +100,7 @@ def test_committed_pages_belong_to_their_records(path):
     about = nbformat.read(path, as_version=4).metadata["fercore"]
     assert runner.page_path(about["experiment"], about["dataset"], about["asked"]) == path
     again = runner.command(path)
-    assert files.digest(ROOT / about["record"]) == about["record_sha256"], f"run again: {again}"
+    assert checkpoints.digest(ROOT / about["record"]) == about["record_sha256"], f"run again: {again}"
 
 
 def test_there_is_a_real_run_in_the_book():
@@ -116,7 +108,7 @@ def test_there_is_a_real_run_in_the_book():
 
 
 def test_text_and_ipynb_notebooks_are_in_step():
-    assert runner.pair(write=False) == [], "run: python -m fercore pair"
+    assert runner.pair(write=False) == [], "run: ferlab pair"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -196,7 +188,7 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd):
     assert last.metadata["mystnb"]["figure"]["name"] == "fig-a-faces"
     assert [output["name"] for output in last.outputs] == ["stdout"]  # progress bars are not part of a page
     assert "papermill" not in json.dumps(notebook.metadata)
-    assert runner.command(page) == "python -m fercore run tiny --dataset faces -p level=1"
+    assert runner.command(page) == "ferlab run tiny --dataset faces -p level=1"
     before = page.stat().st_mtime_ns
     assert runner.run("tiny", "faces", {"level": 1}) == (page, False)
     assert page.stat().st_mtime_ns == before
@@ -221,7 +213,7 @@ def test_a_damaged_page_or_record_is_made_anew(project, capfd, damaged):
 def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     monkeypatch.delenv("FERCORE_PUBLISH", raising=False)
-    path = results.Run("accuracy", "toy").finish("x", brightness_faces(14), {})
+    path = records.Run("accuracy", "toy").finish("x", brightness_faces(14), {})
     assert path == tmp_path / "runs" / "results" / "accuracy" / "toy" / "x.json"
 
 
@@ -232,7 +224,7 @@ def test_a_killed_kernel_is_reported(project, capfd):
         runner.run("tiny")
 
 
-@pytest.mark.parametrize("failures", [1, execution.STARTS])
+@pytest.mark.parametrize("failures", [1, runner.STARTS])
 def test_a_kernel_that_does_not_start_is_tried_again(project, capfd, monkeypatch, failures):
     from jupyter_client.asynchronous import AsyncKernelClient
 
@@ -246,7 +238,7 @@ def test_a_kernel_that_does_not_start_is_tried_again(project, capfd, monkeypatch
 
     monkeypatch.setattr(AsyncKernelClient, "wait_for_ready", ready)
     status = cli.main(["run", "tiny"])
-    assert (status, len(tried)) == ((0, 2) if failures == 1 else (1, execution.STARTS))
+    assert (status, len(tried)) == ((0, 2) if failures == 1 else (1, runner.STARTS))
     log = (project / "runs" / "faces" / "tiny.log").read_text()
     assert "attempt 1 of" in log or not status
     assert ("did not start" in capfd.readouterr().err) == bool(status)
@@ -306,7 +298,7 @@ def test_setting_names_are_readable():
     from fercore.datasets import splits
 
     parts = splits.split(brightness_faces(70), "paper", 2)
-    name = experiments.setting("faces", width=0.25, fold=2, epochs=20).name(parts)
+    name = networks.setting("faces", width=0.25, fold=2, epochs=20).name(parts)
     assert name == "proposed-concatenate-w0.25-paper-e20-paper-2"
 
 
@@ -363,7 +355,7 @@ def test_an_interrupted_run_is_noted_and_resumed(project, capfd, end):
     assert process.returncode == (130 if end == signal.SIGINT else -9)
     assert ("goes on from here" in said) == (end == signal.SIGINT)
     assert runner.unfinished() == [("tiny", "faces", {})]
-    assert "unfinished: python -m fercore run tiny --dataset faces" in planning.listing()
+    assert "unfinished: ferlab run tiny --dataset faces" in cli.listing()
     assert not (project / "book").exists()
     assert cli.main(["run", "--resume"]) == 0
     assert runner.unfinished() == []
@@ -402,16 +394,14 @@ def test_the_log_keeps_what_the_notebook_wrote_and_where_it_failed(project, capf
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
     assert cli.main(["run", "tiny", "-p", "level=2", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "python -m fercore run tiny --dataset faces -p level=2\n" in said
+    assert "ferlab run tiny --dataset faces -p level=2\n" in said
     assert "book/runs/faces/tiny.ipynb would be made" in said
     assert "has not been run here" in said
     assert "with   dataset=faces, level=2" in said
     assert not (project / "book").exists()
     runner.run("tiny", "faces", {"level": 2})
-    assert "is fresh: nothing would be run" in planning.describe(
-        planning.intent("tiny", "faces", {"level": 2})
-    )
-    assert planning.intent("tiny", "faces", {"level": 1}).reasons == ("it was made with other parameters",)
+    assert "is fresh: nothing would be run" in cli.describe(cli.intent("tiny", "faces", {"level": 2}))
+    assert cli.intent("tiny", "faces", {"level": 1}).reasons == ("it was made with other parameters",)
     assert cli.main(["run", "--list"]) == 0
     assert "tiny: Tiny\n    faces/tiny: fresh, took 0 s" in capsys.readouterr().out
 
@@ -428,11 +418,11 @@ def test_short_options_are_parameters(capsys):
 
 
 def test_time_left_is_that_of_the_last_run_or_guessed_from_the_cells(capsys):
-    known = execution.ProgressLine("tiny on faces", 4, expected=1000.0)
+    known = runner.ProgressLine("tiny on faces", 4, expected=1000.0)
     assert known.left().startswith("about 16:")
     known.say("epoch 1\repoch 2: \x1b[31m50%\x1b[0m\r\n")
     known.close()
-    new = execution.ProgressLine("tiny on faces", 4)
+    new = runner.ProgressLine("tiny on faces", 4)
     assert new.left() == "time left unknown"
     new.update(2)
     assert new.left() == "perhaps 0:00 left"

@@ -20,12 +20,12 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
+from ferlab.runs import cli, runner
 from hypothesis import given
 from test_grid import VALUES
 from test_runs import TINY, project  # noqa: F401  the fixture
 
-from fercore import __main__ as cli
-from fercore import checkpoints, datasets, runner
+from fercore import checkpoints, datasets
 from fercore.errors import CheckpointError
 
 FOLDERS = ("fercore", "notebooks", "benchmarks", "book", ".ci")
@@ -255,7 +255,7 @@ def test_code_on_the_command_line_is_text_from_end_to_end(project, capfd):  # no
     assert record["metrics"]["level"] == record["parameters"]["level"] == hostile
     page = runner.page_path("tiny", "faces")
     assert runner.is_fresh(page, {"dataset": "faces", "level": hostile})
-    words = ["sh", "-c", runner.command(page).replace("python -m fercore", "printf '%s\\0'")]
+    words = ["sh", "-c", runner.command(page).replace("ferlab", "printf '%s\\0'")]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\0")
     assert said[-2] == f"level={hostile}"
     assert not flag.exists()

@@ -12,7 +12,7 @@ from shapley_games import network, pictures
 from fercore.shapley import DnCShap, build_tree
 from fercore.shapley.adaptive import INTERACTIONS, Search
 from fercore.shapley.game import ImageGame, TargetGame
-from fercore.shapley.model import auto_batch_size
+from fercore.shapley.inputs import auto_batch_size
 from fercore.shapley.quadrature import condition_anew, gain, observed, posterior
 from fercore.shapley.splits import asymmetries
 from fercore.shapley.tree import pack

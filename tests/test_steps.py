@@ -9,8 +9,9 @@ import pytest
 import torch
 from toy_training import SHORT, STRONG, batch, fit, numbers, same_weights, small_network, trainer
 
-from fercore import augmentation, training
 from fercore.errors import FercoreError
+from fercore.training import augmentation
+from fercore.training import trainer as training
 
 PLAIN = replace(SHORT, optimizer="sgd", lr=0.01)
 

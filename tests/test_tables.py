@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from docutils import nodes
+from ferlab import provenance
+from ferlab.runs import records
+from ferlab.studies import arithmetic, paper, tables
 from sklearn.model_selection import StratifiedKFold
 
-from fercore import arithmetic, datasets, paper, provenance, results, tables
+from fercore import datasets
 from fercore.errors import FercoreError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,7 +197,7 @@ def record(accuracy: float = 0.6, fold: int = 0, dataset: str = "fer2013", **cha
     known |= {"pretrained": False, "seed": 0, "protocol": "", "dataset": dataset, "fold": fold, **changes}
     metrics = {"test": {"accuracy": accuracy}, "parameters": 1_800_000}
     return {
-        "schema": results.SCHEMA,
+        "schema": records.SCHEMA,
         "experiment": "accuracy",
         "dataset": dataset,
         "model": known["model"],

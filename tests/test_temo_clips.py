@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ferlab import temo
+from ferlab.temo.clips import LEFT_EYE, RIGHT_EYE
+from ferlab.temo.sources import balanced
 from hypothesis import given
 from hypothesis import strategies as st
 from temo_toys import face, toy
 
-from fercore import temo
 from fercore.datasets import FaceDataset, content_checksum
 from fercore.errors import DatasetError, DatasetNotFoundError
-from fercore.temo.clips import LEFT_EYE, RIGHT_EYE
-from fercore.temo.sources import balanced
 
 shifts, angles = st.floats(-50, 50), st.floats(-3.1, 3.1)
 
@@ -173,9 +173,8 @@ def test_checksum_sees_every_column():
 
 
 def test_sequences_of_ckplus_become_clips_of_their_lengths(tmp_path, monkeypatch):
+    from ferlab import landmarks
     from layouts import write_ckplus
-
-    from fercore import landmarks
 
     write_ckplus(tmp_path, {"S010_001": 5, "S011_001": 7, "S012_001": None, "S013_001": 2}, frames=4)
 
@@ -196,7 +195,9 @@ def test_sequences_of_ckplus_become_clips_of_their_lengths(tmp_path, monkeypatch
 
 
 def test_datasets_are_found_by_name(monkeypatch):
-    from fercore import datasets, landmarks
+    from ferlab import landmarks
+
+    from fercore import datasets
 
     data = stills(30)
     monkeypatch.setattr(datasets, "load", lambda name: data)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ferlab import temo
 from temo_toys import toy
 
-from fercore import temo
 from fercore.errors import DatasetError
 
 captum = pytest.importorskip("captum.attr")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ferlab import temo
 from hypothesis import given
 from hypothesis import strategies as st
 from temo_toys import toy
 
-from fercore import temo
 from fercore.errors import DatasetError
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ferlab import temo
+from ferlab.temo import groups, ranking, selection, study, verdicts
+from ferlab.temo.svm import inner_split
 from temo_toys import toy
 
-from fercore import temo
 from fercore.errors import DatasetError
 from fercore.shapley.exact import exact_owen, exact_shapley
-from fercore.temo import groups, interactive, selection, study, verdicts
-from fercore.temo.svm import inner_split
 
 QUICK = temo.Recipe(epochs=4, hidden=4)
 PLAN = temo.Plan(sizes=(12, 6, 3), steps=8, draws=2, grid=(1.0,), recipe=QUICK, neutral=2)
@@ -265,7 +265,7 @@ def test_tables_of_another_domain_go_through_the_same_code(tmp_path):
 
 def test_slider_is_whole_without_script(done):
     faces = np.random.default_rng(0).normal(size=(3, 12, 2))
-    text = interactive.slider(done, faces, temo.costs(toy(), PLAN.sizes, QUICK, repeats=1))
+    text = ranking.slider(done, faces, temo.costs(toy(), PLAN.sizes, QUICK, repeats=1))
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text)[1])
     assert sorted(data["classes"][0]["order"]) == list(range(12))
     assert [row["k"] for row in data["measured"]] == [12, 6, 3]
@@ -280,15 +280,15 @@ def test_figures_draw_what_they_are_given(done):
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from fercore import plots_landmarks
+    from ferlab.figures import facial
 
     face = temo.from_faces(characters=1, variants=1, frames=1, noise=0, progress=False).points[:3, 0]
     relevance = np.random.default_rng(0).random((3, 468))
-    figure = plots_landmarks.kept_landmarks(face, temo.top(relevance, 20), (0, 1, 2), relevance, columns=3)
+    figure = facial.kept_landmarks(face, temo.top(relevance, 20), (0, 1, 2), relevance, columns=3)
     assert [axes.get_title() for axes in figure.axes] == ["Angry", "Disgust", "Fear"]
     assert [len(axes.collections[2].get_offsets()) for axes in figure.axes] == [20, 20, 20]
-    figure = plots_landmarks.accuracy_by_size(temo.table(done))
+    figure = facial.accuracy_by_size(temo.table(done))
     assert len(figure.axes) == 2
-    assert len(plots_landmarks.baseline_relevance(face[0], dict(enumerate(relevance))).axes) == 3
+    assert len(facial.baseline_relevance(face[0], dict(enumerate(relevance))).axes) == 3
     scores = {"a": np.arange(14.0), "b": -np.arange(14.0)}
-    assert len(plots_landmarks.group_scores(scores, groups.names()).axes[0].patches) == 28
+    assert len(facial.group_scores(scores, groups.names()).axes[0].patches) == 28

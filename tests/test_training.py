@@ -14,9 +14,10 @@ import torch
 from conftest import brightness_faces
 from toy_training import SHORT, STRONG, fit, numbers, parts_of_toy, same_weights, small_network
 
-from fercore import checkpoints, evaluation, training
+from fercore import checkpoints
 from fercore.datasets import splits
 from fercore.errors import CheckpointError
+from fercore.training import evaluation, trainer
 
 RECIPES = {"short": SHORT, "strong": STRONG}
 
@@ -35,7 +36,7 @@ def undisturbed_strong(tmp_path_factory):
 def test_it_learns_an_easy_task(tmp_path):
     _, history = fit(tmp_path, replace(SHORT, epochs=25))
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
-    assert training.best_epoch(history)["validation_accuracy"] > 3 / 7
+    assert trainer.best_epoch(history)["validation_accuracy"] > 3 / 7
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -50,7 +51,7 @@ def test_same_seed_same_numbers_and_another_seed_others(undisturbed, undisturbed
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_killed_run_resumes_to_the_same_numbers(undisturbed, tmp_path, monkeypatch, epoch):
     model, history, _ = undisturbed
-    real, calls = training._Trainer.epoch, []
+    real, calls = trainer._Trainer.epoch, []
 
     def killed(*arguments):
         calls.append(arguments)
@@ -59,7 +60,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(undisturbed, tmp_path, monkeyp
         return real(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training._Trainer, "epoch", killed)
+        patch.setattr(trainer._Trainer, "epoch", killed)
         fit(tmp_path)
     resumed, whole = fit(tmp_path)
     assert numbers(whole) == numbers(history)
@@ -158,7 +159,7 @@ def test_a_resumed_run_waits_and_falls_on_its_plateau_as_before(tmp_path, monkey
 
 def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
     model, history, folder = undisturbed
-    monkeypatch.setattr(training._Trainer, "epoch", None)  # any further epoch would fail
+    monkeypatch.setattr(trainer._Trainer, "epoch", None)  # any further epoch would fail
     again, whole = fit(folder)
     assert whole == history
     assert same_weights(model, again)
@@ -168,7 +169,7 @@ def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
 def test_the_weights_left_are_those_of_the_best_epoch(undisturbed, undisturbed_strong, name):
     """Of the strong recipe: the averaged ones."""
     model, history = {"short": undisturbed[:2], "strong": undisturbed_strong}[name]
-    best, found = training.best_epoch(history), evaluation.score(model, parts_of_toy()[1])
+    best, found = trainer.best_epoch(history), evaluation.score(model, parts_of_toy()[1])
     assert found["accuracy"] == best["validation_accuracy"]
     assert found["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
     losses = [row["validation_loss"] for row in history]
@@ -184,7 +185,7 @@ def test_the_log_holds_the_history(undisturbed):
 
 def test_best_epoch_is_the_first_of_equals():
     history = [{"epoch": e, "validation_accuracy": a} for e, a in enumerate([0.1, 0.5, 0.3, 0.5], start=1)]
-    assert training.best_epoch(history)["epoch"] == 2
+    assert trainer.best_epoch(history)["epoch"] == 2
 
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path):

@@ -9,8 +9,10 @@ import torch
 from conftest import brightness_faces
 from torch import nn
 
-from fercore import networks, recipes, training
+from fercore import models
 from fercore.datasets import FaceDataset, splits
+from fercore.training import recipes
+from fercore.training import trainer as training
 
 SIZE = (32, 32)
 SHORT = recipes.Recipe(epochs=4, batch_size=8, lr=1e-3, seed=1)
@@ -22,9 +24,7 @@ def small_network(
     batch_norm: bool = False, width: float = 0.05, seed: int = 1, dropout: float = 0.0
 ) -> nn.Module:
     """Build the proposed network with a few thousand weights."""
-    return networks.build(
-        "proposed", width=width, size=SIZE, seed=seed, batch_norm=batch_norm, dropout=dropout
-    )
+    return models.build("proposed", width=width, size=SIZE, seed=seed, batch_norm=batch_norm, dropout=dropout)
 
 
 def parts_of_toy() -> tuple[FaceDataset, FaceDataset]:

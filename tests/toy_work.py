@@ -26,8 +26,11 @@ import nbformat
 import torch
 import toy_training
 from conftest import brightness_faces
+from ferlab import provenance
+from ferlab.runs import records, runner
+from ferlab.studies import maps
 
-from fercore import atlas, checkpoints, provenance, results, runner
+from fercore import checkpoints
 
 PHASES = ("training", "mapping", "writing")
 ATTEMPTS = 3  # that are killed, at most; the next one is left alone
@@ -38,12 +41,12 @@ Watch = Callable[[str], None]  # is told which phase begins
 
 def work(root: Path, watch: Watch = lambda phase: None) -> dict[str, Any]:
     """Train and map in ``root``, a project folder; return the metrics of the record."""
-    atlas.CHUNK = CHUNK
+    maps.CHUNK = CHUNK
     watch("training")
     model, history = toy_training.fit(root / "runs" / "training")
     watch("mapping")
     images = toy_training.parts_of_toy()[0].images
-    scores = atlas.explain_all(model.eval(), images, "toy", "net", depth=3, folder=root, progress=False)
+    scores = maps.explain_all(model.eval(), images, "toy", "net", depth=3, folder=root, progress=False)
     return {"history": toy_training.numbers(history), "sum": float(scores.scores.sum()), "key": scores.key}
 
 
@@ -53,8 +56,8 @@ def study(root: Path, watch: Watch = lambda phase: None) -> None:
     os.environ["FERCORE_PUBLISH"] = "1"
     metrics = work(root, watch)
     watch("writing")
-    record = results.Run("tiny", "faces", level=1).finish("x", brightness_faces(14), metrics)
-    output = nbformat.v4.new_output("stream", name="stdout", text=f"Record: {results.place(record)}\n")
+    record = records.Run("tiny", "faces", level=1).finish("x", brightness_faces(14), metrics)
+    output = nbformat.v4.new_output("stream", name="stdout", text=f"Record: {records.place(record)}\n")
     cells = [nbformat.v4.new_markdown_cell("# Tiny"), nbformat.v4.new_code_cell("", outputs=[output])]
     page = runner.page_path("tiny", "faces", ASKED)
     runner._publish(nbformat.v4.new_notebook(cells=cells), "tiny", ASKED, page)
@@ -70,12 +73,12 @@ def kept(root: Path) -> dict[str, Any]:
         about["history"] = toy_training.numbers(about.get("history", []))
         weights[name] = {key: tensor.tolist() for key, tensor in sorted(tensors.items())}, about
     (page,) = (root / "book" / "runs").glob("*/[!.]*.ipynb")
-    (record,) = results.paths(root)
+    (record,) = records.paths(root)
     about = runner.about(page)
     return {
         "weights": weights,
         "maps": (root / "results" / "maps" / "toy" / "net.safetensors").read_bytes(),
-        "metrics": results.read(record)["metrics"],
+        "metrics": records.read(record)["metrics"],
         "page": {name: about[name] for name in ("experiment", "dataset", "asked", "parameters", "record")},
     }
 

@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from ferlab.runs import records
+from ferlab.studies import arithmetic, paper, tables
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from fercore import arithmetic, datasets, paper, results, tables
+from fercore import datasets
 from fercore.errors import FercoreError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ TITLES = {name: datasets.title(name) for name in datasets.DATASETS}
 
 def explanation(group: tables.Group) -> str:
     """Say which records a number comes from, and what else there is to know of it."""
-    facts = [", ".join(results.place(path) for path in group.records)]
+    facts = [", ".join(records.place(path) for path in group.records)]
     if group.parameters is not None:
         facts.append(f"{group.parameters:,} parameters")
     return "; ".join([*facts, *(f"trained on {machine}" for machine in group.hardware)])

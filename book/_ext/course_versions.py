@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from ferlab.runs import handouts
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from fercore import lessons
 
 FOLDER = "_static/course"  # below the built book
 HEADINGS = ("Chapter", "For students", "For instructors", "Exercises")
@@ -20,7 +19,7 @@ HEADINGS = ("Chapter", "For students", "For instructors", "Exercises")
 def write(app: Sphinx, error: Exception | None) -> None:
     """Write both versions when an HTML build has ended well."""
     if error is None and app.builder.format == "html":
-        lessons.write(Path(app.outdir) / FOLDER)
+        handouts.write(Path(app.outdir) / FOLDER)
 
 
 def title(chapter: str, root: Path) -> str:
@@ -46,18 +45,18 @@ class CourseDownloads(SphinxDirective):
         group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in HEADINGS], cols=len(HEADINGS))
         head, body = nodes.thead(), nodes.tbody()
         head += _row([nodes.Text(text) for text in HEADINGS])
-        for chapter in lessons.chapters():
+        for chapter in handouts.chapters():
             self.env.note_dependency(f"notebooks/{chapter}.py")
             links = [
                 _link("notebook", f"{up}{FOLDER}/{audience}/{chapter}.ipynb")
-                for audience in lessons.AUDIENCES
+                for audience in handouts.AUDIENCES
             ]
             body += _row(
                 [nodes.Text(title(chapter, root)), *links, nodes.Text(str(exercises(chapter, root)))]
             )
         links = [
             _link("all (zip)", f"{up}{FOLDER}/fercore-course-{audience}.zip")
-            for audience in lessons.AUDIENCES
+            for audience in handouts.AUDIENCES
         ]
         body += _row([nodes.Text("All chapters"), *links, nodes.Text("")])
         group += [head, body]

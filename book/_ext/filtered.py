@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from ferlab.interactive import opening
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-from fercore.interactive import opening
 
 
 class filtered(nodes.General, nodes.Element):

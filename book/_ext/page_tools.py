@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fercore import definitions
+from ferlab import definitions
 
 FOLDER = "_downloads/run"  # below the built book
 

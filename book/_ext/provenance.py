@@ -85,23 +85,24 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def read_record(root: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a run; empty where it is not there or damaged."""
-    from fercore import results
+    from ferlab.runs import records
+
     from fercore.errors import FercoreError
 
     path = root / str(run.get("record") or "no record")
     try:
-        return results.read(path) if path.is_file() else {}
+        return records.read(path) if path.is_file() else {}
     except FercoreError:
         return {}
 
 
 def state(record: dict[str, Any]) -> str:
     """Say whether a run would still come out the same, as HTML."""
-    from fercore import results
+    from ferlab.runs import records
 
     if not record:
         return '<span class="state-stale">stale</span>: its record is not there'
-    reasons = results.stale(record)
+    reasons = records.stale(record)
     if not reasons:
         return '<span class="state-fresh">fresh</span>: the present code would make this page'
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from fercore.datasets.about import About
-from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.datasets.base import About, FaceDataset, content_checksum
 from fercore.errors import UnknownNameError
 
 __all__ = ["DATASETS", "About", "FaceDataset", "about", "content_checksum", "data_root", "load", "title"]
 
 # name -> (title, module that has `load`); imported on demand, so that a loader's own needs stay its own.
 DATASETS: dict[str, tuple[str, str]] = {
-    "faces": ("Embedded faces", "fercore.faces"),
+    "faces": ("Embedded faces", "ferlab.faces"),
     "fer2013": ("FER2013", "fercore.datasets.fer2013"),
     "ferg": ("FERG-DB", "fercore.datasets.ferg"),
     "jaffe": ("JAFFE", "fercore.datasets.jaffe"),
@@ -71,8 +70,14 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDatas
         UnknownNameError: If there is no such dataset.
         DatasetNotFoundError: If its files are absent; says where to get them and where to put them.
         DatasetError: If its files are damaged; names file and line.
+        ImportError: If ``"faces"`` is asked for and ferlab, which renders them, is not installed.
     """
     title(name)
+    if name == "faces" and importlib.util.find_spec("ferlab") is None:
+        raise ImportError(
+            "The embedded faces are rendered by ferlab, which comes with the companion's repository: "
+            "run `make` there, or `pip install ./notebooks` in a checkout."
+        )
     module = importlib.import_module(DATASETS[name][1])
     if name == "faces":
         return module.load(**options)

@@ -53,7 +53,7 @@ def cached(
         files: All files that it is read from, in a fixed order.
         options: What else decides its content, JSON-able.
         build: Makes the dataset; is given a file name under which it may write the images, as
-            :func:`fercore.datasets.reading.read_images` does. It checks the data, for nothing is checked later.
+            :func:`fercore.datasets.folders.read_images` does. It checks the data, for nothing is checked later.
 
     Returns:
         The dataset; its images are in memory up to 256 MiB, else memory-mapped and read-only.

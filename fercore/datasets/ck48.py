@@ -11,12 +11,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from fercore.datasets.about import About
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.reading import check_size
-from fercore.datasets.trees import (
+from fercore.datasets.base import About, FaceDataset
+from fercore.datasets.folders import (
     Found,
     Item,
+    check_size,
     compare,
     entries,
     passed_over,

@@ -14,15 +14,108 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fercore.datasets import ferplus
-from fercore.datasets.about import About
-from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.checkpoints import digest
+from fercore.datasets.base import About, FaceDataset, content_checksum
 from fercore.datasets.cache import cached
-from fercore.datasets.reading import read_image
-from fercore.datasets.trees import entries, passed_over
-from fercore.emotions import EMOTIONS, NAMES
+from fercore.datasets.folders import entries, passed_over, read_image
+from fercore.emotions import EMOTIONS, NAMES, Emotion
 from fercore.errors import DatasetError
-from fercore.files import digest
+
+VOTES_FILE = "fer2013new.csv"
+VOTES_SOURCE = "Get fer2013new.csv from github.com/microsoft/FERPlus (MIT licence)"
+# Its columns of votes; the last two say that the worker did not know, and that there is no face.
+VOTE_COLUMNS = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+UNKNOWN_VOTE, NO_FACE_VOTE = 8, 9
+VOTED = (
+    Emotion.NEUTRAL,
+    Emotion.HAPPY,
+    Emotion.SURPRISE,
+    Emotion.SAD,
+    Emotion.ANGRY,
+    Emotion.DISGUST,
+    Emotion.FEAR,
+    Emotion.CONTEMPT,
+)
+
+
+def find_votes(root: Path) -> Path | None:
+    """Return ``<root>/fer2013/fer2013new.csv`` or ``<root>/ferplus/fer2013new.csv``; None if there is neither."""
+    places = (root / folder / VOTES_FILE for folder in ("fer2013", "ferplus"))
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_votes(path: Path, usage: np.ndarray) -> np.ndarray:
+    """Read the votes.
+
+    Args:
+        path: ``fer2013new.csv``.
+        usage: (N,) str, the split of each row of FER2013, which the file repeats: so a file in another order is
+            noticed.
+
+    Returns:
+        (N, 10) uint8 votes in the order of :data:`VOTE_COLUMNS`, one row per image of FER2013; most rows sum to 10.
+
+    Raises:
+        DatasetError: If the file is damaged or does not belong to these images; names line and remedy.
+    """
+    remedy = f"{VOTES_SOURCE} again."
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = [name.strip() for name in next(rows, [])]
+            if missing := [name for name in ("Usage", *VOTE_COLUMNS) if name not in header]:
+                raise DatasetError(f"{path}, line 1: no column {', '.join(missing)}. {remedy}")
+            where = [header.index(name) for name in ("Usage", *VOTE_COLUMNS)]
+            listed = [_votes_of(f"{path}, line {rows.line_num}", row, where, remedy) for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} is not a readable CSV file ({error}). {remedy}") from error
+    if len(listed) != len(usage):
+        raise DatasetError(f"{path} has {len(listed):,} rows for {len(usage):,} images. {remedy}")
+    for row, ((split, _), wanted) in enumerate(zip(listed, usage, strict=True)):
+        if split != wanted:
+            raise DatasetError(
+                f"{path}, line {row + 2}: Usage is {split!r}, in FER2013 {str(wanted)!r}. {remedy}"
+            )
+    return np.array([votes for _, votes in listed], dtype=np.uint8).reshape(-1, len(VOTE_COLUMNS))
+
+
+def _votes_of(where: str, row: list[str], columns: list[int], remedy: str) -> tuple[str, list[int]]:
+    """Return split and votes of one row."""
+    if len(row) <= max(columns):
+        raise DatasetError(f"{where}: {len(row)} fields instead of {max(columns) + 1}. {remedy}")
+    split, *votes = (row[column].strip() for column in columns)
+    if not all(vote.isdecimal() and len(vote) <= 2 and int(vote) <= 10 for vote in votes):
+        raise DatasetError(
+            f"{where}: votes are whole numbers from 0 to 10, not {','.join(votes)[:60]!r}. {remedy}"
+        )
+    return split, [int(vote) for vote in votes]
+
+
+def plurality(votes: np.ndarray) -> np.ndarray:
+    """Return the emotion with most votes of each image.
+
+    Args:
+        votes: (N, 10) as :func:`read_votes` gives them.
+
+    Returns:
+        (N,) int64: labels 0 ... 7; -1 where "unknown" or "no face" leads, or where two lead together.
+    """
+    best = votes.argmax(axis=1)
+    tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    labels = np.array([*(int(emotion) for emotion in VOTED), -1, -1])[best]
+    return np.where(tied, -1, labels)
+
 
 SIZE = 48
 PIXELS = SIZE * SIZE
@@ -65,7 +158,7 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
     Returns:
         Images (35887, 48, 48, 1) uint8 in file order, labels, and ``usage`` (``"Training"``, ``"PublicTest"`` or
         ``"PrivateTest"``). FER2013 names no subjects. Where ``fer2013new.csv`` lies beside a table, the votes of FER+
-        are ``extras["votes"]``, see :mod:`fercore.datasets.ferplus`.
+        are ``extras["votes"]``, see :mod:`fercore.datasets.fer2013`.
 
     Raises:
         DatasetNotFoundError: If none of the three layouts is there.
@@ -74,7 +167,7 @@ def load(root: str | Path, verify: bool = True, progress: bool = True) -> FaceDa
     folder, options = ABOUT.folder(root), {"verify": verify}
     table = find_table(folder)
     if table is not None:
-        votes = ferplus.find_votes(Path(root))
+        votes = find_votes(Path(root))
         files = [table] if votes is None else [table, votes]
         return cached(root, "fer2013", files, options, lambda _: _from_table(table, votes, verify, progress))
     if (folder / "train").is_dir() and (folder / "test").is_dir():
@@ -109,7 +202,7 @@ def _from_table(table: Path, votes: Path | None, verify: bool, progress: bool) -
         source=_describe_table(table),
         usage=usage,
         paths=np.array([f"{table.name}:{line}" for line in lines]),
-        extras={} if votes is None else {"votes": ferplus.read_votes(votes, usage)},
+        extras={} if votes is None else {"votes": read_votes(votes, usage)},
     )
 
 

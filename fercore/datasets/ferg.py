@@ -9,10 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fercore.datasets.about import About
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.reading import check_size
-from fercore.datasets.trees import Found, Item, entries, passed_over, read_found, top_folder
+from fercore.datasets.base import About, FaceDataset
+from fercore.datasets.folders import Found, Item, check_size, entries, passed_over, read_found, top_folder
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 

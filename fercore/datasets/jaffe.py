@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fercore.datasets.about import About
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.reading import check_size
-from fercore.datasets.trees import Found, Item, compare, entries, passed_over, read_found, tally
+from fercore.datasets.base import About, FaceDataset
+from fercore.datasets.folders import Found, Item, check_size, compare, entries, passed_over, read_found, tally
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fercore import checkpoints, networks
+from fercore import checkpoints, models
 
 DATASET = "fer2013"
 SIZE = (48, 48)  # height and width of its images in pixels
@@ -51,6 +51,6 @@ def load_pretrained(device: torch.device | str = "cpu") -> nn.Module:
     tensors, said = checkpoints.read(WEIGHTS)
     setting = said["setting"]
     batch_norm = setting["recipe"]["batch_norm"]
-    model = networks.build(setting["model"], setting["fusion"], setting["width"], SIZE, batch_norm=batch_norm)
+    model = models.build(setting["model"], setting["fusion"], setting["width"], SIZE, batch_norm=batch_norm)
     checkpoints.restore(WEIGHTS, model, tensors)
     return model.to(device).eval()

@@ -1,7 +1,7 @@
 """DnCShap with adaptive contexts: spend a budget of evaluations where it teaches most, guess the rest, sum exactly.
 
 A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P (two evaluations for two
-children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.contexts`. The mean of δ(C) over all contexts is
+children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.splits`. The mean of δ(C) over all contexts is
 wanted, and only some can be observed. Bayesian quadrature (O'Hagan 1991) does both that follows from this, guessing
 what was not observed and choosing what to observe next, with the model
 
@@ -24,7 +24,6 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from fercore.shapley.contexts import Pool, extend_codes, pools
 from fercore.shapley.game import TargetGame
 from fercore.shapley.quadrature import (
     Level,
@@ -38,7 +37,7 @@ from fercore.shapley.quadrature import (
     scales,
     tempered,
 )
-from fercore.shapley.splits import SplitLevel, asymmetries, hand_down, split_levels
+from fercore.shapley.splits import Pool, SplitLevel, asymmetries, extend_codes, hand_down, pools, split_levels
 from fercore.shapley.tree import PartitionTree
 
 # Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.

@@ -13,9 +13,19 @@ import torch
 
 from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
 from fercore.shapley.game import ImageGame, TargetGame
-from fercore.shapley.images import Channels, ImageBatch, Images, as_image_batch
-from fercore.shapley.inputs import Targets, as_targets
-from fercore.shapley.model import Model, Output, Precision, check_settings, warn_if_training
+from fercore.shapley.inputs import (
+    Channels,
+    ImageBatch,
+    Images,
+    Model,
+    Output,
+    Precision,
+    Targets,
+    as_image_batch,
+    as_targets,
+    check_settings,
+    warn_if_training,
+)
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
 

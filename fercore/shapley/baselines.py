@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fercore.shapley.images import Channels, Images, as_image_batch
+from fercore.shapley.inputs import Channels, Images, as_image_batch
 
 METHODS = ("telea", "ns")
 _INPAINT_LEVELS = 2.0**16
@@ -298,6 +298,7 @@ def _import_cv2() -> Any:
         import cv2
     except ImportError as error:
         raise ImportError(
-            "Inpainting needs OpenCV: pip install 'fercore[faces]'. Without it, baseline='blur' is the nearest choice."
+            "Inpainting needs OpenCV: pip install opencv-python-headless. Without it, "
+            "baseline='blur' is the nearest choice."
         ) from error
     return cv2

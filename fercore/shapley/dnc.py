@@ -26,9 +26,9 @@ import torch
 from fercore.shapley.adaptive import Search
 from fercore.shapley.base import LevelScores, RegionExplainer
 from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
-from fercore.shapley.fixed import SHARES, Share, fixed_coalitions, fixed_evaluations, fixed_levels
+from fercore.shapley.exact import SHARES, Share, fixed_coalitions, fixed_evaluations, fixed_levels
 from fercore.shapley.game import ImageGame, TargetGame
-from fercore.shapley.model import Model, Output, Precision, warn_if_training
+from fercore.shapley.inputs import Model, Output, Precision, warn_if_training
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.sampled import exact_evaluations, exact_levels, sampled_evaluations, sampled_levels
 from fercore.shapley.tree import PartitionTree, TreeRule, build_tree

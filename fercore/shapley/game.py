@@ -16,8 +16,7 @@ import torch
 
 from fercore.errors import ModelOutputError
 from fercore.shapley.baselines import Filling
-from fercore.shapley.inputs import explained_classes
-from fercore.shapley.model import (
+from fercore.shapley.inputs import (
     Model,
     Output,
     Precision,
@@ -27,6 +26,7 @@ from fercore.shapley.model import (
     check_settings,
     check_shape,
     evaluation_mode,
+    explained_classes,
     placement,
 )
 from fercore.shapley.result import DnCResult

@@ -7,7 +7,7 @@ at random for each node. So each context, taken alone, is uniform (the mean is u
 effects in which few siblings take part cancel exactly: up to three where a node has at most K / 2 factors.
 
 A child takes over the contexts of its parent, each with or without the sibling: they are nested as in the recursion of
-the paper. See :mod:`fercore.shapley.contexts` for the asymmetries δ.
+the paper. See :mod:`fercore.shapley.splits` for the asymmetries δ.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fercore.shapley.contexts import draw_balanced, sibling_subsets
 from fercore.shapley.game import TargetGame
-from fercore.shapley.splits import SplitLevel, asymmetries, hand_down, split_levels
+from fercore.shapley.splits import (
+    SplitLevel,
+    asymmetries,
+    draw_balanced,
+    hand_down,
+    sibling_subsets,
+    split_levels,
+)
 from fercore.shapley.tree import PartitionTree
 
 

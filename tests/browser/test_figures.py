@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from conftest import ROOT, Visitor, pages, some_page
+from ferlab.interactive.embedding import shown
 
-from fercore.interactive.embedding import shown
 from fercore.shapley import exact_shapley
 
 if TYPE_CHECKING:

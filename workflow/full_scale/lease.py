@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from fercore.checkpoints import write_json
 from fercore.datasets import splits
 from fercore.datasets.base import FaceDataset
 from fercore.errors import FercoreError
-from fercore.files import write_json
 
 RECORDS = Path("full_scale")  # below results/ (what was brought home) and runs/results/ (of this machine)
 

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from lease import RECORDS, read_record
 
 from fercore import checkpoints
+from fercore.checkpoints import atomic_path
 from fercore.errors import FercoreError
-from fercore.files import atomic_path
 
 LARGEST = 15_000_000  # bytes of one file
 PLACES = ("runs/results", "runs/weights", "runs/fer2013/explainers")

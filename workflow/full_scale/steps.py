@@ -10,13 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from ferlab import explainers as ferlab_explainers
+from ferlab import networks as experiments
+from ferlab import networks as throughput
+from ferlab.networks import Setting
+from ferlab.studies import explainers, maps
 from lease import Lease, NotNowError, Step
 from torch import nn
 
-from fercore import atlas, compute, experiments, explainer_study, explainers, models, throughput, training
+from fercore import models
 from fercore.datasets import splits
-from fercore.experiments import Setting
 from fercore.shapley import DnCShap
+from fercore.training import trainer as compute
+from fercore.training import trainer as training
 
 RECIPE = "strong"
 SHARES = {"wide": 300, "student": 120}  # seconds of a lease of 780
@@ -262,7 +268,7 @@ def emotion_maps(lease: Lease) -> dict[str, Any]:
     before = time.perf_counter()
     with compute.matrix_products("float32"):
         name = f"{setting.name(parts)}-64"
-        found = atlas.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
+        found = maps.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
     seconds = time.perf_counter() - before
     brief = f"{len(faces)} faces, {found.evaluations:.0f} evaluations each, {seconds:.0f} s"
     return {
@@ -280,21 +286,19 @@ def compare(lease: Lease) -> dict[str, Any]:
     trained = network(lease, setting)
     answers = experiments.outcome(setting, data, parts, str(lease.device), lease.root, progress=False)
     predicted = answers.predicted("test", mirror=False)
-    drawn = explainer_study.draw(data, parts, predicted, lease.images, 0)
+    drawn = explainers.draw(data, parts, predicted, lease.images, 0)
     some = np.random.default_rng(0).permutation(parts.train)[:100]
-    settings = explainers.Settings(background=models.to_input(data.images[some], lease.device), seed=0)
+    settings = ferlab_explainers.Settings(background=models.to_input(data.images[some], lease.device), seed=0)
     x = models.to_input(data.images[parts.test[drawn]], lease.device)
-    names = [name for name in explainers.installed() if name != "dnc_exact"]
+    names = [name for name in ferlab_explainers.installed() if name != "dnc_exact"]
     folder = lease.root / "runs" / "fer2013" / "explainers"
     with compute.matrix_products("float32"):
-        found = explainer_study.explain_all(
-            names, trained.model, x, predicted[drawn], settings, folder, False
-        )
+        found = explainers.explain_all(names, trained.model, x, predicted[drawn], settings, folder, False)
     rows = {
         name: {"seconds": float(np.median(one.seconds)), "evaluations": float(np.median(one.evaluations))}
         for name, one in found.items()
     }
-    absent = sorted(set(explainers.METHODS) - set(explainers.installed()))
+    absent = sorted(set(ferlab_explainers.METHODS) - set(ferlab_explainers.installed()))
     brief = f"{len(drawn)} faces, {len(names)} methods; not installed: {', '.join(absent) or 'none'}"
     return {"faces": len(drawn), "methods": rows, "absent": absent, "brief": brief}
 

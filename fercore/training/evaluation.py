@@ -1,0 +1,117 @@
+"""What a trained network says of images, and how often it is right."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fercore.datasets.base import FaceDataset
+from fercore.emotions import EMOTIONS, NAMES
+from fercore.models import to_input
+
+
+def classification(labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
+    """Score predicted classes.
+
+    Args:
+        labels: (N,) integers 0..6, the true classes; N at least 1.
+        predictions: (N,) integers 0..6.
+
+    Returns:
+        ``images`` (N), ``accuracy``, ``macro_f1`` and ``balanced_accuracy`` (0..1, over the classes that occur),
+        ``recall`` (class name -> 0..1, None where the class does not occur), ``confusion`` (7 x 7 counts; rows are
+        true classes). All JSON-able.
+    """
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+    every = [int(emotion) for emotion in EMOTIONS]
+    matrix = confusion_matrix(labels, predictions, labels=every)
+    present = matrix.sum(axis=1) > 0
+    recall = np.divide(matrix.diagonal(), matrix.sum(axis=1), out=np.zeros(len(every)), where=present)
+    return {
+        "images": len(labels),
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "macro_f1": float(
+            f1_score(labels, predictions, labels=np.flatnonzero(present), average="macro", zero_division=0)
+        ),
+        "balanced_accuracy": float(recall[present].mean()),
+        "recall": {n: float(r) if p else None for n, r, p in zip(NAMES, recall, present, strict=True)},
+        "confusion": matrix.tolist(),
+    }
+
+
+def predict(
+    model: nn.Module,
+    images: np.ndarray,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    mirror: bool = False,
+    crop: int = 0,
+) -> Tensor:
+    """Return the logits of all images; of several views of an image, the logarithms of their mean probabilities.
+
+    Args:
+        model: A network that takes (n, 3, H, W) float32 in 0..1.
+        images: (N, H, W, 1 or 3) uint8.
+        batch_size: Images per forward pass.
+        device: Where to compute; the model's own device if None.
+        mirror: Average over each image and its mirror image.
+        crop: Average over the windows of this side in the four corners and the centre; 0 takes the whole image. With
+            ``mirror`` this is the ten-crop rule (Krizhevsky et al. 2012, Section 4.1).
+
+    Returns:
+        (N, classes) float32 on the CPU.
+    """
+    device = device or next(model.parameters()).device
+    training, logits = model.training, []
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            inputs = to_input(images[start : start + batch_size], device)
+            views = _views(inputs, mirror, crop)
+            found = torch.stack([model(view).float() for view in views])
+            found = found[0] if len(views) == 1 else found.log_softmax(-1).logsumexp(0) - math.log(len(views))
+            logits.append(found.cpu())
+    model.train(training)
+    return torch.cat(logits)
+
+
+def rules(size: tuple[int, int], crop: int = 0) -> dict[str, dict[str, int | bool]]:
+    """Return the test-time rules that networks for images of this size allow, as options of :func:`predict`.
+
+    Args:
+        size: Height and width of the images.
+        crop: Side of the windows that the network was trained on; 0 takes five sixths of the smaller side.
+
+    Returns:
+        ``""`` (one pass over the whole image), ``"mirrored"`` and, unless windows would change the size of the
+        network's last map, ``"ten-crop"``.
+    """
+    side = crop or round(5 / 6 * min(size))
+    found: dict[str, dict[str, int | bool]] = {"": {}, "mirrored": {"mirror": True}}
+    if all(side // 32 == length // 32 for length in size):
+        found["ten-crop"] = {"mirror": True, "crop": side}
+    return found
+
+
+def _views(inputs: Tensor, mirror: bool, crop: int) -> list[Tensor]:
+    views = [inputs]
+    if crop:
+        down, right = (side - crop for side in inputs.shape[-2:])
+        corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+        views = [inputs[..., y : y + crop, x : x + crop] for y, x in corners]
+    return views + [view.flip(-1) for view in views] if mirror else views
+
+
+def score(model: nn.Module, dataset: FaceDataset) -> dict[str, float]:
+    """Return ``loss`` (mean cross-entropy, nats) and ``accuracy`` (0..1) of a network on a dataset."""
+    logits, labels = predict(model, dataset.images), torch.from_numpy(dataset.labels)
+    return {
+        "loss": F.cross_entropy(logits, labels).item(),
+        "accuracy": (logits.argmax(1) == labels).float().mean().item(),
+    }

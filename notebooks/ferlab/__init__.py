@@ -1,0 +1,1 @@
+"""What only the companion needs: embedded faces, rivals, measures, figures, studies, the runner."""

@@ -1,0 +1,1 @@
+"""Bring a dataset: unpack official archives, and say what is there."""

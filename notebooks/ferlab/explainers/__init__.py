@@ -1,0 +1,18 @@
+"""The explainers that the paper compares, and their rivals and controls, behind one call: :func:`explain`.
+
+The modules, each importing only from those before it: ``base`` (what an explainer is given and returns), ``regions``
+(methods that hide image regions), ``gradients`` (methods that differentiate), ``controls`` (maps that know nothing of
+the network), ``registry`` (all of them by name). shap, captum and lime are imported where they are used.
+"""
+
+from __future__ import annotations
+
+from ferlab.explainers.base import Maps
+from ferlab.explainers.base import Settings
+from ferlab.explainers.registry import CONTROLS
+from ferlab.explainers.registry import METHODS
+from ferlab.explainers.registry import Method
+from ferlab.explainers.registry import explain
+from ferlab.explainers.registry import installed
+
+__all__ = ["CONTROLS", "METHODS", "Maps", "Method", "Settings", "explain", "installed"]

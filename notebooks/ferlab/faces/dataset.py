@@ -1,0 +1,261 @@
+"""The embedded data set: characters x seven emotions x variants, and clips from neutral to peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.base import content_checksum
+from fercore.emotions import ACTION_UNITS as PROTOTYPES
+from fercore.emotions import EMOTIONS
+from fercore.emotions import Emotion
+from ferlab.faces import action_units
+from ferlab.faces import render
+from ferlab.faces.characters import Character
+from ferlab.faces.characters import make_character
+from ferlab.faces.scene import Scene
+from ferlab.faces.scene import sample_scene
+
+# Units that the FACS prediction tables list as optional or as alternatives: a sample may lack them.
+OPTIONAL: dict[Emotion, tuple[int, ...]] = {
+    Emotion.ANGRY: (5, 23, 24),
+    Emotion.DISGUST: (15, 17),
+    Emotion.FEAR: (2, 7, 25),
+    Emotion.HAPPY: (25,),
+    Emotion.SAD: (17,),
+    Emotion.SURPRISE: (25,),
+    Emotion.NEUTRAL: (),
+}
+_DROP_CHANCE = 0.25
+
+
+def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
+    """Draw the action units of one picture.
+
+    The overall intensity is uniform in 0.6..1, each unit varies by up to a fifth around it, and at most one of the
+    units in ``OPTIONAL`` is missing, with a chance of a quarter. Neutral is exactly 0.
+
+    Args:
+        emotion: The emotion.
+        rng: Source of randomness.
+
+    Returns:
+        (A,) float64 intensities in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
+    """
+    overall, jitter = rng.uniform(0.6, 1.0), rng.uniform(0.8, 1.2, size=len(action_units.ACTION_UNITS))
+    drop, which = rng.random() < _DROP_CHANCE, rng.random()
+    vector = action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], overall))
+    optional = OPTIONAL[emotion]
+    if drop and optional:
+        vector[action_units.ACTION_UNITS.index(optional[int(which * len(optional))])] = 0.0
+    return np.clip(vector * jitter, 0.0, 1.0)
+
+
+def render_sample(
+    character: Character, emotion: Emotion, seed: tuple[int, ...], size: int = 48, masks: bool = False
+) -> render.FaceSample:
+    """Render one picture of the data set: expression, scene and noise drawn from ``seed`` alone.
+
+    Args:
+        character: Who is shown.
+        emotion: What is shown.
+        seed: Seed of this picture, e.g. ``(dataset seed, character, emotion, variant)``.
+        size: Height and width in pixels, 32..512.
+        masks: Whether to make the masks.
+
+    Returns:
+        The sample, labelled with ``emotion``.
+
+    Raises:
+        ValueError: For a size outside 32..512.
+    """
+    rng = np.random.default_rng(list(seed))
+    vector, scene = sample_expression(emotion, rng), sample_scene(rng)
+    asymmetry, noise = float(rng.uniform(-0.15, 0.15)), int(rng.integers(2**31))
+    sample = render.render_face(
+        character, vector, size=size, scene=scene, asymmetry=asymmetry, masks=masks, seed=noise
+    )
+    return replace(sample, label=emotion)
+
+
+def load(
+    size: int = 48,
+    characters: int = 20,
+    variants: int = 10,
+    seed: int = 0,
+    masks: bool = False,
+    progress: bool = True,
+) -> FaceDataset:
+    """Render the embedded data set: ``characters`` x 7 emotions x ``variants`` pictures.
+
+    The same arguments give the same bytes, and a picture does not depend on how many others are made.
+
+    Args:
+        size: Height and width in pixels, 32..512.
+        characters: Number of characters.
+        variants: Pictures of each character with each emotion.
+        seed: Another seed gives other characters and other pictures.
+        masks: Whether to add the masks of regions and of moved pixels; takes nearly twice as long.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        RGB images ordered by character, emotion and variant, subjects ``"c00"``, ``"c01"``, …, and the extras
+        ``landmarks`` (N, 468, 2) float32 in pixels, ``action_units`` (N, A) float32 in 0..1, and with ``masks``
+        ``regions`` (N, H, W) uint8 and ``moved`` (N, H, W) bool; see :class:`ferlab.faces.FaceSample`.
+
+    Raises:
+        ValueError: For a size outside 32..512, or fewer than one character or variant.
+    """
+    render.check_size(size)
+    if characters < 1 or variants < 1:
+        raise ValueError(
+            f"At least one character and one variant are needed, not {characters} and {variants}."
+        )
+    people = [make_character(index, seed) for index in range(characters)]
+    jobs = [(c, e, v) for c in range(characters) for e in EMOTIONS for v in range(variants)]
+    images = np.empty((len(jobs), size, size, 3), np.uint8)
+    extras = _empty_extras(len(jobs), size, masks)
+    for row, (c, emotion, v) in enumerate(_bar(jobs, progress)):
+        sample = render_sample(people[c], emotion, (seed, c, int(emotion), v), size, masks)
+        images[row] = sample.image
+        extras["landmarks"][row], extras["action_units"][row] = sample.landmarks, sample.au
+        if masks:
+            extras["regions"][row], extras["moved"][row] = sample.regions, sample.moved
+    labels = np.array([int(emotion) for _, emotion, _ in jobs], dtype=np.int64)
+    return FaceDataset(
+        name="faces",
+        title="Embedded faces",
+        images=images,
+        labels=labels,
+        checksum=content_checksum(images, labels),
+        source=f"rendered here: {characters} characters x 7 emotions x {variants}, seed {seed}",
+        subjects=np.array([people[c].name for c, _, _ in jobs]),
+        extras=extras,
+    )
+
+
+def _empty_extras(count: int, size: int, masks: bool) -> dict[str, np.ndarray]:
+    extras = {
+        "landmarks": np.empty((count, 468, 2), np.float32),
+        "action_units": np.empty((count, len(action_units.ACTION_UNITS)), np.float32),
+    }
+    if masks:
+        extras["regions"] = np.empty((count, size, size), np.uint8)
+        extras["moved"] = np.empty((count, size, size), bool)
+    return extras
+
+
+def _bar(jobs: list[tuple[int, Emotion, int]], progress: bool) -> list[tuple[int, Emotion, int]]:
+    from tqdm import tqdm
+
+    return tqdm(jobs, desc="Rendering faces", unit="face", disable=not progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """An expression that grows from neutral to its peak.
+
+    Attributes:
+        images: (T, H, W, 3) uint8 RGB; the first frame is neutral, the last the peak.
+        landmarks: (T, 468, 2) float32 pixel coordinates, as in :class:`ferlab.faces.FaceSample`.
+        au: (T, A) float32 intensities in 0..1.
+        label: The emotion.
+        character: The character's name.
+    """
+
+    images: np.ndarray
+    landmarks: np.ndarray
+    au: np.ndarray
+    label: Emotion
+    character: str
+
+
+def clip(
+    character: Character,
+    emotion: Emotion,
+    frames: int = 10,
+    *,
+    size: int = 48,
+    intensity: float = 1.0,
+    scene: Scene | None = None,
+    asymmetry: float = 0.0,
+    seed: int = 0,
+) -> Clip:
+    """Render a clip: action units rise smoothly from 0 to their peak while pose and light stay.
+
+    Args:
+        character: Who is shown.
+        emotion: The emotion of the last frame; its EMFACS prototype.
+        frames: Number of frames, at least 2.
+        size: Height and width in pixels, 32..512.
+        intensity: Intensity of the last frame, 0..1.
+        scene: Pose, light, background, noise; frontal without noise by default.
+        asymmetry: As in :func:`ferlab.faces.render_face`.
+        seed: Seed of the noise, which differs from frame to frame.
+
+    Returns:
+        The clip.
+
+    Raises:
+        ValueError: For fewer than two frames, a size outside 32..512 or an intensity outside 0..1.
+    """
+    if frames < 2:
+        raise ValueError(f"A clip has at least 2 frames, not {frames}.")
+    time = np.linspace(0.0, 1.0, frames)
+    levels = intensity * time**2 * (3.0 - 2.0 * time)  # Smoothstep: slow onset, slow apex.
+    shots = [
+        render.render_face(
+            character,
+            emotion,
+            float(level),
+            size=size,
+            scene=scene,
+            asymmetry=asymmetry,
+            masks=False,
+            seed=seed + t,
+        )
+        for t, level in enumerate(levels)
+    ]
+    return Clip(
+        images=np.stack([shot.image for shot in shots]),
+        landmarks=np.stack([shot.landmarks for shot in shots]),
+        au=np.stack([shot.au for shot in shots]),
+        label=emotion,
+        character=character.name,
+    )
+
+
+def contact_sheet(
+    characters: int = 6, size: int = 96, seed: int = 0, gap: int = 2, varied: bool = False
+) -> np.ndarray:
+    """A grid of pictures, one row per character and one column per emotion in canonical order.
+
+    Args:
+        characters: Number of rows.
+        size: Height and width of each picture in pixels, 32..512.
+        seed: Seed of the characters (and of the scenes, if varied).
+        gap: White pixels between pictures.
+        varied: Draw intensity, pose, light and background as :func:`load` does, instead of the same for all.
+
+    Returns:
+        (H, W, 3) uint8 RGB, without text.
+
+    Raises:
+        ValueError: For a size outside 32..512 or fewer than one character.
+    """
+    render.check_size(size)
+    if characters < 1:
+        raise ValueError(f"At least one character is needed, not {characters}.")
+    step = size + gap
+    sheet = np.full((characters * step - gap, len(EMOTIONS) * step - gap, 3), 255, np.uint8)
+    for row in range(characters):
+        person = make_character(row, seed)
+        for column, emotion in enumerate(EMOTIONS):
+            if varied:
+                image = render_sample(person, emotion, (seed, row, int(emotion), 0), size).image
+            else:
+                image = render.render_face(person, emotion, 0.9, size=size, masks=False).image
+            sheet[row * step : row * step + size, column * step : column * step + size] = image
+    return sheet

@@ -1,0 +1,164 @@
+"""The 468-vertex face: vertices, triangles, regions and the vertex sets of lips, eyes and brows.
+
+The geometry is MediaPipe's canonical face model (Apache-2.0, see ``data/NOTICE``). Units are centimetres, x points to
+the subject's left (image right), y up, z towards the camera; the mesh is exactly left-right symmetric. "Right" always
+means the subject's right, which is the left of the image.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+VERTEX_COUNT = 468
+REGIONS: tuple[str, ...] = ("forehead", "brows", "eyes", "nose", "cheeks", "mouth", "chin")
+
+# MediaPipe's vertex sets (face_mesh_connections.py), ordered along the contour; right = the subject's right.
+RIGHT_EYE_UPPER = (33, 246, 161, 160, 159, 158, 157, 173, 133)
+RIGHT_EYE_LOWER = (33, 7, 163, 144, 145, 153, 154, 155, 133)
+LEFT_EYE_UPPER = (263, 466, 388, 387, 386, 385, 384, 398, 362)
+LEFT_EYE_LOWER = (263, 249, 390, 373, 374, 380, 381, 382, 362)
+RIGHT_BROW_UPPER = (70, 63, 105, 66, 107)
+RIGHT_BROW_LOWER = (46, 53, 52, 65, 55)
+# Lip rings from the outer contour (first) to the inner one (last), from the right corner to the left one.
+UPPER_LIP_RINGS = (
+    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291),
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292),
+    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
+)
+LOWER_LIP_RINGS = (
+    (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+    (76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306),
+    (62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292),
+    (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+)
+LIP_CORNERS = (61, 76, 62, 78, 291, 306, 292, 308)
+FACE_OVAL = (
+    (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152)
+    + (148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+)  # fmt: skip
+EYE_CENTRE = (3.155, 2.625, 3.5)
+
+
+def _data(name: str) -> str:
+    return (files("ferlab.faces") / "data" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _obj() -> tuple[np.ndarray, np.ndarray]:
+    lines = [line.split() for line in _data("canonical_face_model.obj").splitlines()]
+    vertices = np.array([words[1:4] for words in lines if words[:1] == ["v"]], dtype=np.float64)
+    corners = [
+        [int(corner.split("/")[0]) - 1 for corner in words[1:4]] for words in lines if words[:1] == ["f"]
+    ]
+    triangles = np.array(corners, dtype=np.int64)
+    vertices.flags.writeable = triangles.flags.writeable = False
+    return vertices, triangles
+
+
+def canonical_vertices() -> np.ndarray:
+    """MediaPipe's canonical face, unchanged: (468, 3) float64, centimetres, read-only."""
+    return _obj()[0]
+
+
+def triangles() -> np.ndarray:
+    """The 898 triangles: (898, 3) int64 vertex indices, anticlockwise seen from the front, read-only."""
+    return _obj()[1]
+
+
+@cache
+def mirror() -> np.ndarray:
+    """Index of each vertex's left-right mirror image: (468,) int64; midline vertices map to themselves."""
+    vertices = canonical_vertices()
+    flipped = vertices * (-1.0, 1.0, 1.0)
+    distance = np.linalg.norm(flipped[:, None] - vertices[None], axis=2)
+    return distance.argmin(axis=1)
+
+
+@cache
+def region_vertices() -> dict[str, tuple[int, ...]]:
+    """Vertex indices of each of the seven regions, in the order of :data:`REGIONS`; they cover all 468."""
+    content = json.loads(_data("mesh468_regions.json"))
+    return {name: tuple(content[name]) for name in REGIONS}
+
+
+@cache
+def vertex_regions() -> np.ndarray:
+    """Region label of each vertex: (468,) uint8, 1 for ``REGIONS[0]`` to 7 for ``REGIONS[6]``."""
+    labels = np.zeros(VERTEX_COUNT, dtype=np.uint8)
+    for label, indices in enumerate(region_vertices().values(), start=1):
+        labels[list(indices)] = label
+    return labels
+
+
+@cache
+def region_pieces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triangles cut into pieces of one region each, so that borders run half way between vertices.
+
+    A triangle whose corners agree is one piece; any other is three, each nearest to one corner.
+
+    Returns:
+        Weights (P, 4, 3) of each piece's four points on its triangle's corners, float64; the index (P,) of the
+        triangle; and the region (P,) uint8 in 1..7.
+    """
+    whole = np.array(((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 1)), dtype=np.float64)
+    first = np.array(((1, 0, 0), (1 / 2, 1 / 2, 0), (1 / 3, 1 / 3, 1 / 3), (1 / 2, 0, 1 / 2)))
+    weights, owners, regions = [], [], []
+    for index, labels in enumerate(vertex_regions()[triangles()]):
+        same = len(set(labels.tolist())) == 1
+        for corner in range(1 if same else 3):
+            weights.append(whole if same else np.roll(first, corner, axis=1))
+            owners.append(index)
+            regions.append(labels[corner])
+    return np.array(weights), np.array(owners), np.array(regions, dtype=np.uint8)
+
+
+def _close_mouth(vertices: np.ndarray) -> None:
+    """Bring the lips together: the canonical mouth is ajar, a neutral one is not."""
+    gap = np.array(
+        [vertices[u] - vertices[v] for u, v in zip(UPPER_LIP_RINGS[3], LOWER_LIP_RINGS[3], strict=True)]
+    )
+    for ring, share in enumerate((0.45, 0.65, 0.85, 1.0)):
+        for column in range(1, 10):
+            vertices[UPPER_LIP_RINGS[ring][column]] -= 0.3 * share * gap[column]
+            vertices[LOWER_LIP_RINGS[ring][column]] += 0.7 * share * gap[column]
+
+
+def scale_about(
+    vertices: np.ndarray, centre: tuple[float, ...], factors: tuple[float, ...], radius: float
+) -> np.ndarray:
+    """Displacement that scales the neighbourhood of a point and of its mirror image.
+
+    Args:
+        vertices: (V, 3) float64.
+        centre: Point on the subject's left (x >= 0), centimetres.
+        factors: Scale along x, y and z at the centre.
+        radius: Distance at which the effect has fallen to 1/e, centimetres.
+
+    Returns:
+        (V, 3) float64 displacement; symmetric where ``vertices`` are.
+    """
+    total = np.zeros_like(vertices)
+    for side in (-1.0, 1.0) if centre[0] else (1.0,):
+        offset = vertices - np.multiply(centre, (side, 1.0, 1.0))
+        weight = np.exp(-(((offset[:, :2] ** 2).sum(axis=1) / radius**2) ** 1.5))
+        total += weight[:, None] * offset * (np.array(factors) - 1.0)
+    return total
+
+
+@cache
+def rest_vertices() -> np.ndarray:
+    """The illustrator's neutral face: lips closed, eyes enlarged: (468, 3) float64, centimetres, read-only."""
+    vertices = canonical_vertices().copy()
+    _close_mouth(vertices)
+    vertices += scale_about(vertices, EYE_CENTRE, (1.3, 2.35, 1.0), 2.1)
+    vertices += scale_about(vertices, (0.0, -4.4, 5.0), (1.2, 1.1, 1.0), 3.2)
+    # The enlarged eyes have pushed the brows up; back, so that a frown can reach the eyes.
+    distance = np.abs(vertices[:, 1] - 4.9) / 1.3
+    vertices[:, 1] -= 0.3 * np.exp(-(distance**2))
+    vertices.flags.writeable = False
+    return vertices

@@ -1,0 +1,252 @@
+"""From a character, action units and a scene to a picture with its ground truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from fercore.emotions import ACTION_UNITS as PROTOTYPES
+from fercore.emotions import Emotion
+from ferlab.faces import action_units
+from ferlab.faces import curves
+from ferlab.faces import features
+from ferlab.faces import hair
+from ferlab.faces import head
+from ferlab.faces import mesh
+from ferlab.faces import paint
+from ferlab.faces import shading
+from ferlab.faces.characters import Character
+from ferlab.faces.scene import Light
+from ferlab.faces.scene import Scene
+from ferlab.faces.scene import View
+from ferlab.faces.stage import Stage
+
+MIN_SIZE, MAX_SIZE = 32, 512
+SUPERSAMPLING = 2  # the canvas is this many times larger than the picture
+MOVED_THRESHOLD = 8
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSample:
+    """A rendered face and what is known about it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        label: The emotion; None where action units were given instead.
+        character: The character's name, e.g. ``"c03"``.
+        au: (A,) float32 intensities in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
+        landmarks: (468, 2) float32 pixel coordinates, x right and y down; (0, 0) is the picture's top left corner and
+            (0.5, 0.5) the centre of its first pixel.
+        regions: (H, W) uint8: 0 background (also hair beyond the face oval, ears, neck), 1..7 = ``REGIONS``. Geometry
+            alone: hair, beard or glasses over a region do not change its label. None where not asked for.
+        moved: (H, W) bool: pixels that the expression changed, see :func:`moved_mask`. None where not asked for.
+    """
+
+    image: np.ndarray
+    label: Emotion | None
+    character: str
+    au: np.ndarray
+    landmarks: np.ndarray
+    regions: np.ndarray | None = None
+    moved: np.ndarray | None = None
+
+
+def check_size(size: int) -> None:
+    """Raise ``ValueError`` unless ``size`` lies in 32..512."""
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"The size must lie in {MIN_SIZE}..{MAX_SIZE} pixels, not {size}.")
+
+
+def prototype(emotion: Emotion, intensity: float = 1.0) -> np.ndarray:
+    """Return all action units of an emotion's EMFACS prototype at one intensity in 0..1, (A,) float64."""
+    return action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], intensity))
+
+
+def project(
+    character: Character, vector: np.ndarray, view: View, asymmetry: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deformed vertices (468, 3), centimetres, and their pixel coordinates (468, 2), float64."""
+    vertices = action_units.deform(character.vertices, vector, asymmetry)
+    return vertices, view.project(vertices)
+
+
+def paint_face(
+    character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The noise-free picture and its landmarks; the same arguments give the same bytes.
+
+    Args:
+        character: Who is shown.
+        vector: (A,) action unit intensities.
+        scene: Pose, light, background, camera.
+        size: Height and width in pixels.
+        asymmetry: See :func:`ferlab.faces.action_units.deform`.
+
+    Returns:
+        (size, size, 3) uint8 RGB, and the vertices' (468, 2) float64 pixel coordinates.
+    """
+    stage = _stage(character, vector, scene, size, asymmetry)
+    skin = _skin(stage)
+    head.background(stage)
+    hair.behind(stage)
+    head.body(stage, skin)
+    _face(stage, skin)
+    hair.beard(stage)
+    features.nostrils(stage)
+    features.mouth(stage)
+    features.eyes(stage)
+    features.brows(stage)
+    head.glasses(stage)
+    hair.front(stage)
+    image = cv2.resize(stage.canvas, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.LUT(image, _exposure(scene.light)), stage.pixels / SUPERSAMPLING
+
+
+def _stage(character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float) -> Stage:
+    view = View.of(scene, size)
+    factor = SUPERSAMPLING
+    canvas = size * factor
+    vertices, pixels = project(character, vector, view, asymmetry)
+    brightness, rosy = shading.skin_fields(vertices, pixels, view, canvas)
+    return Stage(
+        canvas=np.empty((canvas, canvas, 3), np.uint8),
+        character=character,
+        vector=vector,
+        view=view,
+        curves=curves.table().evaluate(pixels * factor),
+        pixels=pixels * factor,
+        unit=view.scale * factor,
+        shade=cv2.convertScaleAbs(np.maximum(brightness, 0.05), alpha=205.0),
+        rosy=cv2.convertScaleAbs(np.maximum(rosy, 0.0), alpha=255.0),
+    )
+
+
+def _skin(stage: Stage) -> np.ndarray:
+    """The skin's colour all over the canvas, with folds, highlights and blush."""
+    shade = cv2.subtract(cv2.add(stage.shade, features.highlights(stage)), features.relief(stage))
+    colour = np.array(stage.character.skin)
+    plain = cv2.applyColorMap(shade, shading.ramp(tuple(colour)))
+    blush = colour * (1.02, 0.8, 0.78)
+    rosy = cv2.applyColorMap(shade, shading.ramp(tuple(blush)))
+    weight = stage.rosy.astype(np.float32) * np.float32(0.6 / 255.0)
+    return cv2.blendLinear(rosy, plain, weight, 1.0 - weight)
+
+
+def _face(stage: Stage, skin: np.ndarray) -> None:
+    mask = paint.mask_of(stage.size, head.head_shapes(stage))
+    paint.paste(stage.canvas, skin, mask)
+    head.ears(stage)
+
+
+def _exposure(light: Light) -> np.ndarray:
+    """Lookup table (1, 256, 3) uint8 of exposure and colour cast."""
+    gains = light.exposure * (1.0 + 0.06 * light.warmth * np.array((1.0, 0.1, -1.0)))
+    table = np.arange(256)[None, :, None] * gains
+    return np.clip(np.round(table), 0, 255).astype(np.uint8)
+
+
+def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """The image (H, W, 3) uint8 with Gaussian sensor noise of ``deviation`` grey levels."""
+    if deviation <= 0.0:
+        return image
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
+    return cv2.add(image, noise, dtype=cv2.CV_8U)  # rounds and saturates
+
+
+def region_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Label map of the seven facial regions, rasterised from the mesh's triangles.
+
+    Triangles that face away are drawn first; among the others there is no depth order, which is exact enough for
+    turns up to about 20 degrees.
+
+    Args:
+        landmarks: (468, 2) pixel coordinates.
+        size: Height and width of the picture in pixels.
+
+    Returns:
+        (size, size) uint8, 0 outside the face, 1..7 = ``REGIONS``.
+    """
+    weights, owners, labels = mesh.region_pieces()
+    corners = np.asarray(landmarks, dtype=np.float64)[mesh.triangles()]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    # y points down here, so triangles that face the camera have a negative signed area; those behind go first.
+    front = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0)[owners]
+    factor = 4
+    fine = np.zeros((size * factor, size * factor), np.uint8)
+    fixed = np.round(((weights @ corners[owners]) * factor - 0.5) * 16).astype(np.int32)
+    for index in np.argsort(front, kind="stable"):
+        cv2.fillConvexPoly(fine, fixed[index], int(labels[index]), cv2.LINE_8, 4)
+    return np.ascontiguousarray(fine[factor // 2 :: factor, factor // 2 :: factor])
+
+
+def moved_mask(expression: np.ndarray, neutral: np.ndarray) -> np.ndarray:
+    """Return where two noise-free pictures (H, W, 3) differ by more than 8 of 255 in any channel, (H, W) bool."""
+    return (cv2.absdiff(expression, neutral) > MOVED_THRESHOLD).any(axis=2)
+
+
+def render_face(
+    character: Character,
+    expression: Mapping[int, float] | Emotion | np.ndarray,
+    intensity: float = 1.0,
+    *,
+    size: int = 160,
+    scene: Scene | None = None,
+    asymmetry: float = 0.0,
+    masks: bool = True,
+    seed: int = 0,
+) -> FaceSample:
+    """Render one face.
+
+    Args:
+        character: Who is shown, from :func:`ferlab.faces.make_character`.
+        expression: Action units as ``{number: intensity}``, an (A,) vector of intensities, or an emotion, which
+            stands for its EMFACS prototype.
+        intensity: Factor on all action units, 0..1.
+        size: Height and width in pixels, 32..512.
+        scene: Pose, light, background, noise; frontal, lit from the upper left, without noise by default.
+        asymmetry: Fraction by which the subject's left side moves more than the right, about ±0.2.
+        masks: Whether to make the masks of regions and moved pixels (a second rendering).
+        seed: Seed of the noise.
+
+    Returns:
+        The picture and its ground truth.
+
+    Raises:
+        ValueError: For a size outside 32..512, an unknown action unit, or an intensity outside 0..1 or NaN.
+    """
+    check_size(size)
+    if not (math.isfinite(intensity) and 0.0 <= intensity <= 1.0):
+        raise ValueError(f"The intensity must lie in 0..1, not {intensity}.")
+    label = expression if isinstance(expression, Emotion) else None
+    vector = _as_vector(expression) * intensity
+    scene = scene or Scene()
+    clean, landmarks = paint_face(character, vector, scene, size, asymmetry)
+    landmarks = landmarks.astype(np.float32)
+    sample = FaceSample(
+        image=add_noise(clean, scene.noise, np.random.default_rng(seed)),
+        label=label,
+        character=character.name,
+        au=vector.astype(np.float32),
+        landmarks=landmarks,
+    )
+    if not masks:
+        return sample
+    neutral, _ = paint_face(character, np.zeros_like(vector), scene, size, asymmetry)
+    return replace(sample, regions=region_mask(landmarks, size), moved=moved_mask(clean, neutral))
+
+
+def _as_vector(expression: Mapping[int, float] | Emotion | np.ndarray) -> np.ndarray:
+    if isinstance(expression, Emotion):
+        return prototype(expression)
+    if isinstance(expression, Mapping):
+        return action_units.to_vector(expression)
+    values = np.asarray(expression, dtype=np.float64)
+    if values.shape != (len(action_units.ACTION_UNITS),):
+        raise ValueError(
+            f"An action unit vector has {len(action_units.ACTION_UNITS)} entries, not {values.shape}."
+        )
+    return action_units.to_vector(dict(zip(action_units.ACTION_UNITS, values.tolist(), strict=True)))

@@ -1,0 +1,1 @@
+"""Arrays and frames in, pictures out; no study is imported."""

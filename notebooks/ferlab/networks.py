@@ -1,0 +1,463 @@
+"""One network per setting and what it answers: trained once, found again by what it depends on."""
+
+from __future__ import annotations
+import time
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from fercore.training import trainer
+from fercore.training.recipes import Precision
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+import numpy as np
+from torch import Tensor
+from fercore import models
+from fercore import checkpoints
+from fercore.training import evaluation
+from ferlab import provenance
+from fercore.training import recipes
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
+from fercore.errors import CheckpointError
+from fercore.errors import FercoreError
+from fercore.models import Fusion
+from fercore.pretrained import DATASET as SHIPPED_FOR
+from fercore.pretrained import WEIGHTS as SHIPPED
+from ferlab.provenance import hardware
+from ferlab.provenance import project_root
+
+
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices: large enough that nothing but the product counts
+
+
+def ceiling(device: torch.device, precision: Precision, seconds: float = 0.5) -> float:
+    """Measure the fastest product of two square matrices, in floating-point operations per second.
+
+    Args:
+        device: Where to compute.
+        precision: As in :class:`fercore.training.recipes.Recipe`.
+        seconds: How long to go on; the fastest product counts.
+    """
+    side = SIDE.get(device.type, SIDE["cpu"])
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    one, other = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
+    best, started = float("inf"), time.perf_counter()
+    with trainer.matrix_products(precision):
+        while best == float("inf") or time.perf_counter() - started < seconds:
+            before = time.perf_counter()
+            torch.mm(one, other)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - before)
+    return 2 * side**3 / best
+
+
+def flops_per_image(model: nn.Module, size: tuple[int, int]) -> int:
+    """Count the floating-point operations of one training image, forwards and backwards (torch's own counter).
+
+    Args:
+        model: A network that takes (N, 3, H, W).
+        size: Height and width of the images.
+    """
+    training, device = model.training, next(model.parameters()).device
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad(set_to_none=True)  # else the count would add into the gradients that are there
+    model.eval()  # batch normalisation refuses a single image while training
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, *size, device=device)).sum().backward()
+    for name, parameter in model.named_parameters():
+        parameter.grad = gradients[name]
+    model.train(training)
+    return counter.get_total_flops()
+
+
+# Networks besides those of :data:`fercore.models.MODELS`: from setting and size of the images to the first weights.
+BUILDERS: dict[str, Callable[[Setting, tuple[int, int]], nn.Module]] = {}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which network is trained how, on which part of which dataset.
+
+    Attributes:
+        model: One of :data:`fercore.models.MODELS`.
+        fusion: ``"concatenate"`` (the paper's text) or ``"add"`` (its released code); of the proposed network and the
+            baseline only.
+        width: Multiplier of all channels and hidden units.
+        fold: Fold of the protocol.
+        pretrained: Whether VGG-16 and ResNet-50 start from ImageNet weights.
+        recipe: The hyper-parameters of training.
+        teacher: Key of the network whose answers are learnt too, where the recipe distils.
+    """
+
+    model: str = "proposed"
+    fusion: Fusion = "concatenate"
+    width: float = 1.0
+    fold: int = 0
+    pretrained: bool = False
+    recipe: recipes.Recipe = field(default_factory=recipes.Recipe)
+    teacher: str = ""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return all fields in one flat dict, as a record keeps them."""
+        fields = asdict(self)
+        recipe = fields.pop("recipe")
+        return {**fields, "recipe": recipe.pop("name"), **recipe}
+
+    def name(self, split: Split) -> str:
+        """Return a readable name, e.g. ``"proposed-concatenate-w0.25-paper-e100-official-0"``."""
+        fusion = f"-{self.fusion}" if models.has_fusion(self.model) else ""
+        recipe = self.recipe.name.replace(" ", "_")
+        start = "-imagenet" if self.pretrained else "-taught" if self.teacher else ""
+        size = f"w{self.width:g}-{recipe}-e{self.recipe.epochs}"
+        return f"{self.model}{fusion}{start}-{size}-{split.protocol}-{self.fold}"
+
+
+def setting(
+    dataset: str,
+    model: str = "",
+    fusion: Fusion = "concatenate",
+    width: float = 1.0,
+    fold: int = 0,
+    recipe: str = "paper",
+    batch_size: int = 0,
+    pretrained: bool = False,
+    **changes: Any,
+) -> Setting:
+    """Build a setting from a notebook's parameters.
+
+    Args:
+        dataset: Name of the dataset; the paper's batch size depends on it.
+        model: As in :class:`Setting`; ``""`` takes the network that comes with the package on FER2013 and ignores the
+            other arguments, and the proposed network elsewhere.
+        fusion: As in :class:`Setting`.
+        width: As in :class:`Setting`.
+        fold: As in :class:`Setting`.
+        recipe: Name of the recipe, see :data:`fercore.training.recipes.RECIPES`.
+        batch_size: Images per step; 0 takes the recipe's (the paper's: 32 for FER2013, 16 elsewhere).
+        pretrained: Ask for ImageNet weights; where there are none, or they cannot be had, a line says so and the
+            setting has False.
+        **changes: Other fields of :class:`fercore.training.recipes.Recipe` that differ from the recipe's.
+
+    Returns:
+        The setting.
+
+    Raises:
+        UnknownNameError: If there is no such recipe.
+        ValueError: If a value is of the wrong kind or out of range; names it.
+    """
+    if model == "" and dataset == SHIPPED_FOR:
+        return shipped()
+    model = model or "proposed"
+    whole = {"fold": fold, "batch_size": batch_size}
+    whole |= {n: changes[n] for n in ("epochs", "seed", "patience", "warmup") if n in changes}
+    for name, value in whole.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{name}={value!r} must be a whole number, not negative.")
+    numbers = {"width": width, **{n: changes[n] for n in ("lr", "min_lr", "factor") if n in changes}}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{name}={value!r} must be a number above zero.")
+    if batch_size:
+        changes["batch_size"] = batch_size
+    elif recipe == "paper":
+        changes["batch_size"] = recipes.batch_size(dataset)
+    chosen = recipes.recipe(recipe, **changes)
+    pretrained = bool(pretrained) and models.imagenet_weights(model, width, chosen.batch_norm) is not None
+    return Setting(model, fusion, width, fold, pretrained, chosen)
+
+
+def shipped() -> Setting:
+    """Return the setting of the network that comes with the package, see :mod:`fercore.pretrained`."""
+    said = checkpoints.read(SHIPPED)[1]["setting"]
+    return Setting(**{**said, "recipe": recipes.Recipe(**said["recipe"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network and how it came about.
+
+    Attributes:
+        model: The network in evaluation mode, with the weights of the best validation epoch rounded to half precision
+            (what the weights file holds), computing in float32.
+        history: One dict per epoch, see :func:`fercore.training.trainer.fit`.
+        key: What the weights depend on, see :func:`training_key`.
+        weights: The weights file (half precision, safetensors).
+        hardware: The machine that trained it.
+        ceiling: Floating-point operations per second that its matrix products reach, in the precision of the recipe.
+    """
+
+    model: nn.Module
+    history: trainer.History
+    key: str
+    weights: Path
+    hardware: str
+    ceiling: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a trained network answers: all that its numbers need, in a fifth of a megabyte.
+
+    Attributes:
+        logits: (images, 7) float32 logits, rounded to half precision, of ``"validation"`` and ``"test"``, and by the
+            other rules of :func:`fercore.training.evaluation.rules`, e.g. ``"test mirrored"``.
+        mirror: Whether the recipe asks for mirrored answers.
+        history: As in :class:`Trained`.
+        key: As in :class:`Trained`.
+        hardware: As in :class:`Trained`.
+        ceiling: As in :class:`Trained`.
+    """
+
+    logits: dict[str, Tensor]
+    mirror: bool
+    history: trainer.History
+    key: str
+    hardware: str
+    ceiling: float
+
+    def predicted(self, part: str, mirror: bool | None = None) -> np.ndarray:
+        """Return the predicted classes of a part.
+
+        Args:
+            part: ``"validation"`` or ``"test"``.
+            mirror: Whether to average over mirror images; by default as the recipe says.
+
+        Returns:
+            (images,) int64.
+        """
+        mirror = self.mirror if mirror is None else mirror
+        return self.logits[f"{part} mirrored" if mirror else part].argmax(dim=1).numpy()
+
+
+def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
+    """Return the SHA-256 of everything that decides the weights: data, split, setting and version of the procedure.
+
+    Fields of the setting count only where they differ from their neutral value (the default of :class:`Setting` and
+    :class:`fercore.training.recipes.Recipe`), so that an option added later, left off, changes no key. Names, and what is done
+    with the weights afterwards (``mirror``), don't count.
+
+    Args:
+        setting: Network and recipe.
+        dataset: The whole dataset, of which its checksum counts.
+        split: Its parts.
+    """
+    parts = {
+        "procedure": trainer.PROCEDURE,
+        "setting": _differing(setting, Setting()),
+        "data": dataset.checksum,
+        "split": split.checksum(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _differing(one: Any, neutral: Any) -> dict[str, Any]:
+    """Return the fields of a setting or a recipe that decide weights and are not neutral, numbers by their type."""
+    found = {}
+    for known in fields(one):
+        value, other = getattr(one, known.name), getattr(neutral, known.name)
+        if is_dataclass(value):
+            found |= _differing(value, other)
+        elif value != other and known.name not in ("name", "mirror"):
+            found[known.name] = float(value) if known.type == "float" else value
+    return found
+
+
+def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
+    """Build the network of a setting with its first weights.
+
+    Args:
+        setting: Which network.
+        size: Height and width of the images.
+
+    Returns:
+        The network, untrained or with ImageNet weights, on the CPU.
+
+    Raises:
+        FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
+    """
+    recipe, first = setting.recipe, None
+    if setting.model in BUILDERS:
+        return BUILDERS[setting.model](setting, size)
+    if setting.pretrained:
+        first = models.imagenet_weights(setting.model, setting.width, recipe.batch_norm)
+        if first is None:
+            raise FercoreError(
+                f"The ImageNet weights of {setting.model}, there a moment ago, cannot be had: run again, or say "
+                "pretrained=False."
+            )
+    about = (setting.model, setting.fusion, setting.width, size)
+    return models.build(*about, recipe.seed, recipe.batch_norm, first, recipe.dropout)
+
+
+def trained(
+    setting: Setting,
+    dataset: FaceDataset,
+    split: Split,
+    device: str = "auto",
+    folder: str | Path | None = None,
+    progress: bool = True,
+    teacher: Trained | Callable[[], Trained] | None = None,
+    **options: Any,
+) -> Trained:
+    """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
+
+    Weights lie in ``runs/weights/<dataset>/<name>.safetensors``, the checkpoints of training in
+    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too, by
+    its setting, data and split.
+
+    Args:
+        setting: Network and recipe.
+        dataset: The whole dataset.
+        split: Its parts under the protocol.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+        folder: The project folder by default.
+        progress: Show progress bars.
+        teacher: The network whose key the setting names, or what returns it; asked for only if there is to be training.
+        **options: ``compiled``, ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`.
+
+    Returns:
+        The network and its history.
+
+    Raises:
+        CheckpointError: If a checkpoint is damaged; says which file to delete.
+        ValueError: If the network must be trained and its teacher is missing or another one.
+    """
+    root = project_root() if folder is None else Path(folder)
+    key = training_key(setting, dataset, split)
+    weights = root / "runs" / "weights" / dataset.name / f"{setting.name(split)}.safetensors"
+    chosen = trainer.choose_device(device)
+    model = build(setting, dataset.images.shape[1:3]).to(chosen)
+    found = _find([weights], key)
+    if found is None and _is_shipped(setting, dataset, split):
+        weights, found = SHIPPED, checkpoints.read(SHIPPED)
+    if found is None:
+        teacher = teacher() if callable(teacher) else teacher
+        if setting.teacher != ("" if teacher is None else teacher.key):
+            raise ValueError(
+                f"The setting names the teacher {setting.teacher[:12] or 'none'}; another one was given."
+            )
+        options |= {"progress": progress, "teacher": None if teacher is None else teacher.model}
+        history = _train(model, dataset, split, setting, root, key, options)
+        half = {n: t.half() if t.is_floating_point() else t for n, t in model.state_dict().items()}
+        speed = ceiling(chosen, setting.recipe.precision)
+        about = {"key": key, "history": history, "hardware": hardware(chosen), "ceiling": speed}
+        checkpoints.save(weights, half, about)
+        found = half, about
+    tensors, about = found
+    checkpoints.restore(weights, model, tensors)
+    return Trained(model.eval(), about["history"], about["key"], weights, about["hardware"], about["ceiling"])
+
+
+def outcome(
+    setting: Setting,
+    dataset: FaceDataset,
+    split: Split,
+    device: str = "auto",
+    folder: str | Path | None = None,
+    progress: bool = True,
+    teacher: Trained | Callable[[], Trained] | None = None,
+    **options: Any,
+) -> Outcome:
+    """Return what the network of a setting answers: from its outcome file if it is still the same, else trained.
+
+    Outcomes are looked for in ``results/outcomes/<dataset>/<name>.safetensors`` (published) and under
+    ``runs/results/``. New ones go to :func:`ferlab.provenance.output_folder`. So the pages of a network that took
+    hours need no weights.
+
+    Args:
+        setting: As for :func:`trained`.
+        dataset: As for :func:`trained`.
+        split: As for :func:`trained`.
+        device: As for :func:`trained`.
+        folder: As for :func:`trained`.
+        progress: As for :func:`trained`.
+        teacher: As for :func:`trained`.
+        **options: As for :func:`trained`.
+
+    Returns:
+        Its answers to the validation and the test part, and the history of its training.
+
+    Raises:
+        CheckpointError: If a checkpoint or an outcome file is damaged; says which file to delete.
+    """
+    root = project_root() if folder is None else Path(folder)
+    key = training_key(setting, dataset, split)
+    place = Path("outcomes", dataset.name, f"{setting.name(split)}.safetensors")
+    published, private = root / "results" / place, root / "runs" / "results" / place
+    wanted = provenance.output_folder(root) / place
+    found = _find([published, private], key)
+    if found is None:
+        network = trained(setting, dataset, split, device, root, progress, teacher, **options)
+        answers = {}
+        for name, part in (("validation", split.validation), ("test", split.test)):
+            for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
+                with trainer.matrix_products("float32"):  # the same answers on every device
+                    found = evaluation.predict(network.model, dataset.images[part], **views)
+                answers[f"{name} {rule}".strip()] = found.half()
+        about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
+        found = answers, about
+    tensors, about = found
+    if not wanted.exists() or checkpoints.read(wanted)[1].get("key") != key:
+        checkpoints.save(wanted, tensors, about)
+    logits = {name: tensor.float() for name, tensor in tensors.items()}
+    return Outcome(logits, setting.recipe.mirror, **about)
+
+
+def _train(
+    model: nn.Module,
+    dataset: FaceDataset,
+    split: Split,
+    setting: Setting,
+    root: Path,
+    key: str,
+    options: dict[str, Any],
+) -> trainer.History:
+    """Train the network, or go on with its training, and return the history."""
+    run = root / "runs" / dataset.name / f"{setting.name(split)}-{key[:12]}"
+    _check_run(run, key, setting.recipe.epochs)
+    train, validation = dataset.subset(split.train), dataset.subset(split.validation)
+    history = trainer.fit(model, train, validation, setting.recipe, run, key, **options)
+    _check_run(run, key, setting.recipe.epochs)
+    return history
+
+
+def _find(places: list[Path], key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Read the first file that is there and of this key."""
+    for path in filter(Path.exists, places):
+        tensors, about = checkpoints.read(path)
+        if about.get("key") == key:
+            return tensors, about
+        print(f"{path.name} belongs to other settings, data or code: not used.")
+    return None
+
+
+def _is_shipped(setting: Setting, dataset: FaceDataset, split: Split) -> bool:
+    """Whether the network that comes with the package was trained by this setting, on these images."""
+    if dataset.name != SHIPPED_FOR or not SHIPPED.exists() or setting != shipped():
+        return False
+    said = checkpoints.read(SHIPPED)[1]
+    return (said["data"], said["split"]) == (dataset.checksum, split.checksum())
+
+
+def _check_run(run: Path, key: str, epochs: int) -> None:
+    """Check that the two checkpoints of a training run belong together, so that resuming cannot mix two runs."""
+    if not (run / "last.safetensors").exists():
+        return
+    remedy = f"Delete the folder {run} and train again."
+    try:
+        last, best = (checkpoints.read(run / f"{name}.safetensors")[1] for name in ("last", "best"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} {remedy}") from error
+    chosen, done = trainer.best_epoch(last["history"])["epoch"], len(last["history"])
+    # A kill between the two writes leaves a best one from a later epoch, which resuming computes again.
+    if (
+        last["key"] != key
+        or best["key"] != key
+        or not (best["epoch"] == chosen or done < best["epoch"] <= epochs)
+    ):
+        raise CheckpointError(f"The checkpoints in {run} do not belong together. {remedy}")

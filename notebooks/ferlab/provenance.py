@@ -1,0 +1,91 @@
+"""Where a result came from: code, data, settings, machine. And whether it would still come out the same."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+PACKAGES = (
+    "fercore",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "seaborn",
+    "shap",
+    "opencv-python-headless",
+)
+
+
+@functools.cache
+def project_root() -> Path:
+    """Return the checkout that holds this package, or the current folder where the package is installed alone."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+def output_folder(root: Path | None = None) -> Path:
+    """Return where records and weights go: ``results/`` when the runner publishes a run, else ``runs/results/``.
+
+    So a notebook run by hand, or by papermill alone, never replaces what is committed.
+    """
+    root = project_root() if root is None else root
+    return root / "results" if os.environ.get("FERCORE_PUBLISH") == "1" else root / "runs" / "results"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: torch.device | str = "cpu") -> str:
+    """Describe the machine that computes, e.g. ``"Intel(R) Xeon(R) Processor @ 2.80GHz, 2 threads"``."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = named[0].split(":", 1)[1].strip() if named else name
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+# What runs write, as git excludes it from a path list.
+_WRITTEN = (":!results", ":!book/runs")
+
+
+def commit() -> str:
+    """Return the short commit of the checkout, with ``+`` where files differ from it; ``""`` outside a checkout.
+
+    What runs write themselves (``results/``, ``book/runs/``) does not count as a difference.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "-uno", "--", ".", *_WRITTEN) else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""

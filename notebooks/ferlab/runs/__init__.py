@@ -1,0 +1,1 @@
+"""Records, the runner, freshness, the grid and the command line; no study is imported."""

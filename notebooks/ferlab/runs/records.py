@@ -1,0 +1,151 @@
+"""Run records: one small JSON per run, with its metrics and where they came from, and whether it is still fresh."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ferlab import definitions
+from ferlab import provenance
+from fercore.datasets.base import FaceDataset
+from fercore.errors import FercoreError
+from fercore.checkpoints import write_json
+
+SCHEMA = 2
+# What `stale` needs of the provenance.
+_NEEDED = {"notebook": str, "code": dict, "versions": dict}
+
+
+class Run:
+    """A run of one experiment notebook: made at its top, finished with its metrics at its end.
+
+    Args:
+        experiment: Name of the notebook, e.g. ``"accuracy"``.
+        dataset: Name of the dataset.
+        **parameters: The notebook's parameters, JSON-able.
+    """
+
+    def __init__(self, experiment: str, dataset: str, **parameters: Any) -> None:
+        self.experiment, self.dataset, self.parameters = experiment, dataset, parameters
+        self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._clock = time.perf_counter()
+
+    def finish(
+        self,
+        name: str,
+        data: FaceDataset,
+        metrics: dict[str, Any],
+        device: torch.device | str = "cpu",
+        protocol: str = "",
+        folder: str | Path | None = None,
+        **training: Any,
+    ) -> Path:
+        """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder.
+
+        Args:
+            name: What tells this run from others of the experiment.
+            data: The dataset that was read.
+            metrics: JSON-able numbers.
+            device: Where it was computed.
+            protocol: Name of the protocol.
+            folder: The output folder; :func:`ferlab.provenance.output_folder` by default.
+            **training: Facts about the training of the network (``seconds``, ``hardware``, ``key``, …).
+
+        Returns:
+            The path of the record.
+        """
+        folder = provenance.output_folder() if folder is None else Path(folder)
+        path = folder / self.experiment / self.dataset / f"{name}.json"
+        record = {
+            "schema": SCHEMA,
+            "experiment": self.experiment,
+            "dataset": self.dataset,
+            "model": self.parameters.get("model", ""),
+            "protocol": protocol,
+            "fold": self.parameters.get("fold", 0),
+            "parameters": {"dataset": self.dataset, **self.parameters},
+            "metrics": metrics,
+            "training": training,
+            "provenance": {
+                "commit": provenance.commit(),
+                "started": self.started,
+                "seconds": round(time.perf_counter() - self._clock, 1),
+                "hardware": provenance.hardware(device),
+                "seed": self.parameters.get("seed"),
+                "data": data.source or data.title,
+                "data_checksum": data.checksum,
+                "versions": provenance.versions(),
+                "notebook": f"notebooks/{self.experiment}.py",
+                "code": code(self.experiment),
+            },
+        }
+        write_json(path, record)
+        return path
+
+
+def code(experiment: str) -> dict[str, str]:
+    """Return what an experiment's notebook reaches, by :func:`ferlab.definitions.of_notebook`; empty without one."""
+    path = provenance.project_root() / "notebooks" / f"{experiment}.py"
+    return definitions.of_notebook(path) if path.is_file() else {}
+
+
+def paths(root: Path | None = None) -> list[Path]:
+    """Return all published records, sorted: ``results/<experiment>/<dataset>/<name>.json``."""
+    root = provenance.project_root() if root is None else root
+    return sorted((root / "results").glob("*/*/[!.]*.json"))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Return a record as it was written by :meth:`Run.finish`.
+
+    Raises:
+        FercoreError: If the file is damaged or not a record of this version; names it.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            raise ValueError(f"schema {record['schema']!r}")
+        for name, kind in _NEEDED.items():
+            if not isinstance(record["provenance"][name], kind):
+                raise ValueError(f"provenance has no {name}")
+        texts = (record["experiment"], *record["provenance"]["versions"].values())
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name is no text")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FercoreError(f"{path} is not a run record ({error}). Run the experiment again.") from error
+    return record
+
+
+@functools.cache
+def _pins() -> dict[str, str]:
+    path = provenance.project_root() / "constraints.txt"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.MULTILINE))
+
+
+def stale(record: dict[str, Any]) -> list[str]:
+    """Return why a record might no longer come out the same, a sentence each; an empty list means that it is fresh.
+
+    Compared are the text notebook, every definition that it reaches, wherever it stands now, and the versions of the
+    pinned packages. The data are not read again: the record holds their checksum for comparison.
+    """
+    facts, reasons = record["provenance"], []
+    reasons += definitions.changed(facts["code"], code(record["experiment"]))
+    for package, version in facts["versions"].items():
+        pinned = _pins().get(package)
+        if pinned is not None and pinned != version.split("+")[0]:
+            reasons.append(f"{package} was {version}, constraints.txt pins {pinned}")
+    return reasons
+
+
+def place(path: Path) -> str:
+    """Return a record's path as people write it: relative to the project where it lies in it."""
+    root = provenance.project_root()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,0 +1,67 @@
+"""The reviewed texts of the notebooks, ``notebooks/<name>.py``: reading them, and what they take."""
+
+from __future__ import annotations
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+import ast
+from pathlib import Path
+
+
+def run_line(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
+    """Return the command line of a run, quoted for a shell."""
+    return f"ferlab run {arguments(experiment, dataset, parameters)}"
+
+
+def arguments(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
+    """Return what follows ``ferlab run``, quoted for a shell."""
+    given = [f"{name}={text(value)}" for name, value in sorted(parameters.items())]
+    return shlex.join([experiment, "--dataset", dataset, *(word for pair in given for word in ("-p", pair))])
+
+
+def text(value: Any) -> str:
+    """Return a parameter's value as ``-p NAME=VALUE`` takes it: as JSON; a string plainly, if that reads as no JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return json.dumps(value)
+
+
+def read_text_notebook(path: Path) -> Any:
+    """Read a ``.py`` notebook, with the same cell identifiers on every machine."""
+    import jupytext
+
+    notebook = jupytext.read(path)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+    return notebook
+
+
+def parameters_of(notebook: Any) -> dict[str, Any]:
+    """Return the notebook's parameters, name to default; a default that is no plain value is given as its text."""
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    found = {}
+    for node in (node for source in cells for node in ast.parse(source).body):
+        for target in node.targets if isinstance(node, ast.Assign) else []:
+            if isinstance(target, ast.Name):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    found[target.id] = ast.unparse(node.value)
+    return found
+
+
+def name_figures(notebook: Any, variant: str, dataset: str) -> None:
+    """Give every figure the run's name, in place, so that two pages of one notebook do not share labels."""
+    suffix = f"{variant.replace('.', '_')}-{dataset}"
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
+    names = [figure["name"] for figure in figures if "name" in figure]
+    for figure in figures:
+        if "name" in figure:
+            figure["name"] += suffix
+    for cell in notebook.cells:
+        for name in names if cell.cell_type == "markdown" else []:
+            cell.source = cell.source.replace(f"`{name}`", f"`{name}{suffix}`")

@@ -1,0 +1,1 @@
+"""One module a page, named after it: what its notebook computes."""

@@ -1,0 +1,351 @@
+"""Exact values of many faces, and how close cheaper methods come to them at which number of evaluations.
+
+All methods that split along the same tree need the same coalitions, those of the exact recursion. So these are
+evaluated once per face and kept in a table, and every method then plays on the table: same numbers, no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fercore.errors import FercoreError
+from fercore.checkpoints import atomic_path
+from ferlab.explainers.rivals import captum_values
+from ferlab.explainers.rivals import partition_explainer
+from fercore.shapley.adaptive import Search
+from fercore.shapley.splits import sibling_subsets
+from fercore.shapley.exact import exact_shapley
+from fercore.shapley.exact import fixed_levels
+from fercore.shapley.game import ImageGame
+from fercore.shapley.game import Model
+from fercore.shapley.sampled import exact_levels
+from fercore.shapley.sampled import sampled_levels
+from fercore.shapley.splits import asymmetries
+from fercore.shapley.splits import split_levels
+from fercore.shapley.tree import PartitionTree
+from fercore.shapley.tree import pack
+
+BUDGETS = (4, 8, 16, 32, 64)  # evaluations per region, as far as there are coalitions for them
+MEASURES = ("correlation", "rank correlation", "error")
+Row = dict[str, Any]
+Rows = dict[bytes, int]
+Estimate = tuple[np.ndarray, np.ndarray | None]  # scores and standard errors of the leaves, (n,)
+
+
+def exact_coalitions(tree: PartitionTree) -> np.ndarray:
+    """Return both ends and all coalitions of the exact recursion, level by level, packed: uint8 array (rows, bytes)."""
+    everyone = tree.coalitions(0)
+    result, contexts = (
+        [np.zeros_like(everyone), everyone],
+        np.zeros((1, 1, everyone.shape[1]), dtype=np.uint8),
+    )
+    for level, splits in enumerate(split_levels(tree)):
+        if level:
+            shown = [
+                np.bitwise_or.reduce(splits.siblings[:, s], axis=1) for s in sibling_subsets(tree.arity)[0]
+            ]
+            contexts = np.concatenate([contexts[splits.above] | union[:, None] for union in shown], axis=1)
+        result.append((contexts[:, :, None] | splits.interior[:, None]).reshape(-1, everyone.shape[1]))
+    return np.concatenate(result)
+
+
+def all_coalitions(n_players: int) -> np.ndarray:
+    """Return all 2^n coalitions, packed, in the order of their bit codes (player i is bit i)."""
+    codes = np.arange(2**n_players)
+    return pack((codes[:, None] >> np.arange(n_players)) & 1 == 1)
+
+
+def numbered(coalitions: np.ndarray) -> Rows:
+    """Return the row of each packed coalition."""
+    return {row.tobytes(): number for number, row in enumerate(coalitions)}
+
+
+class Table:
+    """One face's game of one class, read from listed values; what a :class:`TargetGame` is to the methods.
+
+    Attributes:
+        tree: The partition tree.
+        everyone: The packed coalition of all players, uint8 array (1, bytes).
+        empty: v(∅), float64 array (1, 1).
+        full: v(N), float64 array (1, 1).
+        evaluations: Distinct coalitions asked for so far.
+    """
+
+    def __init__(self, tree: PartitionTree, rows: Rows, values: np.ndarray) -> None:
+        """List the values (rows,) of numbered coalitions."""
+        self.tree, self.everyone = tree, tree.coalitions(0)
+        self._rows = rows
+        self._values = np.asarray(values, dtype=np.float64)
+        self._asked: set[int] = set()
+        self.empty = self.lookup(np.zeros_like(self.everyone))[None]
+        self.full = self.lookup(self.everyone)[None]
+
+    @property
+    def evaluations(self) -> int:
+        """Distinct coalitions asked for so far."""
+        return len(self._asked)
+
+    def lookup(self, packed: np.ndarray) -> np.ndarray:
+        """Return v(S) of packed coalitions (M, bytes): float64 array (M,)."""
+        rows = [self._rows[row.tobytes()] for row in packed]
+        self._asked.update(rows)
+        return self._values[rows]
+
+    def play(self, coalitions: np.ndarray) -> np.ndarray:
+        """Return v(S) of boolean coalitions (M, n): float64 array (M,)."""
+        return self.lookup(pack(coalitions))
+
+    def values(self, packed: np.ndarray) -> np.ndarray:
+        """Return v(S), float64 array (1, M, 1)."""
+        return self.lookup(packed)[None, :, None]
+
+    def each(self, packed: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Return v(S) of packed coalitions (1, M, bytes), zero where not valid: float64 array (1, M, 1)."""
+        result = np.zeros((1, packed.shape[1], 1))
+        result[0, valid[0], 0] = self.lookup(packed[0, valid[0]])
+        return result
+
+
+def tabulate(
+    model: Model,
+    image: torch.Tensor,
+    baseline: torch.Tensor,
+    tree: PartitionTree,
+    coalitions: np.ndarray,
+    folder: Path,
+) -> np.ndarray:
+    """Return the logits of all coalitions of one image, from the folder if they were evaluated before.
+
+    Args:
+        model: From (rows, C, H, W) to logits.
+        image: (1, C, H, W).
+        baseline: 4 axes, broadcastable to the image.
+        tree: The partition tree.
+        coalitions: Packed, (rows, bytes).
+        folder: Where tables are kept, one file per image: an interrupted run goes on with the next one.
+
+    Returns:
+        float32 array (rows, classes).
+
+    Raises:
+        FercoreError: If the kept table was made by another model, found by evaluating a few rows again.
+    """
+    game = ImageGame(model, image, baseline, tree.labels(), output="logit")
+    content = [image.cpu().numpy(), baseline.cpu().numpy(), tree.leaf_labels, coalitions]
+    name = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in content)).hexdigest()[:16]
+    path = folder / f"{name}.npy"
+    if path.exists():
+        table = np.load(path)
+        some = np.linspace(0, len(coalitions) - 1, 32).astype(int)
+        if not np.allclose(game.values(coalitions[some])[0], table[some], atol=1e-3):
+            raise FercoreError(
+                f"{path} was made by another network. Delete the folder {folder} and run again."
+            )
+        return table
+    table = game.values(coalitions)[0].astype(np.float32)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, table)
+    return table
+
+
+def worth(logits: np.ndarray, output: str, whole: int = 1) -> np.ndarray:
+    """Return v(S) of the class that the whole image gets, float64 array (rows,).
+
+    Args:
+        logits: (rows, classes).
+        output: ``"probability"`` or ``"logit"``.
+        whole: The row of the whole image.
+    """
+    scores = logits.astype(np.float64)
+    chosen = scores[whole].argmax()
+    if output == "logit":
+        return scores[:, chosen]
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers[:, chosen] / powers.sum(axis=1)
+
+
+def exact(table: Table) -> np.ndarray:
+    """Return the exact Owen (Winter) values of the leaves, float64 array (n,)."""
+    *_, leaves = exact_levels(table)
+    return leaves[0, :, 0]
+
+
+def fixed(table: Table, contexts: str) -> np.ndarray:
+    """Return the scores of the leaves with fixed contexts, float64 array (n,)."""
+    *_, leaves = fixed_levels(table, contexts, "pixels")
+    return leaves[0, :, 0]
+
+
+def sampled(table: Table, n_contexts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and standard errors of the leaves with K sampled contexts, float64 arrays (n,)."""
+    *_, (leaves, errors) = sampled_levels(table, n_contexts, seed)
+    return leaves[0, :, 0], errors[0, :, 0]
+
+
+def adaptive(table: Table, evaluations: int, kind: type[Search] = Search) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and standard errors of the leaves with adaptive contexts, float64 arrays (n,)."""
+    search = kind(table)
+    search.run(table, (evaluations - 2) // search.pair_cost)
+    *_, (leaves, errors) = search.scores()
+    return leaves[0, :, 0], errors[0, :, 0]
+
+
+class AnyPair(Search):
+    """Adaptive contexts, but pairs are chosen at random among the candidates."""
+
+    def _gain(self, number: int, amplitude: np.ndarray) -> np.ndarray:
+        """Return a random number per pair, the same in every run."""
+        return np.random.default_rng([number, int(self.observed.sum())]).random(amplitude.shape)
+
+
+class NoReach(Search):
+    """Adaptive contexts that do not know where there is something to split."""
+
+    def _reaches(self) -> list[np.ndarray]:
+        """Return the same reach for all pairs of a level, its root mean square."""
+        means = [np.sqrt((reach**2).mean(axis=(1, 2), keepdims=True)) for reach in super()._reaches()]
+        return [
+            np.broadcast_to(mean, level.seen.shape) for mean, level in zip(means, self._levels, strict=True)
+        ]
+
+
+class NoGuess(Search):
+    """Adaptive contexts that take what was not observed for zero in the end; the model still chooses the pairs."""
+
+    def _guess(self, image: int, reaches: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the weighted sum of what was observed."""
+        result = []
+        for level, (_, variance) in zip(self._levels, super()._guess(image, reaches), strict=True):
+            seen = level.seen[image][..., None, None]
+            delta = np.where(seen, asymmetries(level.values[image][..., 1:-1, :], self.tree.arity), 0.0)
+            result.append(((delta * level.pool.weights[:, None, None]).sum(axis=1), variance))
+        return result
+
+
+def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """Return correlation, rank correlation and relative error |estimate - truth| / |truth| of scores (n,)."""
+    ranks = [pd.Series(values).rank().to_numpy() for values in (estimate, truth)]
+    flat = np.ptp(estimate) == 0 or np.ptp(truth) == 0  # no order at all
+    correlation, order = (
+        0.0 if flat else float(np.corrcoef(a, b)[0, 1]) for a, b in ((estimate, truth), ranks)
+    )
+    return correlation, order, float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
+
+
+def methods(n: int, most: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
+    """Yield every method at every budget below ``most``: name, evaluations per region, function from table to estimate.
+
+    The budgets are those of n regions; the fixed contexts have one of their own.
+    """
+    for contexts, cost in (("absent", 2), ("present", 2), ("both", 4)):
+        yield contexts, cost, lambda t, c=contexts: (fixed(t, c), None)
+    for b in (b for b in BUDGETS if b * n < most):
+        yield "K sampled", b, lambda t, k=b // 2: sampled(t, k, seed)
+        yield "PartitionExplainer", b, lambda t, m=b * n: (partition_explainer(t.play, t.tree, m), None)
+        yield "adaptive", b, lambda t, m=b * n: adaptive(t, m)
+
+
+def against(
+    truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row, seed: int
+) -> list[Row]:
+    """Return the agreement of every method with the exact values, one row each.
+
+    Args:
+        truth: Exact values, (n,).
+        tree: The partition tree.
+        rows: The coalitions of the exact recursion, numbered.
+        values: v(S), (rows,).
+        about: What goes into every row besides.
+        seed: Of the sampled contexts.
+
+    Returns:
+        Besides the measures, ``"inside"``: the share of exact values within two standard errors, NaN without errors.
+    """
+    result = []
+    for name, budget, method in methods(tree.n_leaves, len(rows), seed):
+        table = Table(tree, rows, values)
+        scores, errors = method(table)
+        inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())
+        spent = {"method": name, "per region": budget, "evaluations": table.evaluations, "inside": inside}
+        result.append(about | spent | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
+    return result
+
+
+def duel(frame: pd.DataFrame, one: str, other: str, keys: Sequence[str]) -> pd.DataFrame:
+    """Compare two methods on the same faces: their mean correlations and errors, and how often the first errs less."""
+    both = frame[frame.method.isin([one, other])]
+    pairs = both.pivot_table(["correlation", "error"], [*keys, "face"], "method", sort=False)
+    smaller = (pairs["error", one] < pairs["error", other]).groupby(list(keys), sort=False).mean()
+    means = pairs.groupby(list(keys), sort=False).mean()
+    means.columns = [" ".join(names) for names in means.columns]
+    return means.assign(**{"share of faces": smaller})
+
+
+def ablation(
+    tree: PartitionTree,
+    rows: Rows,
+    values: np.ndarray,
+    variants: dict[str, type[Search]],
+    about: Row,
+) -> list[Row]:
+    """Return the agreement of variants of the adaptive rule with the exact values, at 8 evaluations per region."""
+    truth, result = exact(Table(tree, rows, values)), []
+    for name, kind in variants.items():
+        scores, _ = adaptive(Table(tree, rows, values), 8 * tree.n_leaves, kind)
+        result.append(about | {"rule": name} | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
+    return result
+
+
+def shapley(values: np.ndarray, n_players: int) -> np.ndarray:
+    """Return the exact Shapley values (n,) of a game listed by bit codes, (2^n,)."""
+    return exact_shapley(lambda members: values[members @ (1 << np.arange(n_players))], n_players)
+
+
+def against_shapley(
+    truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row
+) -> list[Row]:
+    """Return the agreement of methods with exact Shapley values, about 8 evaluations per region each; one row each.
+
+    Args:
+        truth: Exact Shapley values, (n,).
+        tree: The partition tree.
+        rows: All 2^n coalitions, numbered.
+        values: v(S), (2^n,).
+        about: What goes into every row besides.
+    """
+    n = tree.n_leaves
+
+    def captum(method: str, samples: int) -> Callable[[Table], np.ndarray]:
+        return lambda table: captum_values(table.play, n, method, samples)
+
+    rules: dict[str, Callable[[Table], np.ndarray]] = {
+        "exact Owen values": exact,
+        "both": lambda table: fixed(table, "both"),
+        "adaptive, 8n": lambda table: adaptive(table, 8 * n)[0],
+        "PartitionExplainer, 8n": lambda table: partition_explainer(table.play, tree, 8 * n),
+        "captum KernelShap, 8n": captum("KernelShap", 8 * n),
+        "captum ShapleyValueSampling, 8n": captum("ShapleyValueSampling", 8),
+    }
+    result = []
+    for name, rule in rules.items():
+        table = Table(tree, rows, values)
+        measures = dict(zip(MEASURES, agreement(rule(table), truth), strict=True))
+        result.append(about | {"method": name, "evaluations": table.evaluations} | measures)
+    return result
+
+
+def as_rows(table: pd.DataFrame) -> list[Row]:
+    """Return a table as a list of JSON-able rows, its index included."""
+    flat = table.reset_index()
+    flat.columns = [
+        " ".join(filter(None, name)) if isinstance(name, tuple) else name for name in flat.columns
+    ]
+    return json.loads(flat.to_json(orient="records"))

@@ -1,0 +1,258 @@
+"""The numbers of a data card: what is in a dataset, and what is wrong with it, counted from its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fercore import datasets
+from ferlab.studies import paper
+from fercore.datasets import fer2013
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import identical
+from fercore.emotions import EMOTIONS
+from fercore.emotions import Emotion
+from fercore.errors import DatasetError
+
+EVERYTHING = "all"
+SHOWN = ("faces", "fer2013")  # sets whose images the book may show
+
+
+def facts(dataset: FaceDataset) -> pd.DataFrame:
+    """Say what a dataset is and where it comes from: one column of text."""
+    height, width, channels = dataset.images.shape[1:]
+    kind = "grey" if channels == 1 else "colour"
+    made = dataset.name == "faces"
+    about = None if made else datasets.about(dataset.name)
+    published = paper.table_1("proposed").get(dataset.name)
+    rows = {
+        "images": f"{len(dataset):,} of {height} x {width} pixels, {kind}",
+        "read from": dataset.source,
+        "where to get it": "rendered by this package" if about is None else about.source,
+        "terms": "MIT, as the package; nobody is shown" if about is None else about.terms,
+        "passed over": " ".join(dataset.skipped) or "nothing",
+        "checksum": dataset.checksum,
+        "paper, Table 1": "none for this set" if published is None else f"{published:.2%}",
+    }
+    return pd.Series(rows, name=dataset.title).to_frame()
+
+
+def part_names(dataset: FaceDataset) -> np.ndarray:
+    """Return the part of each image: (N,) str, the dataset's own split, or ``"all"`` where it has none."""
+    return np.full(len(dataset), EVERYTHING) if dataset.usage is None else dataset.usage
+
+
+def parts_of(dataset: FaceDataset) -> list[str]:
+    """Return the names of the parts in the order in which they first appear."""
+    return list(dict.fromkeys(part_names(dataset).tolist()))
+
+
+def counts(dataset: FaceDataset) -> pd.DataFrame:
+    """Count images by emotion and part.
+
+    Returns:
+        One row per emotion in canonical order (contempt only where it occurs), one int64 column per part; where there
+        are several parts, a last column ``"all"``.
+    """
+    emotions = [emotion for emotion in Emotion if emotion in EMOTIONS or emotion in dataset.emotions]
+    names = part_names(dataset)
+    columns = {
+        part: np.bincount(dataset.labels[names == part], minlength=len(Emotion))[emotions]
+        for part in parts_of(dataset)
+    }
+    table = pd.DataFrame(columns, index=[emotion.title for emotion in emotions])
+    if EVERYTHING not in table:
+        table[EVERYTHING] = table.sum(axis=1)
+    return table
+
+
+def majority(table: pd.DataFrame) -> pd.DataFrame:
+    """Say what a classifier reaches that always names the most frequent emotion.
+
+    Args:
+        table: What :func:`counts` returns.
+
+    Returns:
+        One row per part: ``emotion``, ``accuracy`` (0..1), ``rarest`` and ``ratio``, how many times more frequent the
+        most frequent emotion is than the rarest that occurs.
+    """
+    rows = {}
+    for part, column in table.items():
+        present = column[column > 0]
+        rows[part] = {
+            "emotion": present.idxmax(),
+            "accuracy": present.max() / present.sum(),
+            "rarest": present.idxmin(),
+            "ratio": present.max() / present.min(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How many images of a dataset are exact copies of others.
+
+    Attributes:
+        images: All images.
+        distinct: Different images among them.
+        surplus: Images that could go without a picture being lost: ``images - distinct``.
+        groups: Pictures that occur more than once.
+        largest: Occurrences of the most frequent picture.
+        conflicting: Pictures that occur with different labels.
+        conflicting_images: Images that show such a picture.
+    """
+
+    images: int
+    distinct: int
+    surplus: int
+    groups: int
+    largest: int
+    conflicting: int
+    conflicting_images: int
+
+
+def copies(dataset: FaceDataset) -> Copies:
+    """Count exact copies, and those among them whose labels contradict one another."""
+    classes = identical(dataset.images)
+    sizes = np.bincount(classes)
+    pairs = np.unique(np.stack([classes, dataset.labels]), axis=1)
+    conflicting = np.bincount(pairs[0], minlength=len(sizes)) > 1
+    return Copies(
+        images=len(dataset),
+        distinct=len(sizes),
+        surplus=len(dataset) - len(sizes),
+        groups=int((sizes > 1).sum()),
+        largest=int(sizes.max(initial=0)),
+        conflicting=int(conflicting.sum()),
+        conflicting_images=int(sizes[conflicting].sum()),
+    )
+
+
+def conflicts(dataset: FaceDataset) -> pd.DataFrame:
+    """Count the sets of labels that identical images carry.
+
+    Returns:
+        One row per set of labels that occurs (``"Angry, Sad"``), most frequent first: ``pictures``.
+    """
+    classes = identical(dataset.images)
+    labels = pd.Series(dataset.labels).groupby(classes).unique()
+    named = [", ".join(Emotion(label).title for label in sorted(some)) for some in labels if len(some) > 1]
+    return pd.Series(named, dtype=object).value_counts().rename_axis("labels").to_frame("pictures")
+
+
+def copies_across(dataset: FaceDataset) -> pd.DataFrame:
+    """Count the images of one part that are also in another.
+
+    Returns:
+        One row per ordered pair of parts: ``part``, ``also in``, ``images`` of the first that are pixel for pixel in
+        the second, their ``share`` of the first (0..1), and ``same label``, how many of them have the label of a copy
+        there.
+    """
+    classes, names = identical(dataset.images), part_names(dataset)
+    labelled = classes * len(Emotion) + dataset.labels
+    rows = []
+    for one in parts_of(dataset):
+        for other in parts_of(dataset):
+            if one == other:
+                continue
+            here, there = names == one, names == other
+            shared, agreeing = (np.isin(of[here], of[there]) for of in (classes, labelled))
+            found = {"images": int(shared.sum()), "share": shared.mean(), "same label": int(agreeing.sum())}
+            rows.append({"part": one, "also in": other, **found})
+    return pd.DataFrame(rows, columns=["part", "also in", "images", "share", "same label"])
+
+
+def by_pair(across: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return the rows of :func:`copies_across` by ``"<part>_in_<other part>"``, for a record."""
+    rows = across.rename(columns={"same label": "same_label"}).to_dict(orient="records")
+    return {f"{row.pop('part')}_in_{row.pop('also in')}": row for row in rows}
+
+
+def blank(dataset: FaceDataset) -> np.ndarray:
+    """Find images that consist of one value in each channel: (N,) bool."""
+    return np.array([(image == image[:1, :1]).all() for image in dataset.images], dtype=bool)
+
+
+def blanks(dataset: FaceDataset) -> pd.Series:
+    """Count blank images by part: int64, one entry per part."""
+    names, empty = part_names(dataset), blank(dataset)
+    return pd.Series(
+        {part: int(empty[names == part].sum()) for part in parts_of(dataset)}, name="blank images"
+    )
+
+
+def people(dataset: FaceDataset) -> pd.DataFrame:
+    """Count images by subject and emotion.
+
+    Returns:
+        One row per subject in sorted order, one int64 column per emotion that occurs, and ``"all"``.
+
+    Raises:
+        DatasetError: If the dataset names no subjects.
+    """
+    if dataset.subjects is None:
+        raise DatasetError(f"{dataset.title} names no subjects: images cannot be counted by subject.")
+    table = pd.crosstab(dataset.subjects, dataset.labels)
+    table.columns = [Emotion(label).title for label in table.columns]
+    table[EVERYTHING] = table.sum(axis=1)
+    return table.rename_axis("subject")
+
+
+def votes_of(dataset: FaceDataset) -> np.ndarray:
+    """Return the votes of FER+ on a dataset: (N, 10), see :func:`fercore.datasets.fer2013.read_votes`.
+
+    Raises:
+        DatasetError: If it has none.
+    """
+    if "votes" not in dataset.extras:
+        raise DatasetError(
+            f"{dataset.title} has no votes of FER+. {fer2013.VOTES_SOURCE} and put it beside FER2013."
+        )
+    return dataset.extras["votes"]
+
+
+def verdicts(dataset: FaceDataset) -> pd.Series:
+    """Say what the votes of FER+ come to.
+
+    Returns:
+        int64 counts, which add up to N: ``"basic emotion"`` (one of the seven leads alone), ``"contempt"``,
+        ``"unknown"``, ``"no face"`` (the same) and ``"tied"`` (several lead).
+    """
+    votes = votes_of(dataset)
+    leads = votes == votes.max(axis=1, keepdims=True)
+    alone, best = leads.sum(axis=1) == 1, votes.argmax(axis=1)
+    contempt = fer2013.VOTED.index(Emotion.CONTEMPT)
+    special = {"contempt": contempt, "unknown": fer2013.UNKNOWN_VOTE, "no face": fer2013.NO_FACE_VOTE}
+    found = {name: int((alone & (best == place)).sum()) for name, place in special.items()}
+    tied = int((~alone).sum())
+    basic = len(votes) - tied - sum(found.values())
+    return pd.Series({"basic emotion": basic, **found, "tied": tied}, name="images")
+
+
+def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
+    """Compare the labels with the plurality of FER+, where that is one of the seven emotions.
+
+    Args:
+        dataset: FER2013 with its votes.
+        part: Which part; all images by default.
+        ties: Whether images on which several answers lead together count, with the first of them in the order of
+            :data:`fercore.datasets.fer2013.VOTE_COLUMNS`, as ``argmax`` has it. By default they are left out.
+
+    Returns:
+        One row per label that occurs and a last row ``"all"``: ``images`` compared, ``agree`` (share whose plurality is
+        the label, 0..1), ``plurality says`` (the emotion that leads on most of them).
+    """
+    votes = votes_of(dataset)
+    voted = fer2013.plurality(votes)
+    if ties:
+        voted = fer2013.plurality(np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)])
+    chosen = np.isin(voted, EMOTIONS) & ((part is None) | (part_names(dataset) == part))
+    rows = {}
+    for name, of in [(e.title, dataset.labels == e) for e in dataset.emotions] + [(EVERYTHING, True)]:
+        said, given = voted[chosen & of], dataset.labels[chosen & of]
+        if len(said):
+            often = Emotion(np.bincount(said).argmax()).title
+            rows[name] = {"images": len(said), "agree": (said == given).mean(), "plurality says": often}
+    return pd.DataFrame.from_dict(rows, orient="index")

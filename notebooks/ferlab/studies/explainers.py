@@ -1,0 +1,488 @@
+"""The tables of the page "Explainers" and of its record."""
+
+from __future__ import annotations
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+import numpy as np
+import torch
+from torch import Tensor, nn
+from ferlab import definitions, explainers
+from ferlab.measures import faithfulness
+from ferlab.measures import localisation
+from ferlab.measures import overlap
+from ferlab import provenance
+from ferlab.measures import sanity
+from fercore.datasets import splits
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
+from ferlab.explainers import METHODS
+from ferlab.explainers import Maps
+from ferlab.explainers import Settings
+from fercore.checkpoints import atomic_path
+from ferlab.studies.maps import choose
+import math
+from dataclasses import asdict
+from typing import Any
+import pandas as pd
+from ferlab.studies import paper
+from ferlab.measures.faithfulness import Interval
+from ferlab.measures.faithfulness import interval
+from ferlab.measures.names import MEASURES
+from ferlab.measures.names import title
+
+
+Scores = dict[str, dict[str, np.ndarray]]  # method -> measure -> (images,)
+
+
+def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
+
+    Args:
+        labels: (N,) integers.
+        index: (M,) indices, grouped by label as :func:`ferlab.studies.maps.choose` gives them.
+        count: How many, at least 1; all where there are not so many.
+    """
+    if count < 1:
+        raise ValueError(f"{count} images cannot be explained: ask for at least 1.")
+    turn = np.concatenate([np.arange(n) for n in np.unique(labels[index], return_counts=True)[1]])
+    return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
+def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw the faces of the page: correctly classified test images that are no copies, spread over the emotions.
+
+    Args:
+        data: The dataset.
+        parts: Its split.
+        predicted: (M,) classes of the test images.
+        count: How many.
+        seed: Of the draw.
+
+    Returns:
+        (count or fewer,) int64 positions in the test part.
+    """
+    labels = data.labels[parts.test]
+    eligible = (predicted == labels) & ~splits.duplicates(data, parts)
+    drawn = choose(labels, eligible, count, seed)
+    return drawn[pick(labels, drawn, count)]
+
+
+def explain_all(
+    names: Sequence[str],
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    settings: Settings,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Maps]:
+    """Explain the same images by several methods.
+
+    Args:
+        names: Keys of :data:`ferlab.explainers.METHODS`.
+        model: The network.
+        images: (N, C, H, W).
+        targets: (N,) classes.
+        settings: Of all methods.
+        folder: Where maps are kept, one file per method, so that a run that was stopped goes on with the next method;
+            nothing is kept if None. Files of other networks, images, settings or code are not used.
+        progress: Show bars.
+
+    Returns:
+        Maps by method.
+    """
+    found, where = {}, provenance.hardware(images.device)
+    for name in names:
+        path = None if folder is None else folder / f"{_key(name, model, images, targets, settings)}.npz"
+        maps = None if path is None else _read(name, path)
+        if maps is None:
+            maps = explainers.explain(name, model, images, targets, settings, progress)
+            maps = replace(maps, hardware=where)
+            if path is not None:
+                with atomic_path(path) as temporary:
+                    np.savez(temporary, **{f: getattr(maps, f) for f in _FIELDS})
+        found[name] = maps
+    return found
+
+
+_FIELDS = ("values", "evaluations", "gradients", "seconds", "hardware")
+
+
+def _read(name: str, path: Path) -> Maps | None:
+    """Read maps; None where there are none, or a damaged file."""
+    try:
+        with np.load(path) as file:
+            return Maps(name, *(file[field] for field in _FIELDS[:-1]), str(file["hardware"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that explain and measure here, of those that are installed."""
+    found = {}
+    for name in ("captum", "lime", "scikit-image", "scipy", "shap"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _key(name: str, model: nn.Module, images: Tensor, targets: np.ndarray, settings: Settings) -> str:
+    """Return a checksum of everything that decides the maps."""
+    version = packages().get(METHODS[name].package, "")
+    content = hashlib.sha256(f"{name} {definitions.code(explainers.explain)} {version}".encode())
+    plain = replace(settings, background=None, layer=None)
+    content.update(json.dumps([str(value) for value in astuple(plain)]).encode())
+    layer = [key for key, module in model.named_modules() if module is settings.layer]
+    content.update(f"{type(model)} {layer}".encode())
+    tensors = [images, torch.from_numpy(np.asarray(targets)), *model.state_dict().values()]
+    tensors += [settings.background] if settings.background is not None else []
+    for tensor in tensors:
+        content.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
+    return content.hexdigest()[:24]
+
+
+def faithful(
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    found: Mapping[str, Maps],
+    steps: int = 16,
+    squares: int = 100,
+    seed: int = 0,
+    progress: bool = True,
+) -> Scores:
+    """Return insertion and deletion under both blanks, and infidelity, of every method and image.
+
+    Args:
+        model: The network.
+        images: (N, C, H, W).
+        targets: (N,) classes.
+        found: Maps by method.
+        steps: Steps of the curves.
+        squares: Squares of infidelity.
+        seed: Of the squares and of the order of equal values.
+        progress: Show a bar.
+    """
+    from tqdm import tqdm
+
+    wanted = torch.from_numpy(np.asarray(targets))
+    removed = faithfulness.removals(model, images, wanted, squares, seed)
+    scores: Scores = {}
+    for name, maps in tqdm(found.items(), desc="Scoring", unit="method", disable=not progress):
+        about = (model, images, wanted, maps.values, steps, seed)
+        scores[name] = faithfulness.insertion_deletion(*about)
+        scores[name]["infidelity"] = faithfulness.infidelity(maps.values, removed)
+    return scores
+
+
+def steady(
+    names: Sequence[str],
+    model: nn.Module,
+    images: Tensor,
+    targets: np.ndarray,
+    settings: Settings,
+    samples: int = 3,
+    progress: bool = True,
+) -> Scores:
+    """Return the max-sensitivity of every method and image; arguments as for :func:`explain_all`."""
+    from tqdm import tqdm
+
+    about = (model, images, targets, settings, samples)
+    bar = tqdm(names, desc="Noise", unit="method", disable=not progress)
+    return {name: {"sensitivity": faithfulness.sensitivity(name, *about)} for name in bar}
+
+
+def dependent(found: Mapping[str, Maps], again: Mapping[str, Maps]) -> Scores:
+    """Compare maps of the network (the first images of each method) with those of its randomised copy."""
+    scores: Scores = {}
+    for name, other in again.items():
+        a, b = found[name].values, other.values
+        scores[name] = {
+            "same_rank": sanity.rank_correlation(a, b),
+            "same_magnitude": sanity.rank_correlation(np.abs(a), np.abs(b)),
+            "same_structure": sanity.structural_similarity(a, b),
+        }
+    return scores
+
+
+def located(found: Mapping[str, Maps], truth: np.ndarray) -> Scores:
+    """Return the localisation scores of every method and image against masks (N, H, W) bool."""
+    return {name: localisation.scores(maps.values, truth) for name, maps in found.items()}
+
+
+def near_exact(found: Mapping[str, Maps]) -> Scores:
+    """Compare the methods that are efficient with the exact values; nothing where those were not computed.
+
+    Returns:
+        ``correlation`` over pixels (NaN where a map is constant), and ``error``, the length of the difference over that
+        of the exact map (NaN where that is zero).
+    """
+    scores: Scores = {}
+    for name, maps in found.items() if "dnc_exact" in found else ():
+        if METHODS[name].efficient and name != "dnc_exact":
+            exact, other = (np.reshape(m.values, (len(m.values), -1)) for m in (found["dnc_exact"], maps))
+            size, gap = np.linalg.norm(exact, axis=1), np.linalg.norm(other - exact, axis=1)
+            a, b = exact - exact.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+            lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+            scores[name] = {
+                "correlation": _ratio((a * b).sum(axis=1), lengths),
+                "error": _ratio(gap, size),
+            }
+    return scores
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.full(len(over), np.nan), where=under > 0)
+
+
+def rows(found: Mapping[str, Maps], index: np.ndarray) -> dict[str, Maps]:
+    """Return the maps of some of the images."""
+    return {
+        name: Maps(name, *(getattr(maps, field)[index] for field in _FIELDS[:-1]), maps.hardware)
+        for name, maps in found.items()
+    }
+
+
+def merged(*parts: Scores) -> Scores:
+    """Put the measures of several studies together, by method."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: {k: v for part in parts for k, v in part.get(name, {}).items()} for name in names}
+
+
+def overlaps(found: Mapping[str, Maps], references: Sequence[str], view: overlap.View) -> list[dict]:
+    """Return the soft Dice coefficient of every pair of a reference and another method, with its chance levels.
+
+    Args:
+        found: Maps by method, of at least two images.
+        references: The methods that the others are compared with.
+        view: As in :func:`ferlab.measures.overlap.viewed`.
+
+    Returns:
+        One dict per pair: ``reference`` and ``method`` (keys), and (N,) arrays ``overlap``, ``shuffled`` and
+        ``swapped`` as :mod:`ferlab.measures.overlap` defines them.
+    """
+    pairs = [(a, b) for a in references for b in found if a != b]
+    functions = {
+        "overlap": overlap.overlap,
+        "shuffled": overlap.shuffled_level,
+        "swapped": overlap.swapped_level,
+    }
+    return [
+        {"reference": a, "method": b}
+        | {name: function(found[a].values, found[b].values, view) for name, function in functions.items()}
+        for a, b in pairs
+    ]
+
+
+def scaling(
+    names: Sequence[str],
+    model: nn.Module,
+    image: Tensor,
+    target: int,
+    settings: Settings,
+    depths: Sequence[int],
+    most: int = 3000,
+) -> list[dict]:
+    """Measure how the cost of methods grows with the number of regions.
+
+    Args:
+        names: Methods on regions.
+        model: The network.
+        image: (1, C, H, W).
+        target: Its class.
+        settings: ``depth`` is replaced, and the budget follows it (8n).
+        depths: Numbers of halvings.
+        most: The exact values are left out where they need more evaluations than this.
+
+    Returns:
+        One dict per method and depth: ``method``, ``regions``, ``evaluations``, ``seconds``.
+    """
+    found = []
+    for name in names:
+        for depth in depths:
+            n = 2**depth
+            if name == "dnc_exact" and 2 * (n * n - 1) // 3 + 2 > most:
+                continue
+            chosen = replace(settings, depth=depth, evaluations=None)
+            maps = explainers.explain(name, model, image, [target], chosen)
+            cost = {"evaluations": int(maps.evaluations[0]), "seconds": float(maps.seconds[0])}
+            found.append({"method": name, "regions": n, **cost})
+    return found
+
+
+def costs(found: Mapping[str, Maps]) -> pd.DataFrame:
+    """Return what each method costs: index method key; ``cost`` in words, then medians over images."""
+    rows = {
+        name: {
+            "cost": METHODS[name].cost,
+            "evaluations": int(np.median(maps.evaluations)),
+            "gradients": int(np.median(maps.gradients)),
+            "seconds": float(np.median(maps.seconds)),
+        }
+        for name, maps in found.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def exponents(measured: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Fit cost = a nᵇ by least squares on logarithms; return b of ``evaluations`` and ``seconds`` by method.
+
+    Args:
+        measured: Rows of :func:`ferlab.studies.explainers.scaling`.
+    """
+    rows = {}
+    for name, part in pd.DataFrame(measured).groupby("method", sort=False):
+        logs = np.log2(part.regions)
+        fits = {c: np.polyfit(logs, np.log2(part[c]), 1)[0] for c in ("evaluations", "seconds")}
+        rows[name] = {"regions": f"{part.regions.min()} to {part.regions.max()}", **fits}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def scores(found: Scores, seed: int = 0) -> pd.DataFrame:
+    """Return means with intervals, one row per method and measure: ``method``, ``measure``, ``mean``, ``low``, …"""
+    return pd.DataFrame(
+        [
+            {"method": name, "measure": measure, **asdict(interval(values, seed))}
+            for name, measures in found.items()
+            for measure, values in measures.items()
+        ]
+    )
+
+
+def differences(found: Scores, first: str, seed: int = 0) -> pd.DataFrame:
+    """Return the mean of ``first`` minus each other method on the same images, with intervals; rows as :func:`scores`.
+
+    ``verdict`` says "better" or "worse" where the interval excludes zero, "open" where it does not.
+    """
+    rows = []
+    for name, measures in found.items():
+        for measure, values in measures.items() if name != first else ():
+            about = interval(found[first][measure] - values, seed)
+            row = {"method": name, "measure": measure, **asdict(about)}
+            rows.append(row | {"verdict": verdict(about, MEASURES[measure][1])})
+    return pd.DataFrame(rows)
+
+
+def verdict(difference: Interval, more_is_better: bool | None) -> str:
+    """Return "better", "worse" or "open" for a difference with its interval."""
+    decided = difference.low > 0 or difference.high < 0
+    if more_is_better is None or not decided:
+        return "open"
+    return "better" if (difference.mean > 0) == more_is_better else "worse"
+
+
+def overlap_table(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
+    """Return each pair's mean overlap with its interval, and what chance gives.
+
+    Args:
+        pairs: Of :func:`ferlab.studies.explainers.overlaps`.
+        seed: Of the intervals.
+
+    Returns:
+        Columns ``reference``, ``method``, ``mean``, ``low``, ``high``, ``images``, ``shuffled`` and ``swapped`` (means
+        over images), ``excess``, ``excess_low``, ``excess_high`` (overlap minus ``swapped``, with its interval).
+    """
+    rows = []
+    for pair in pairs:
+        about, excess = (interval(v, seed) for v in (pair["overlap"], pair["overlap"] - pair["swapped"]))
+        levels = {level: interval(pair[level], seed).mean for level in ("shuffled", "swapped")}
+        more = {"excess": excess.mean, "excess_low": excess.low, "excess_high": excess.high}
+        rows.append(
+            {"reference": pair["reference"], "method": pair["method"], **asdict(about), **levels, **more}
+        )
+    return pd.DataFrame(rows)
+
+
+def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """Lay a table of :func:`scores` out for reading: a row per method, a column per measure, "mean [low, high]"."""
+    cells = [
+        f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+        for row in frame[["mean", "low", "high"]].itertuples(index=False)
+    ]
+    wide = frame.assign(cell=cells).pivot(index="method", columns="measure", values="cell")
+    wide = wide.reindex(index=frame.method.unique(), columns=frame.measure.unique())
+    names = {m: MEASURES[m][0] if m in MEASURES else m for m in wide.columns}
+    return wide.rename(index=title, columns=names).rename_axis(index=None, columns=None)
+
+
+def table_4(frame: pd.DataFrame) -> pd.DataFrame:
+    """Set the paper's Table 4 beside ours: the overlaps with SHAP of the methods that the authors' code ran.
+
+    Args:
+        frame: Of :func:`overlaps`, magnitudes.
+    """
+    own = frame[(frame.reference == "gradient_shap") & frame.method.isin(paper.COLUMNS)]
+    rows = own.set_index("method")[["mean", "low", "high", "shuffled", "swapped"]]
+    printed = [paper.TABLE_4[paper.COLUMNS[name]] for name in rows.index]
+    rows.insert(0, "paper", printed)
+    return rows.rename(
+        index=title, columns={"mean": "ours", "shuffled": "pixels shuffled", "swapped": "other faces"}
+    )
+
+
+def table_3(table: pd.DataFrame) -> pd.DataFrame:
+    """Set the paper's Table 3 beside ours, for the methods that the authors' code ran.
+
+    Args:
+        table: Of :func:`costs`.
+    """
+    rows = {}
+    for name, column in paper.COLUMNS.items():
+        if name in table.index:
+            printed, own = paper.TABLE_3[column], table.loc[name]
+            rows[f"{column}: {title(name)}"] = {
+                "paper: cost": printed.theoretical,
+                "paper: seconds": printed.seconds,
+                "evaluations": own.evaluations,
+                "gradients": own.gradients,
+                "ours: seconds": own.seconds,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def facts(
+    cost: pd.DataFrame,
+    growth: pd.DataFrame,
+    dice: Mapping[str, pd.DataFrame],
+    found: Scores,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return what the record keeps, JSON-able, by the keys of methods and measures.
+
+    Args:
+        cost: Of :func:`costs`.
+        growth: Of :func:`exponents`.
+        dice: Of :func:`overlaps`, by view.
+        found: All scores.
+        seed: Of the intervals.
+    """
+    return {
+        "cost": nested(cost.rename_axis("method").reset_index(), "method"),
+        "exponents": nested(growth.rename_axis("method").reset_index(), "method"),
+        "dice": {view: nested(frame, "reference", "method") for view, frame in dice.items()},
+        "scores": nested(scores(found, seed), "method", "measure"),
+        "dnc_minus": nested(differences(found, "dnc", seed), "method", "measure"),
+    }
+
+
+def nested(frame: pd.DataFrame, *keys: str) -> dict[str, Any]:
+    """Return a table as dicts within dicts by the values of some columns, JSON-able: NaN becomes None."""
+    tree: dict[str, Any] = {}
+    for row in frame.to_dict(orient="records"):
+        place = tree
+        for key in keys:
+            place = place.setdefault(str(row.pop(key)), {})
+        place.update({name: _plain(value) for name, value in row.items()})
+    return tree
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,374 @@
+"""How much of an accuracy is memory: one classifier under folds that let copies of a face through, and that do not."""
+
+from __future__ import annotations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import identical
+import re
+from dataclasses import replace
+from ferlab import networks
+from fercore.datasets import splits
+from fercore.datasets.base import content_checksum
+from fercore.datasets.splits import Split
+from fercore.emotions import EMOTIONS
+from fercore.emotions import Emotion
+
+
+NAME = "1-NN on pixels"
+_BLOCK = 512  # images whose distances to all others are in memory at once
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Return the pixels of images as rows of whole grey values.
+
+    Args:
+        images: (N, H, W, 1 or 3) uint8; colours become ITU-R 601 luma, rounded.
+
+    Returns:
+        (N, H * W) float64, whole numbers 0 ... 255. Sums of their products are exact, so that every machine finds the
+        same neighbours.
+    """
+    if images.shape[-1] == 3:
+        rows = [np.rint(image @ (0.299, 0.587, 0.114)) for image in images]
+        return np.array(rows, dtype=np.float64).reshape(len(images), -1)
+    return images.reshape(len(images), -1).astype(np.float64)
+
+
+def nearest(
+    images: np.ndarray,
+    partitions: Mapping[str, np.ndarray],
+    asked: np.ndarray | None = None,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Find the nearest image outside an image's own part, for several partitions in one pass over all pairs.
+
+    With folds as parts this is whom a nearest-neighbour classifier finds that is tested on the image's fold and knows
+    all other folds: scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")``. Of equally near images the first
+    one is taken.
+
+    Args:
+        images: (N, H, W, 1 or 3) uint8; compared in grey, by the sum of squared differences.
+        partitions: (N,) integers by name, the part of each image; at least two parts in each.
+        asked: (M,) int64, the images whose neighbours are sought; all by default.
+        progress: Show a progress bar.
+
+    Returns:
+        (M,) int64 by name of the partition, the indices of the neighbours.
+    """
+    pixels = grey(images)
+    norms = (pixels**2).sum(axis=1)
+    asked = np.arange(len(images)) if asked is None else asked
+    found = {name: np.empty(len(asked), dtype=np.int64) for name in partitions}
+    with tqdm(total=len(asked), desc="Nearest neighbours", unit="image", disable=not progress) as bar:
+        for start in range(0, len(asked), _BLOCK):
+            rows = asked[start : start + _BLOCK]
+            distances = norms - 2 * (pixels[rows] @ pixels.T)  # less |a|², the same for all candidates
+            for name, parts in partitions.items():
+                outside = parts[rows][:, None] != parts
+                found[name][start : start + len(rows)] = np.where(outside, distances, np.inf).argmin(axis=1)
+            bar.update(len(rows))
+    return found
+
+
+def floor(labels: np.ndarray) -> float:
+    """Return the accuracy (0..1) of always naming the most frequent emotion."""
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def score(
+    title: str, protocol: str, classifier: str, hits: Sequence[np.ndarray], known: int, guess: float
+) -> dict[str, Any]:
+    """Return one row of a table of scores.
+
+    Args:
+        title: Name of the data.
+        protocol: Name of the protocol.
+        classifier: Name of the classifier.
+        hits: For each fold that was run, (n,) bool: which of its test images were classified correctly.
+        known: Images that the classifier was trained on, in one fold.
+        guess: Accuracy of always naming the most frequent emotion.
+
+    Returns:
+        ``data``, ``protocol``, ``classifier``, ``images`` (tested, in all folds), ``known``, ``folds``, ``accuracy``
+        (mean over the folds, 0..1), ``spread`` (standard deviation over the folds; NaN for one fold), ``floor``.
+    """
+    each = [part.mean() for part in hits if len(part)]
+    return {
+        "data": title,
+        "protocol": protocol,
+        "classifier": classifier,
+        "images": sum(map(len, hits)),
+        "known": known,
+        "folds": len(each),
+        "accuracy": float(np.mean(each)),
+        "spread": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan,
+        "floor": guess,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Whom the nearest-neighbour classifier found under several protocols.
+
+    Attributes:
+        data: The dataset.
+        folds: (N,) int64 by protocol, which fold tests each image.
+        found: (N,) int64 by protocol, its nearest image in the other folds.
+        closest: (N,) int64, its nearest image of all.
+    """
+
+    data: FaceDataset
+    folds: Mapping[str, np.ndarray]
+    found: Mapping[str, np.ndarray]
+    closest: np.ndarray
+
+    def scores(self, chosen: np.ndarray | None = None) -> pd.DataFrame:
+        """Return the accuracy by protocol, one row as of :func:`score` for each.
+
+        Args:
+            chosen: (N,) bool, the tested images that count; all by default. The images known stay all.
+        """
+        labels = self.data.labels
+        chosen = np.ones(len(labels), bool) if chosen is None else chosen
+        rows = []
+        for name, folds in self.folds.items():
+            right = labels[self.found[name]] == labels
+            hits = [right[chosen & (folds == fold)] for fold in np.unique(folds)]
+            known = round(len(labels) * (1 - 1 / len(hits)))
+            rows.append(score(self.data.title, name, NAME, hits, known, floor(labels[chosen])))
+        return pd.DataFrame(rows)
+
+    def company(self) -> pd.DataFrame:
+        """Say what images have in common with their nearest ones.
+
+        Returns:
+            One row per thing in common that the dataset knows of: ``nearest image`` (share of the images that have it
+            in common with their nearest one, 0..1), ``any image`` (the share of all pairs).
+        """
+        columns = {
+            "the same pixels": identical(self.data.images),
+            "the same sequence": self.data.groups,
+            "the same subject": self.data.subjects,
+            "the same emotion": self.data.labels,
+        }
+        rows = {}
+        for name, column in columns.items():
+            if column is not None:
+                sizes, images = np.unique(column, return_counts=True)[1], len(column)
+                pairs = (sizes * (sizes - 1)).sum() / (images * (images - 1))
+                rows[name] = {"nearest image": (column[self.closest] == column).mean(), "any image": pairs}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+
+RANDOM, BY_IMAGE, BY_SEQUENCE, BY_SUBJECT = "random folds", "by image", "by sequence", "by subject"
+
+
+def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
+    """List the protocols whose difference is a leak, from the most generous to the strictest.
+
+    Returns:
+        By name: the dataset with the columns that the protocol goes by, and the protocol's name in
+        :mod:`fercore.datasets.splits`. Random folds come first; then folds by sequence and by subject as far as these
+        are known; where neither is, folds that keep identical images together.
+    """
+    found = {RANDOM: (data, "paper")}
+    if data.groups is not None:
+        found[BY_SEQUENCE] = (replace(data, subjects=None), "subject")
+    if data.subjects is not None:
+        found[BY_SUBJECT] = (data, "subject")
+    if len(found) == 1:
+        pictures = splits.identical(data.images).astype(str)
+        found[BY_IMAGE] = (replace(data, groups=pictures), "subject")
+    return found
+
+
+def fold_numbers(data: FaceDataset, protocol: str, seed: int = 0) -> np.ndarray:
+    """Return which fold tests each image: (N,) int64."""
+    numbers = np.empty(len(data), dtype=np.int64)
+    for fold in range(splits.folds(data, protocol)):
+        numbers[splits.split(data, protocol, fold, seed).test] = fold
+    return numbers
+
+
+def neighbours(data: FaceDataset, seed: int = 0, progress: bool = True) -> Neighbours:
+    """Classify every image by its nearest neighbour, under each of :func:`protocols`.
+
+    Args:
+        data: The dataset; N images take N² distances.
+        seed: Seed of the folds.
+        progress: Show a progress bar.
+    """
+    folds = {name: fold_numbers(*view, seed) for name, view in protocols(data).items()}
+    alone = {"": np.arange(len(data))}
+    found = nearest(data.images, folds | alone, progress=progress)
+    closest = found.pop("")
+    return Neighbours(data, folds, found, closest)
+
+
+def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> Split:
+    """Split so that all protocols train on equally many images.
+
+    One fold is the test part, the next one the validation part, the other three train. ``"subject"`` does so anyway.
+    ``"paper"``, which validates on a tenth of the training folds and so trains on more, becomes ``"random"`` here.
+
+    Args:
+        data: The dataset.
+        protocol: ``"paper"`` or ``"subject"``.
+        fold: Which fold is the test part.
+        seed: Seed of the folds.
+    """
+    if protocol != "paper":
+        return splits.split(data, protocol, fold, seed)
+    numbers, count = fold_numbers(data, protocol, seed), splits.folds(data, protocol)
+    test, validation = numbers == fold, numbers == (fold + 1) % count
+    return Split("random", *(np.flatnonzero(part) for part in (~test & ~validation, validation, test)))
+
+
+def network_scores(
+    setting: networks.Setting, data: FaceDataset, seed: int, folds: int, device: str = "auto"
+) -> pd.DataFrame:
+    """Train a network under the most generous and under the strictest of :func:`protocols`, and test it.
+
+    Args:
+        setting: The network and its recipe.
+        data: The dataset.
+        seed: Seed of the folds.
+        folds: How many of the folds to run, from the first.
+        device: As in :func:`ferlab.networks.trained`, which finds networks that are trained already.
+
+    Returns:
+        One row per protocol, see :func:`ferlab.studies.leakage.score`.
+    """
+    compared, rows = protocols(data), []
+    for name in (RANDOM, list(compared)[-1]):
+        view, protocol = compared[name]
+        parts = [equal_split(view, protocol, fold, seed) for fold in range(folds)]
+        hits = [
+            network_hits(replace(setting, fold=fold), view, part, device) for fold, part in enumerate(parts)
+        ]
+        rows.append(score(data.title, name, "network", hits, len(parts[0].train), floor(data.labels)))
+    return pd.DataFrame(rows)
+
+
+def network_hits(
+    setting: networks.Setting, data: FaceDataset, parts: Split, device: str = "auto"
+) -> np.ndarray:
+    """Train a network, or find it trained, and say which test images it classifies correctly: (k,) bool."""
+    return networks.outcome(setting, data, parts, device).predicted("test") == data.labels[parts.test]
+
+
+def official_hits(data: FaceDataset, progress: bool = True) -> np.ndarray:
+    """Say which images of PrivateTest have the label of their nearest Training image: (k,) bool."""
+    parts = splits.split(data, "official")
+    both = data.subset(np.concatenate([parts.train, parts.test]))
+    side = np.repeat([0, 1], [len(parts.train), len(parts.test)])
+    asked = np.flatnonzero(side)
+    found = nearest(both.images, {"official": side}, asked, progress)["official"]
+    return both.labels[found] == both.labels[asked]
+
+
+def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Score PrivateTest apart for images with and without an exact copy in Training.
+
+    Args:
+        data: FER2013.
+        hits: (k,) bool by classifier, which images of PrivateTest it classifies correctly.
+
+    Returns:
+        Three rows per classifier, see :func:`ferlab.studies.leakage.score`: all images, those with a copy, the rest.
+    """
+    parts = splits.split(data, "official")
+    copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
+    title, known, rows = f"{data.title}, PrivateTest", len(parts.train), []
+    chosen = {"all images": copies | True, "copies of Training": copies, "without copies": ~copies}
+    for classifier, right in hits.items():
+        rows += [
+            score(title, name, classifier, [right[some]], known, floor(labels[some]))
+            for name, some in chosen.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def sample(data: FaceDataset, most: int, seed: int = 0) -> FaceDataset:
+    """Draw at most ``most`` images at random, so that each emotion keeps its share."""
+    from sklearn.model_selection import train_test_split
+
+    if len(data) <= most:
+        return data
+    every = np.arange(len(data))
+    drawn, _ = train_test_split(every, train_size=most, random_state=seed, stratify=data.labels)
+    return data.subset(np.sort(drawn))
+
+
+def clips(
+    characters: int = 20,
+    frames: int = 10,
+    last: int = 3,
+    size: int = 48,
+    seed: int = 0,
+    progress: bool = True,
+) -> FaceDataset:
+    """Render a set with the structure of CK+: the last frames of clips that grow from neutral to an emotion.
+
+    A character is filmed once with each of the six emotions, always in the same light and before the same background;
+    head pose and intensity differ from clip to clip.
+
+    Args:
+        characters: Number of characters.
+        frames: Frames of a clip, at least 2.
+        last: How many of them are taken, from the end; CK+ is used with three.
+        size: Height and width in pixels.
+        seed: Seed of characters, scenes, expressions and noise.
+        progress: Show a progress bar.
+
+    Returns:
+        RGB images with subjects (the characters) and groups (the clips).
+    """
+    jobs = [(index, e) for index in range(characters) for e in EMOTIONS if e is not Emotion.NEUTRAL]
+    bar = tqdm(jobs, desc="Rendering clips", unit="clip", disable=not progress)
+    filmed = [_film(index, emotion, frames, size, seed) for index, emotion in bar]
+    images = np.concatenate([clip.images[-last:] for clip in filmed])
+    labels = np.array([clip.label for clip in filmed], dtype=np.int64)
+    subjects = np.array([clip.character for clip in filmed])
+    groups = np.array([f"{clip.character}-{clip.label.title}" for clip in filmed])
+    return FaceDataset(
+        name="clips",
+        title="Clips of embedded faces",
+        images=images,
+        labels=labels.repeat(last),
+        checksum=content_checksum(images, labels.repeat(last)),
+        source=f"rendered here: the last {last} of {frames} frames of {len(filmed)} clips, seed {seed}",
+        subjects=subjects.repeat(last),
+        groups=groups.repeat(last),
+    )
+
+
+def _film(index: int, emotion: Emotion, frames: int, size: int, seed: int) -> Any:
+    """Render the clip of one character and emotion: a :class:`ferlab.faces.Clip`."""
+    from ferlab import faces
+
+    rng = np.random.default_rng([seed, index, int(emotion)])
+    studio, own = faces.sample_scene(np.random.default_rng([seed, index])), faces.sample_scene(rng)
+    return faces.clip(
+        faces.make_character(index, seed),
+        emotion,
+        frames,
+        size=size,
+        intensity=float(rng.uniform(0.6, 1.0)),
+        scene=replace(studio, pose=own.pose, shift=own.shift, zoom=own.zoom, gaze=own.gaze),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def as_metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the rows of a table of scores for a record, by a name made of data, classifier and protocol."""
+    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
+    return {
+        re.sub(r"\W+", "_", f"{row['data']} {row['classifier']} {row['protocol']}").lower(): row
+        for row in rows
+    }
