@@ -59,7 +59,7 @@ bench: $(INSTALLED)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . --exclude notebooks \
-		&& $(BIN)/ruff format --check --line-length 84 notebooks/*.py
+		&& $(BIN)/ruff format --check --line-length 84 notebooks/*.py && $(BIN)/lint-imports
 
 figures: $(INSTALLED)
 	@$(BIN)/python book/figures.py

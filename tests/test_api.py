@@ -300,7 +300,7 @@ class TestExtension:
             "fercore.training.trainer.fit": "function",
         }
         objects = {name: ObjectEntry("page", name, kind, False) for name, kind in known.items()}
-        objects["ferlab.measures.facs.EXPECTED"] = ObjectEntry("page", "x", "data", True)
+        objects["ferlab.measures.facs.other.EXPECTED"] = ObjectEntry("page", "x", "data", True)
         domain = PythonDomain.__new__(PythonDomain)
         domain.data = {"objects": objects}
         domain.object_types = PythonDomain.object_types
@@ -319,7 +319,7 @@ class TestExtension:
     def test_short_names_and_types_are_found(self, linked: Any) -> None:
         assert linked("EXPECTED") == "ferlab.measures.facs.EXPECTED"
         assert linked("Images") == "fercore.shapley.inputs.Images"
-        assert linked("training.fit") == "fercore.training.trainer.fit"
+        assert linked("trainer.fit") == "fercore.training.trainer.fit"
 
     def test_what_is_unknown_or_ambiguous_stays_a_warning(self, linked: Any) -> None:
         assert linked("fit") is None
