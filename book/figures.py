@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from ferlab import faces, networks
-from ferlab.figures import charts
+from ferlab.figures import panels
 
 from fercore import datasets, models
 from fercore.checkpoints import atomic_path
@@ -79,8 +79,8 @@ def example_maps() -> plt.Figure:
     result = DnCShap(network, contexts="exact", depth=6).attribute(models.to_input(test.images[shown]))
     figure, grid = plt.subplots(2, len(shown), figsize=(1.5 * len(shown), 3.3), layout="constrained")
     for column, index, values in zip(grid.T, shown, result.pixel_map()[..., 0].sum(axis=-1), strict=True):
-        charts.show_face(column[0], test.images[index])
-        charts.show_map(column[1], test.images[index], values)
+        panels.show_face(column[0], test.images[index])
+        panels.show_map(column[1], test.images[index], values)
         emotion = EMOTIONS[test.labels[index]]
         column[0].set_title(emotion.title, fontsize=10, color=COLORS[emotion])
     for axes in grid.flat:

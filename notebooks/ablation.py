@@ -45,14 +45,13 @@ device = "auto"
 # %%
 import pandas as pd
 
-from ferlab.studies import ablation
-from fercore.training import trainer
 from fercore import datasets
+from fercore.datasets import splits
+from fercore.training.device import choose_device
 from ferlab import networks
-from ferlab.studies import paper
 from ferlab.figures import charts
 from ferlab.runs import records
-from fercore.datasets import splits
+from ferlab.studies import ablation, paper
 
 own = dict(protocol=protocol, fold=fold, width=width, epochs=epochs)
 own |= dict(strong_epochs=strong_epochs, batch_size=batch_size, seed=seed)
@@ -80,9 +79,7 @@ def setting(name, recipe, width, epochs):
     model, fusion = ablation.NETWORKS[name]
     values = dict(epochs=epochs, precision=precision, seed=seed)
     values |= dict(batch_size=batch_size, pretrained=pretrained)
-    return networks.setting(
-        dataset, model, fusion, width, fold, recipe, **values
-    )
+    return networks.setting(dataset, model, fusion, width, fold, recipe, **values)
 
 
 # %%
@@ -211,7 +208,7 @@ whole = {
 whole |= {"confusion": matrices, "mirrored": mirrored, "floor": floor}
 
 # %%
-where = trainer.choose_device(device)
+where = choose_device(device)
 name = f"w{width:g}-{parts.protocol}-{fold}"
 record = run.finish(name, data, whole, where, parts.protocol)
 print("Record:", records.place(record))

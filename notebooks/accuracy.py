@@ -49,18 +49,19 @@ compiled = False  # torch.compile; on a GPU with CUDA graphs
 import numpy as np
 import pandas as pd
 
-from fercore.training import trainer
-from fercore import datasets
+from fercore import datasets, models
+from fercore.datasets import splits
+from fercore.training import evaluation, trainer
+from fercore.training.device import choose_device
 from ferlab import networks
-from fercore.training import evaluation
-from fercore import models
-from ferlab.studies import paper
 from ferlab.figures import charts
 from ferlab.runs import records
-from fercore.datasets import splits
+from ferlab.studies import paper
 
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
+)
 run = records.Run("accuracy", dataset, protocol=protocol, **setting.parameters())
 
 # %% [markdown]
@@ -126,7 +127,9 @@ counts = {}
 for factor in sorted({1.0, width}):
     for name, kind in [*kinds, ("vgg16", ""), ("resnet50", "")]:
         network = models.build(name, kind or "add", factor, size)
-        counts[f"{name} {kind}", f"width {factor:g}"] = f"{models.count_parameters(network):,}"
+        counts[f"{name} {kind}", f"width {factor:g}"] = (
+            f"{models.count_parameters(network):,}"
+        )
 pd.Series(counts).unstack(sort=False)
 
 # %% [markdown]
@@ -156,7 +159,9 @@ trained = networks.outcome(setting, data, parts, device, compiled=compiled)
 best = trainer.best_epoch(trained.history)
 reached = f"accuracy {best['validation_accuracy']:.4f} on validation"
 minutes = sum(row["seconds"] for row in trained.history) / 60
-print(f"{len(trained.history)} epochs in {minutes:.1f} minutes on {trained.hardware}")
+print(
+    f"{len(trained.history)} epochs in {minutes:.1f} minutes on {trained.hardware}"
+)
 print(f"epoch {best['epoch']} chosen: {reached}")
 
 # %% mystnb={"figure": {"name": "fig-curves", "caption": "Loss and accuracy by epoch. The dotted line marks the epoch that the validation part chose."}, "image": {"alt": "Two line charts: cross-entropy and accuracy against the epoch, for the training and the validation part."}}
@@ -195,7 +200,9 @@ found = trained.predicted("test")
 scores = {"test": evaluation.classification(test.labels, found)}
 if copies.any():
     kept = ~copies
-    scores["without copies"] = evaluation.classification(test.labels[kept], found[kept])
+    scores["without copies"] = evaluation.classification(
+        test.labels[kept], found[kept]
+    )
 columns = ["images", "accuracy", "macro_f1", "balanced_accuracy"]
 table = pd.DataFrame(scores).T[columns].astype(float).round(4)
 table.astype({"images": int})
@@ -274,7 +281,7 @@ record = run.finish(
     setting.name(parts),
     data,
     scores | facts,
-    trainer.choose_device(device),
+    choose_device(device),
     parts.protocol,
     **{"key": trained.key, "seconds": 60 * minutes, "hardware": trained.hardware},
     history=trained.history,

@@ -34,18 +34,15 @@ import pandas as pd
 import shap
 from IPython.display import HTML
 
-from ferlab.studies import course
-from fercore import datasets
-from fercore.training import evaluation
-from ferlab import interactive
-from ferlab import landmarks
-from fercore import load_pretrained
-from ferlab.figures import course as plots_masking
-from ferlab.runs import records
+from fercore import datasets, load_pretrained
 from fercore.emotions import Emotion
-from ferlab.landmarks.regions import LABELS
-from ferlab.landmarks.regions import region_labels
 from fercore.shapley import exact_shapley
+from fercore.training import evaluation
+from ferlab import interactive, landmarks
+from ferlab.figures import course as plots_masking
+from ferlab.landmarks.regions import LABELS, region_labels
+from ferlab.runs import records
+from ferlab.studies import course
 
 run = records.Run("course_1_shapley_values", dataset, seed=seed)
 
@@ -333,7 +330,9 @@ HTML(interactive.three_players(["eyes", "mouth", "rest"], rounded))
 
 # %% tags=["solution", "hide-cell"]
 need = {"A": 1, "B": 2, "C": 3, "D": 5}
-coalitions = [name(p for p in need if code >> "ABCD".index(p) & 1) for code in range(16)]
+coalitions = [
+    name(p for p in need if code >> "ABCD".index(p) & 1) for code in range(16)
+]
 runway = {S: max((need[p] for p in S), default=0) for S in coalitions}
 costs = shapley(runway)
 # Each stretch is paid in equal parts by those who use it.

@@ -30,23 +30,16 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from ferlab.studies import course
-from fercore import datasets
-from ferlab import interactive
-from ferlab import landmarks
-from fercore import load_pretrained
-from fercore import models
-from ferlab.figures import charts
-from ferlab.figures import course as plots_masking
-from ferlab.runs import records
-from fercore.emotions import NAMES
-from fercore.emotions import Emotion
-from ferlab.landmarks.regions import LABELS
-from ferlab.landmarks.regions import region_labels
-from fercore.shapley import Background
-from fercore.shapley import exact_shapley
+from fercore import datasets, load_pretrained, models
+from fercore.emotions import NAMES, Emotion
+from fercore.shapley import Background, exact_shapley
 from fercore.shapley.baselines import as_baseline
 from fercore.shapley.game import ImageGame
+from ferlab import interactive, landmarks
+from ferlab.figures import panels, course as plots_masking
+from ferlab.landmarks.regions import LABELS, region_labels
+from ferlab.runs import records
+from ferlab.studies import course
 
 run = records.Run("course_2_masking", dataset, seed=seed)
 
@@ -148,7 +141,9 @@ print(f"at most {change.max():.3f}; the mouth black changes it by {mouth:.3f}")
 # To see what the network sees, we put a camera in its place: a function that returns its input.
 
 # %%
-others = np.random.default_rng(seed).choice(np.delete(np.arange(len(data)), index), 8)
+others = np.random.default_rng(seed).choice(
+    np.delete(np.arange(len(data)), index), 8
+)
 faces = models.to_input(data.images[others])
 baselines = {"black": "zero", "mean": "mean", "blur": "blur", "inpaint": "inpaint"}
 baselines["background"] = Background(faces)
@@ -163,7 +158,9 @@ def photograph(baseline):
     if isinstance(baseline, Background):
         baseline = faces[0]  # one of the set
     b = as_baseline(baseline, x)
-    camera = ImageGame(lambda pictures: pictures.flatten(1), x, b, labels, output="logit")
+    camera = ImageGame(
+        lambda pictures: pictures.flatten(1), x, b, labels, output="logit"
+    )
     return 255 * camera(rows).reshape(len(rows), *x.shape[1:]).transpose(0, 2, 3, 1)
 
 
@@ -226,7 +223,7 @@ print(f"correlation: from {pairs.min():.2f} {pairs.idxmin()} to {pairs.max():.2f
 # %% mystnb={"figure": {"name": "fig-five-baselines", "caption": "Exact Shapley values of eight regions under five baselines, each spread evenly over the region's pixels; red speaks for happy. Each map has its own scale."}, "image": {"alt": "A face and five maps of it in red and blue, one for each baseline; the eight regions differ in colour from map to map."}}
 size = np.bincount(labels.ravel())
 drawn = {name: (phi / size)[labels] for name, phi in values.items()}
-charts.labelled_maps(image, drawn)
+panels.labelled_maps(image, drawn)
 
 # %% [markdown]
 # No map in {numref}`fig-five-baselines` is wrong: each is the exact answer to a question of its own, "compared with *what*?". Compare
@@ -260,7 +257,9 @@ columns = {
     "correlation of values": agreement,
 }
 scales = pd.DataFrame(columns, NAMES)
-print(f"Happy: {agreement[Emotion.HAPPY]:.2f}; least: {NAMES[np.argmin(agreement)]}")
+print(
+    f"Happy: {agreement[Emotion.HAPPY]:.2f}; least: {NAMES[np.argmin(agreement)]}"
+)
 scales.round(3)
 
 # %% [markdown]
@@ -320,7 +319,9 @@ for brightness in (0, 0.25, 0.5, 0.75, 1):
     ends = constant(coalitions[[0, -1]])[:, Emotion.HAPPY]
     assert np.isclose(phi.sum(), ends[1] - ends[0])
     mouths.append(phi[LABELS.index("mouth")])
-    print(f"brightness {brightness:.2f}: v(nobody) {ends[0]:.3f}, mouth {mouths[-1]:+.3f}")
+    print(
+        f"brightness {brightness:.2f}: v(nobody) {ends[0]:.3f}, mouth {mouths[-1]:+.3f}"
+    )
 assert np.isclose(mouths[0], values["black"][LABELS.index("mouth")])
 print(f"the value of the mouth varies by {max(mouths) - min(mouths):.3f}")
 

@@ -40,15 +40,13 @@ import torch
 from IPython.display import HTML
 
 import fercore
-from ferlab.studies import course
 from fercore import datasets
-from ferlab import interactive
-from ferlab.figures import course as plots_tree
-from ferlab import provenance
-from ferlab.runs import records
 from fercore.emotions import Emotion
-from fercore.shapley import DnCShap
-from fercore.shapley import build_tree
+from fercore.shapley import DnCShap, build_tree
+from ferlab import interactive, provenance
+from ferlab.figures import course as plots_tree
+from ferlab.runs import records
+from ferlab.studies import course
 
 # %% [markdown]
 # ## The face
@@ -210,7 +208,9 @@ print(f"interaction {interaction:.3f}, half of it {interaction / 2:.3f}")
 rules = {
     "absent": lambda half, sibling, contexts: [nothing],
     "both": lambda half, sibling, contexts: [nothing, ~half],
-    "all": lambda half, sibling, contexts: contexts + [c | sibling for c in contexts],
+    "all": lambda half, sibling, contexts: (
+        contexts + [c | sibling for c in contexts]
+    ),
 }
 
 
@@ -285,7 +285,9 @@ pixels = [everything.size / 2**level for level in range(7)]  # of one region
 density = [values / size for values, size in zip(maps["exact"], pixels)]
 for level in (1, 3, 6):
     score_sum, density_sum = maps["exact"][level].sum(), density[level].sum()
-    print(f"level {level}: scores sum to {score_sum:.1f}, density to {density_sum:.4f}")
+    print(
+        f"level {level}: scores sum to {score_sum:.1f}, density to {density_sum:.4f}"
+    )
 
 # %% mystnb={"figure": {"name": "fig-levels", "caption": "The exact scores level by level. Above, every pixel holds the score of its region; below, the same divided by the pixels of the region. One colour scale per row."}, "image": {"alt": "Two rows of maps over one face, a column for each of five levels from two large regions to sixty-four small ones, red for happy and blue against it; colours tend to fade to the right in the upper row and to the left in the lower row."}}
 drawn = {f"{2**level} regions": level for level in (1, 2, 3, 4, 6)}
@@ -330,12 +332,18 @@ kept, place = [own], "results/course_3_divide/fer2013/happy.json"
 photo = provenance.project_root() / place
 if dataset != "fer2013" and photo.is_file():
     kept.append(records.read(photo)["metrics"]["stepper"])
-ratios = {rule: [s.sum() / total for s in scores] for rule, (scores, _) in stepped.items()}
+ratios = {
+    rule: [s.sum() / total for s in scores] for rule, (scores, _) in stepped.items()
+}
 sums = pd.DataFrame(ratios).rename_axis("level").T
 sums.round(2)
 
 # %% tags=["hide-input"]
-HTML(interactive.stepper([interactive.stepper_face(*course.restore(one)) for one in kept]))
+HTML(
+    interactive.stepper(
+        [interactive.stepper_face(*course.restore(one)) for one in kept]
+    )
+)
 
 # %% [markdown]
 # Three things to try. Tick the box for one colour scale, compare "absent" with "both" on levels 1, 2 and 3, and
@@ -461,7 +469,9 @@ facts = {
     "score": score,
     "interaction": interaction,
     "agreement": agreement,
-    "error_by_level": {rule: errors.loc[rule].round(4).tolist() for rule in errors.index},
+    "error_by_level": {
+        rule: errors.loc[rule].round(4).tolist() for rule in errors.index
+    },
     "sum_by_level": {rule: sums.loc[rule].round(4).tolist() for rule in sums.index},
     "stepper": own,
 }

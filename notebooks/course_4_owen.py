@@ -41,16 +41,13 @@ import shap
 import torch
 
 import fercore
-from ferlab.studies import course
 from fercore import datasets
+from fercore.emotions import Emotion
+from fercore.shapley import DnCShap, build_tree, exact_owen, exact_shapley
+from fercore.shapley.game import ImageGame
 from ferlab.figures import course as plots_tree
 from ferlab.runs import records
-from fercore.emotions import Emotion
-from fercore.shapley import DnCShap
-from fercore.shapley import build_tree
-from fercore.shapley import exact_owen
-from fercore.shapley import exact_shapley
-from fercore.shapley.game import ImageGame
+from ferlab.studies import course
 
 # %% [markdown]
 # ## Unions: some orders are ruled out
@@ -154,7 +151,9 @@ gaps = {
     "recursion": np.abs(recursion.region_scores[0, :, 0] - winter).max(),
     "exact_owen": np.abs(exact_owen(v, 8) - winter).max(),
 }
-print(", ".join(f"{name}: largest difference {gap:.0e}" for name, gap in gaps.items()))
+print(
+    ", ".join(f"{name}: largest difference {gap:.0e}" for name, gap in gaps.items())
+)
 print(f"the recursion evaluated {recursion.evaluations[0]} coalitions")
 assert max(gaps.values()) < 1e-6
 
@@ -189,9 +188,13 @@ plots_tree.region_values(data.images[index], tree.labels(), values)
 # %%
 distance = np.linalg.norm(winter - shapley) / np.linalg.norm(shapley)
 print(f"sums: {shapley.sum():.4f} and {winter.sum():.4f}")
-print(f"correlation {np.corrcoef(shapley, winter)[0, 1]:.3f}, relative difference {distance:.2f}")
+print(
+    f"correlation {np.corrcoef(shapley, winter)[0, 1]:.3f}, relative difference {distance:.2f}"
+)
 halves = winter.reshape(2, 4).sum(axis=1), shapley.reshape(2, 4).sum(axis=1)
-print("top and bottom half, Owen:", halves[0].round(3), "Shapley:", halves[1].round(3))
+print(
+    "top and bottom half, Owen:", halves[0].round(3), "Shapley:", halves[1].round(3)
+)
 
 # %% [markdown]
 # The sums are the same, by efficiency, and the values are not. The halves of the face get other sums, too: with
@@ -228,7 +231,9 @@ rng, apart = np.random.default_rng(seed), {}
 for largest in (1, 2, 3):
     one = random_game(largest, rng)
     apart[largest] = np.abs(exact_owen(one, 8) - exact_shapley(one, 8)).max()
-    print(f"up to {largest}: Owen and Shapley differ by {apart[largest]:.0e} at most")
+    print(
+        f"up to {largest}: Owen and Shapley differ by {apart[largest]:.0e} at most"
+    )
 print("one interaction, {0, 1, 2}:", exact_owen(lambda s: s[:, :3].all(axis=1), 8))
 
 # %% [markdown]
@@ -370,7 +375,9 @@ pd.DataFrame(checks).T.astype({"shap": int, "DnCShap": int})
 np.random.seed(seed)  # noqa: NPY002 (shap breaks ties with this generator)
 cut, spent = partition()
 error = np.linalg.norm(cut - scores["exact"]) / np.linalg.norm(scores["exact"])
-print(f"{spent} of {checks['exact']['shap']} evaluations, relative error {error:.2f}")
+print(
+    f"{spent} of {checks['exact']['shap']} evaluations, relative error {error:.2f}"
+)
 
 # %% [markdown]
 # So the true statement is not "linear instead of quadratic". It is: *on one tree the exact values of a game of
@@ -433,7 +440,9 @@ for team in ([0, 1, 4, 6], [0, 1, 2, 4]):
     print(team, exact_owen(lambda s, t=team: s[:, t].all(axis=1), 8)[team])
 fair = 0
 for team in map(list, combinations(range(8), 4)):
-    fair += np.allclose(exact_owen(lambda s, t=team: s[:, t].all(axis=1), 8)[team], 0.25)
+    fair += np.allclose(
+        exact_owen(lambda s, t=team: s[:, t].all(axis=1), 8)[team], 0.25
+    )
 print(f"{fair} of {math.comb(8, 4)} teams of four get their Shapley values")
 assert fair == 38
 

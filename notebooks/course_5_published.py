@@ -39,15 +39,12 @@ import pandas as pd
 import torch
 from IPython.display import HTML
 
-from ferlab.studies import course
-from fercore import datasets
+from fercore import datasets, load_pretrained
+from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap
 from ferlab import interactive
-from fercore import load_pretrained
-from ferlab.figures import panels
+from ferlab.figures import course as plots, panels
 from ferlab.runs import records
-from fercore.shapley import DnCShap
-from fercore.shapley import PaperDnCShap
-from fercore.shapley import ReleasedDnCShap
+from ferlab.studies import course
 
 # %%
 run = records.Run("course_5_published", dataset, seed=seed)
@@ -191,7 +188,7 @@ for name, result in {"as printed": printed, "exact": owen}.items():
     print(f"{name}: rank {ranks[name]}, singular values {ratios}, ...")
 
 # %% mystnb={"figure": {"name": "fig-profiles", "caption": "The map of Algorithms 1 and 2, and the two curves that it is the sum of: each pixel is the value of its row plus the value of its column. Red is positive, blue negative, on a scale of this map's own."}, "image": {"alt": "A face under a map of horizontal and vertical bands in red and blue; a step curve of column values above it, and one of row values beside it."}}
-panels.profiles(face, printed.region_map()[0, ..., 0])
+plots.profiles(face, printed.region_map()[0, ..., 0])
 
 # %% [markdown]
 # ## The sum doubles
@@ -273,7 +270,7 @@ for name, boxes in planted.items():
         density = ours.attribute(x, 0).pixel_map()[0, ..., 0]
         pictures[contexts] = density.sum(axis=-1)
     drawn[name] = boxes, pictures
-panels.planted(face, drawn, {"eye and mouth corner": ghosts})
+plots.planted(face, drawn, {"eye and mouth corner": ghosts})
 
 # %% [markdown]
 # With one eye ({numref}`fig-planted`, above), the published map is a plaid: strong around the eye, with bands as strong beside
@@ -289,7 +286,7 @@ panels.planted(face, drawn, {"eye and mouth corner": ghosts})
 for name, (boxes, pictures) in drawn.items():
     inside = np.zeros((height, width), dtype=bool)
     inside[boxes[0]] = inside[boxes[-1]] = True
-    alpha, beta = panels.additive_parts(pictures["exact"])
+    alpha, beta = plots.additive_parts(pictures["exact"])
     best = {"best α + β": alpha[:, None] + beta}
     for title, drawing in (pictures | best).items():
         row = {"network": name, "map": title}
@@ -333,7 +330,9 @@ shown_shares.astype(object).fillna("–")
 # is shared equally, Equation (3.1)). It is linear in the number of regions, as the paper claims. Let us see all of them on the face.
 
 # %%
-mended = DnCShap(network, depth=6, contexts="absent", share="half", tree="alternate").attribute(x, label)
+mended = DnCShap(
+    network, depth=6, contexts="absent", share="half", tree="alternate"
+).attribute(x, label)
 coarse = PaperDnCShap(network, times=6).attribute(x, label)
 kinds = {"printed": printed, "released": released, "printed, 64 cells": coarse}
 kinds |= {"boxes and means": mended, "exact": owen}
@@ -361,7 +360,8 @@ full = [2 * (4**level - 1) // 3 + 2 for level in levels]
 spent = {"as printed": (coarse, strips), "boxes and means": (mended, halves)}
 spent |= {"exact": (owen, full)}
 rules = {
-    name: ([scores[0, :, 0] for scores in result.levels], counts) for name, (result, counts) in spent.items()
+    name: ([scores[0, :, 0] for scores in result.levels], counts)
+    for name, (result, counts) in spent.items()
 }
 HTML(interactive.stepper([interactive.stepper_face("Happy", face, rules)]))
 

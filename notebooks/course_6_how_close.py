@@ -38,19 +38,17 @@ import pandas as pd
 from IPython.display import HTML, display
 from scipy.stats import binomtest
 
-from ferlab.studies import closeness
-from fercore import datasets
-from fercore.training import evaluation
-from ferlab import interactive
-from fercore import load_pretrained
-from fercore import models
-from ferlab.figures import charts
-from ferlab.runs import records as results
+from fercore import datasets, load_pretrained, models
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from ferlab.measures.faithfulness import interval
 from fercore.shapley import build_tree
 from fercore.shapley.game import ImageGame
+from fercore.training import evaluation
+from ferlab import interactive
+from ferlab.figures import charts, panels
+from ferlab.measures.faithfulness import interval
+from ferlab.runs import records as results
+from ferlab.studies import closeness
 
 # %% [markdown]
 # ## Faces and games
@@ -217,7 +215,10 @@ charts.doubling(estimates)
 wide = estimates.set_index(["method", "face", "per region"]).unstack()
 e, m = wide["error"], wide["evaluations"]
 factors = pd.DataFrame(
-    {f"{b}n to {2 * b}n": (e[2 * b] / e[b]) ** (1 / np.log2(m[2 * b] / m[b])) for b in (4, 8, 16)}
+    {
+        f"{b}n to {2 * b}n": (e[2 * b] / e[b]) ** (1 / np.log2(m[2 * b] / m[b]))
+        for b in (4, 8, 16)
+    }
 )
 factors.groupby("method").agg(said)
 
@@ -298,7 +299,7 @@ print(f"Shapley, 8 summed to 4, relative difference: {said(merging)}")
 # %% mystnb={"figure": {"name": "fig-two-games", "caption": "One face and two exact Owen maps of it on the same tree, with 8 and with 64 regions. Neither is an approximation. Each pixel shows the score of its region divided by its number of pixels, and each map has its own colour scale."}, "image": {"alt": "A face, a map of eight large rectangles and a map of sixty-four small squares."}}
 exact_maps = {"8 regions": flat[0] / 36, "64 regions": owen[0] / 36}
 density = {name: v[fine.labels()] for name, v in exact_maps.items()}
-charts.labelled_maps(data.images[chosen[0]], density)
+panels.labelled_maps(data.images[chosen[0]], density)
 
 # %% [markdown]
 # ## All three side by side

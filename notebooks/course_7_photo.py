@@ -51,19 +51,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fercore import DnCShap
-from fercore import datasets
-from fercore.training import evaluation
-from fercore import load_pretrained
-from fercore import models
-from ferlab.studies import photo as photos
-from ferlab.figures import charts
-from ferlab.figures import course
-from ferlab.figures import panels
-from fercore import pretrained
-from ferlab.runs import records
+from fercore import DnCShap, datasets, load_pretrained, models, pretrained
 from fercore.datasets import splits
 from fercore.emotions import NAMES
+from fercore.training import evaluation
+from ferlab.figures import charts, course, panels
+from ferlab.runs import records
+from ferlab.studies import photo as photos
 
 run = records.Run("course_7_photo", dataset, seed=seed, own=bool(photo))
 data, network = datasets.load(dataset), load_pretrained()
@@ -102,7 +96,7 @@ face = photos.cut(picture, found)
 print(f"box = {found}, cut out as {face.shape[0]} x {face.shape[1]} pixels, grey")
 
 # %% mystnb={"figure": {"name": "fig-photo", "caption": "The photo with the box around the face, and the 48 × 48 grey pixels that the network gets."}, "image": {"alt": "A picture with an orange square around a face, on axes in pixels; beside it the face in grey, coarse."}}
-panels.found(picture, found, face)
+course.found(picture, found, face)
 
 # %% [markdown]
 # ## Cut it like the training pictures
@@ -121,7 +115,9 @@ def ask(image):
 margins = (0.6, 0.8, 1, 1.25, 1.5, 2, 3)
 cuts = [photos.cut(picture, found, margin) for margin in margins]
 said = [ask(cut) for cut in cuts]
-words = [f"× {m:g}\n{NAMES[p.argmax()]} {p.max():.2f}" for m, p in zip(margins, said)]
+words = [
+    f"× {m:g}\n{NAMES[p.argmax()]} {p.max():.2f}" for m, p in zip(margins, said)
+]
 
 # %% mystnb={"figure": {"name": "fig-margins", "caption": "One face, seven margins: factor on the side of the box, answer, and its probability."}, "image": {"alt": "Two rows of grey crops of one face, seven in all, from very close to far away, each with the network's answer and its probability."}}
 course.picture_grid(np.stack(cuts), words, columns=4)
@@ -137,7 +133,7 @@ answers, blank = ask(face), ask(np.zeros_like(face))
 top = int(answers.argmax())
 name, p = NAMES[top], answers[top]
 print(f"{name}, with probability {p:.3f}; to a black image: {blank[top]:.3f}")
-panels.answer(answers, blank)
+charts.answer(answers, blank)
 
 # %% [markdown]
 # Even to a black image the network must give seven probabilities that sum to 1. It has no "I cannot tell". A map
@@ -158,7 +154,9 @@ test = data.subset(splits.split(data, None, 0, 0).test)
 theirs = evaluation.predict(network, test.images).softmax(dim=1).numpy()
 alike = (theirs.argmax(axis=1) == top) & (theirs.max(axis=1) >= p - 0.1)
 right = int((test.labels[alike] == top).sum())
-print(f"{data.title}: {alike.sum()} test faces got this answer, as surely or more so")
+print(
+    f"{data.title}: {alike.sum()} test faces got this answer, as surely or more so"
+)
 print(f"(down to 0.1 less); {right} of them are labelled so")
 
 # %% [markdown]
@@ -246,7 +244,7 @@ logit = DnCShap(network, **settings).attribute(x).region_scores[0, :, 0]
 agree = float(np.corrcoef(true, logit)[0, 1])
 print(f"p (1 - p) = {p * (1 - p):.3f}, at most 0.25; correlation {agree:.2f}")
 both = {"probability": true, "logit": logit}
-charts.labelled_maps(face, {n: v[exact.tree.labels()] for n, v in both.items()})
+panels.labelled_maps(face, {n: v[exact.tree.labels()] for n, v in both.items()})
 
 # %% [markdown]
 # ## Test your reading
@@ -265,11 +263,15 @@ def hidden(regions):
 order, rng, rows = np.argsort(-scores), np.random.default_rng(seed), []
 for k in (1, 2, 4, 8, 16):
     others = [hidden(rng.choice(scores.size, k, replace=False)) for _ in range(20)]
-    rows.append([k, scores[order[:k]].sum(), p - hidden(order[:k]), p - np.mean(others)])
+    rows.append(
+        [k, scores[order[:k]].sum(), p - hidden(order[:k]), p - np.mean(others)]
+    )
 columns = ["hidden", "sum of scores", "loss, highest", "loss, random"]
 hiding = pd.DataFrame(rows, columns=columns).set_index("hidden")
 wins = int((hiding["loss, highest"] > hiding["loss, random"]).sum())
-print(f"The highest regions cost more than random ones in {wins} of {len(hiding)} rows.")
+print(
+    f"The highest regions cost more than random ones in {wins} of {len(hiding)} rows."
+)
 hiding.round(3)
 
 # %% [markdown]

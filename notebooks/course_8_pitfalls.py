@@ -30,22 +30,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fercore import DnCShap
-from ferlab.studies import course
-from fercore import datasets
+from fercore import DnCShap, datasets, load_pretrained, models
+from fercore.datasets import splits
+from fercore.emotions import NAMES, Emotion
+from fercore.shapley import exact_shapley
 from fercore.training import evaluation
 from ferlab import explainers
-from ferlab.measures import faithfulness
-from fercore import load_pretrained
-from fercore import models
-from ferlab.figures import course as plots_masking
-from ferlab.figures import panels
+from ferlab.figures import course as plots_masking, panels
+from ferlab.measures import faithfulness, sanity
 from ferlab.runs import records
-from ferlab.measures import sanity
-from fercore.datasets import splits
-from fercore.emotions import NAMES
-from fercore.emotions import Emotion
-from fercore.shapley import exact_shapley
+from ferlab.studies import course
 
 run = records.Run("course_8_pitfalls", dataset, seed=seed, count=count)
 rng = np.random.default_rng(seed)
@@ -87,7 +81,10 @@ print(f"{len(drawn)} of the {len(sure)} that are right with at least 0.7 drawn")
 # %% mystnb={"figure": {"name": "fig-plausible", "caption": "Three faces and five maps of each, in two blocks. The last two columns know nothing of the face in hand."}, "image": {"alt": "Two blocks of three rows. Above, in each row, a face, its DnCShap map of red and blue patches, and the red and blue speckles of integrated gradients. Below, for the same faces, a soft cloud or nothing for Grad-CAM, one round blob in the middle, and the patches of another face."}}
 methods = {"DnCShap": "dnc", "integrated gradients": "integrated_gradients"}
 methods |= {"Grad-CAM": "grad_cam", "centre blob": "centre"}
-maps = {title: explainers.explain(key, network, x, targets).values for title, key in methods.items()}
+maps = {
+    title: explainers.explain(key, network, x, targets).values
+    for title, key in methods.items()
+}
 maps["another face's"] = np.roll(maps["DnCShap"], 1, axis=0)
 five = list(maps)
 maps["random"] = explainers.explain("random", network, x, targets).values
@@ -105,7 +102,8 @@ panels.map_table(images[:3], few, five)
 # %%
 classes = torch.from_numpy(targets)
 measured = {
-    title: faithfulness.insertion_deletion(network, x, classes, values) for title, values in maps.items()
+    title: faithfulness.insertion_deletion(network, x, classes, values)
+    for title, values in maps.items()
 }
 
 
@@ -187,7 +185,8 @@ print(f"lowest correlation between two of the maps: {lowest:.2f}")
 # %%
 shuffled = sanity.randomised(network, seed)
 again = {
-    title: explainers.explain(key, shuffled, x[:6], targets[:6]).values for title, key in methods.items()
+    title: explainers.explain(key, shuffled, x[:6], targets[:6]).values
+    for title, key in methods.items()
 }
 edges = np.array([np.hypot(*np.gradient(i.mean(axis=2))) for i in images[:6]])
 before = {title: maps[title][:6] for title in methods} | {"edges": edges}
@@ -247,7 +246,9 @@ phi, labels = exact.region_scores[0, :, 0], exact.tree.labels()
 
 def probability(hidden):
     shown = face * ~np.isin(labels, hidden)[..., None]
-    return float(evaluation.predict(network, shown[None]).softmax(1)[0, Emotion.HAPPY])
+    return float(
+        evaluation.predict(network, shown[None]).softmax(1)[0, Emotion.HAPPY]
+    )
 
 
 # %%
@@ -256,7 +257,9 @@ alone = np.array([whole - probability(region) for region in range(64)])
 eight = {"by score": np.argsort(-phi)[:8], "by single loss": np.argsort(-alone)[:8]}
 losses = {way: whole - probability(hidden) for way, hidden in eight.items()}
 print(f"hide one region: loses at most {alone.max():.3f} of {whole:.3f}")
-print(f"sum of the 64 single losses {alone.sum():.3f}, of the scores {phi.sum():.3f}")
+print(
+    f"sum of the 64 single losses {alone.sum():.3f}, of the scores {phi.sum():.3f}"
+)
 for way, hidden in eight.items():
     print(f"the first eight {way}: together {losses[way]:.3f},", end=" ")
     print(f"singly, added up, {alone[hidden].sum():.3f}")
@@ -283,7 +286,9 @@ weak = int(sizes.argmin())
 first, second = every[..., Emotion.HAPPY], every[..., weak]
 zero = -first.min() / (first.max() - first.min())
 print(f"on the rainbow, zero lies at {zero:.0%} of the way from blue to red")
-print(f"largest |score|: Happy {sizes[Emotion.HAPPY]:.3f}, {NAMES[weak]} {sizes[weak]:.4f}")
+print(
+    f"largest |score|: Happy {sizes[Emotion.HAPPY]:.3f}, {NAMES[weak]} {sizes[weak]:.4f}"
+)
 panels.scales(face, first, second, ("Happy", NAMES[weak]))
 
 # %% [markdown]
@@ -391,7 +396,9 @@ plots_masking.picture_grid(test.images[chosen[six]], keys, 3)
 # %% tags=["solution", "hide-cell"]
 moves = [(down, across) for down in (-6, 0, 6) for across in (-6, 0, 6)]
 copies = np.stack([np.roll(face, move, axis=(0, 1)) for move in moves])
-nine = DnCShap(network, contexts=2).attribute(models.to_input(copies), Emotion.HAPPY)
+nine = DnCShap(network, contexts=2).attribute(
+    models.to_input(copies), Emotion.HAPPY
+)
 lying = nine.region_map()[..., 0]
 straight = [np.roll(m, (-d, -a), axis=(0, 1)) for m, (d, a) in zip(lying, moves)]
 energy = (lying**2).sum(axis=(1, 2)).mean()
@@ -413,7 +420,9 @@ typical = faithfulness.insertion_deletion(network, x, classes, others)
 for m, values in measured["DnCShap"].items():
     gain = values - typical[m] if "insertion" in m else typical[m] - values
     i = faithfulness.interval(gain, seed)
-    print(f"{m:18} own {values.mean():.3f}, others {typical[m].mean():.3f},", end=" ")
+    print(
+        f"{m:18} own {values.mean():.3f}, others {typical[m].mean():.3f},", end=" "
+    )
     print(f"ahead by {i.mean:+.3f}, 95 % from {i.low:+.3f} to {i.high:+.3f}")
 print("Only where the interval lies above zero has the own map shown, on that")
 print("measure and for faces like these, more than what faces have in common.")

@@ -41,11 +41,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from ferlab.studies import data_card
 from fercore import datasets
-from ferlab.studies import maps
-from ferlab.figures import charts
+from ferlab.figures import charts, panels
 from ferlab.runs import records
+from ferlab.studies import data_card, maps
 
 about = {"model": "none", "examples": examples, "seed": seed}
 run = records.Run("data_card", dataset, **about)
@@ -101,7 +100,7 @@ if dataset in data_card.SHOWN:
     everyone = np.ones(len(data), bool)
     chosen = maps.choose(data.labels, everyone, examples, seed)
     shown = data.subset(chosen)
-    display(charts.face_rows(shown.images, shown.labels, examples))
+    display(panels.face_rows(shown.images, shown.labels, examples))
 else:
     print(f"No images of {data.title} are shown: its terms restrict it.")
 

@@ -48,24 +48,20 @@ mean_contexts = 2  # K sampled contexts are unbiased: errors average out
 import numpy as np
 import pandas as pd
 
-from ferlab.studies import maps
-from fercore import datasets
-from fercore import emotions
-from ferlab import networks
-from fercore import models
-from ferlab.figures import charts
-from ferlab.figures import panels
-from ferlab.runs import records
+from fercore import datasets, emotions, models
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from fercore.shapley import DnCShap
-from fercore.shapley import PaperDnCShap
-from fercore.shapley import ReleasedDnCShap
-from fercore.shapley import build_tree
+from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap, build_tree
+from ferlab import networks
+from ferlab.figures import panels
+from ferlab.runs import records
+from ferlab.studies import maps
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
+)
 own = {"examples": examples, "depth": depth, "contexts": contexts}
 own |= {"mean_depth": mean_depth, "mean_contexts": mean_contexts}
 own |= {"protocol": protocol}
@@ -279,7 +275,7 @@ panels.emotion(gallery, Emotion.NEUTRAL, examples, reason)
 # reach a probability near one has more to distribute.
 
 # %% mystnb={"figure": {"name": "fig-means", "caption": "Mean DnCShap map of each emotion over its mean face, on one colour scale; in brackets the number of faces."}, "image": {"alt": "One blurred mean face per emotion, each under its mean map of Shapley values in red and blue, with a common colour bar."}}
-charts.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
+panels.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
 
 # %% [markdown]
 # A mean map can mislead in two ways. Where faces are not aligned, features smear and cancel. And a network that looks at
@@ -330,7 +326,7 @@ facts = {
 pd.DataFrame(facts, index=list(variants)).round(2)
 
 # %% mystnb={"figure": {"name": "fig-published", "caption": "One face under the printed algorithm, under the behaviour of the released code, and under the two versions of this project."}, "image": {"alt": "A face and four maps of it: the two published variants show horizontal and vertical bands only, the other two show localised regions."}}
-charts.labelled_maps(test.images[chosen[0]], drawn)
+panels.labelled_maps(test.images[chosen[0]], drawn)
 
 # %% [markdown]
 # The table first: the published procedure calls the model 1,024 times, although only 94 of the inputs differ, because the
@@ -350,5 +346,7 @@ facts = {
     "agreement_with_exact": agreement.to_dict(orient="index"),
     "emotions": pattern.to_dict(orient="index"),
 }
-record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+record = run.finish(
+    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
+)
 print("Record:", records.place(record))

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Explainers
 #
-# The paper compares DnCShap with SHAP, LIME and Grad-CAM in two small tables. Table 3 gives a theoretical cost and
+# The paper compares DnCShap with SHAP, LIME and Grad-CAM in two small study. Table 3 gives a theoretical cost and
 # an execution time for each. Table 4 gives the overlap of three kinds of maps with those of SHAP. From these it
 # concludes that DnCShap is cheaper than SHAP and closest to it.
 #
@@ -52,26 +52,21 @@ scales = [4, 5, 6, 7, 8]  # halvings for the growth of the cost
 import numpy as np
 import pandas as pd
 
-from fercore import datasets
-from ferlab import networks
-from fercore import models
-from ferlab.studies import explainers as study
-from ferlab.studies import explainers as tables
-from ferlab.measures import names as measure_names
-from ferlab.measures import overlap
-from ferlab.studies import paper
-from ferlab.figures import charts
-from ferlab import provenance
-from ferlab.runs import records
-from ferlab.measures import sanity
+from fercore import datasets, models
 from fercore.datasets import splits
-from ferlab.explainers import METHODS
-from ferlab.explainers import Settings
+from ferlab import networks, provenance
+from ferlab.explainers import METHODS, Settings, store
+from ferlab.figures import charts, panels
+from ferlab.measures import names as measure_names, overlap, sanity
 from ferlab.measures.localisation import area_share
+from ferlab.runs import records
+from ferlab.studies import explainers as study, maps, paper
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
+)
 own = {"images": images, "depth": depth, "exact": exact, "steps": steps}
 own |= {"lime_samples": lime_samples, "gradient_samples": gradient_samples}
 own |= {"repeats": repeats, "noises": noises, "scales": scales}
@@ -94,7 +89,7 @@ trained = networks.trained(setting, data, parts, device)
 test = data.subset(parts.test)
 answers = networks.outcome(setting, data, parts, device)
 predicted = answers.predicted("test", mirror=False)
-drawn = study.draw(data, parts, predicted, images, seed)
+drawn = maps.draw(data, parts, predicted, images, seed)
 print(f"{len(drawn)} faces drawn, {(predicted == test.labels).sum():,} are right")
 
 # %% [markdown]
@@ -136,7 +131,7 @@ settings = Settings(
 )
 names = [name for name in METHODS if exact or name != "dnc_exact"]
 folder = provenance.project_root() / "runs" / dataset / "explainers"
-found = study.explain_all(names, trained.model, x, targets, settings, folder)
+found = store.explain_all(names, trained.model, x, targets, settings, folder)
 print("Measured on:", *sorted({made.hardware for made in found.values()}), sep="\n")
 
 # %% [markdown]
@@ -144,7 +139,7 @@ print("Measured on:", *sorted({made.hardware for made in found.values()}), sep="
 # gradient passes back as well. Seconds are those of one image at a time, on the machine named above.
 
 # %%
-cost = tables.costs(found)
+cost = study.costs(found)
 cost.rename(index=measure_names.title).round(3)
 
 # %% [markdown]
@@ -153,7 +148,7 @@ cost.rename(index=measure_names.title).round(3)
 # That order depends on the numbers of samples.
 
 # %%
-tables.table_3(cost).round(3)
+study.table_3(cost).round(3)
 
 # %% [markdown]
 # How does the cost grow with the number $n$ of regions? For one face, the methods on the tree run at several depths, with $8n$
@@ -162,7 +157,9 @@ tables.table_3(cost).round(3)
 
 # %% mystnb={"figure": {"name": "fig-growth", "caption": "Evaluations (left) and seconds (right) of one face against the number of regions, on logarithmic axes. Methods with the same budget share a line on the left."}, "image": {"alt": "Two panels of lines on logarithmic axes; one line per method on the partition tree. The line of the exact values is steeper than the others."}}
 on_tree = ("dnc", "dnc_both", "partition", "dnc_exact")
-measured = study.scaling(on_tree, trained.model, x[:1], targets[0], settings, scales)
+measured = study.scaling(
+    on_tree, trained.model, x[:1], targets[0], settings, scales
+)
 charts.growth(measured)
 
 # %% [markdown]
@@ -171,7 +168,7 @@ charts.growth(measured)
 # fill the batches.
 
 # %%
-exponents = tables.exponents(measured)
+exponents = study.exponents(measured)
 theory = [METHODS[name].cost for name in exponents.index]
 exponents.assign(theory=theory).rename(index=measure_names.title).round(2)
 
@@ -187,7 +184,7 @@ exponents.assign(theory=theory).rename(index=measure_names.title).round(2)
 # %% mystnb={"figure": {"name": "fig-sheet", "caption": "Four of the faces and their maps under all methods."}, "image": {"alt": "A sheet of small maps over grey faces; for each method a row of four faces, in red and blue."}}
 few = np.unique(np.linspace(0, len(drawn) - 1, 4).astype(int))
 sheet = {name: maps_.values[few] for name, maps_ in found.items()}
-charts.map_sheet(test.images[drawn[few]], sheet)
+panels.map_sheet(test.images[drawn[few]], sheet)
 
 # %% [markdown]
 # ## Table 4: the overlap with SHAP
@@ -209,12 +206,19 @@ charts.map_sheet(test.images[drawn[few]], sheet)
 # with repeats, and the middle 95 % of the means is the 95 % bootstrap interval.
 
 # %%
-simulated = {view: overlap.simulated_chance(view, seed=seed) for view in overlap.VIEWS}
-print(pd.DataFrame({"closed form": overlap.CHANCE, "simulated": simulated}).round(3))
+simulated = {
+    view: overlap.simulated_chance(view, seed=seed) for view in overlap.VIEWS
+}
+print(
+    pd.DataFrame({"closed form": overlap.CHANCE, "simulated": simulated}).round(3)
+)
 references = ["gradient_shap", "partition", "kernel"]
 references += ["dnc_exact"] if exact else []
-dice = {view: tables.overlap_table(study.overlaps(found, references, view), seed) for view in overlap.VIEWS}
-tables.table_4(dice["magnitude"]).round(3)
+dice = {
+    view: study.overlap_table(study.overlaps(found, references, view), seed)
+    for view in overlap.VIEWS
+}
+study.table_4(dice["magnitude"]).round(3)
 
 # %% [markdown]
 # Three of the four printed numbers stand above, with ours beside them: SHAP is GradientExplainer, DnCShap the behaviour of
@@ -222,7 +226,11 @@ tables.table_4(dice["magnitude"]).round(3)
 # than one thing that is called SHAP.
 
 # %% mystnb={"figure": {"name": "fig-overlap", "caption": "Overlap of magnitudes with each kind of SHAP: means over the faces with 95 % bootstrap intervals, and what chance gives for the same maps. Diamonds: the paper."}, "image": {"alt": "One panel per reference method; in each a dot with an interval per explainer, and two marks for the levels of chance."}}
-printed = {name: paper.TABLE_4[column] for name, column in paper.COLUMNS.items() if column != "SHAP"}
+printed = {
+    name: paper.TABLE_4[column]
+    for name, column in paper.COLUMNS.items()
+    if column != "SHAP"
+}
 charts.overlap_dots(dice["magnitude"], printed)
 
 # %% [markdown]
@@ -260,12 +268,12 @@ excess.rename(index=names_of, columns=names_of).round(2)
 
 # %%
 scores = study.faithful(trained.model, x, targets, found, steps=steps, seed=seed)
-again = study.pick(test.labels[drawn], np.arange(len(drawn)), repeats)
+again = maps.pick(test.labels[drawn], np.arange(len(drawn)), repeats)
 small = (names, trained.model, x[again], targets[again], settings)
 scores = study.merged(scores, study.steady(*small, noises))
-table = tables.scores(scores, seed)
+table = study.scores(scores, seed)
 shown = [m for m in measure_names.MEASURES if m in set(table.measure)]
-tables.readable(table)
+study.readable(table)
 
 # %% mystnb={"figure": {"name": "fig-faithful", "caption": "Faithfulness and steadiness: means over the faces with 95 % bootstrap intervals; grey: maps that know nothing of the network."}, "image": {"alt": "Six panels, one per measure, each with a dot and an interval for every explainer; the two controls are grey."}}
 charts.intervals(table, shown)
@@ -280,10 +288,12 @@ charts.intervals(table, shown)
 # comparisons, some may be decided by chance alone.
 
 # %%
-against = tables.differences(scores, "dnc", seed)
+against = study.differences(scores, "dnc", seed)
 duel = against.pivot(index="method", columns="measure", values="verdict")
 duel = duel.reindex(index=[n for n in names if n != "dnc"], columns=shown)
-duel.rename(index=measure_names.title, columns=measure_names.title).rename_axis(None)
+duel.rename(index=measure_names.title, columns=measure_names.title).rename_axis(
+    None
+)
 
 # %% [markdown]
 # ## How far from the exact values?
@@ -294,7 +304,7 @@ duel.rename(index=measure_names.title, columns=measure_names.title).rename_axis(
 # %%
 near = study.near_exact(found)
 nothing = "Not computed here (exact=False); see the page 'How good is linear?'."
-tables.readable(tables.scores(near, seed), 3) if exact else print(nothing)
+study.readable(study.scores(near, seed), 3) if exact else print(nothing)
 
 # %% [markdown]
 # ## Ground truth
@@ -307,11 +317,11 @@ tables.readable(tables.scores(near, seed), 3) if exact else print(nothing)
 # %% mystnb={"figure": {"name": "fig-truth", "caption": "Localisation of the pixels that the expression moved: means over the faces with 95 % bootstrap intervals; dashed: the share of the area."}, "image": {"alt": "Three panels of dots with intervals, one dot per explainer, and a dashed line for chance; or a sentence where there is no ground truth."}}
 truth = test.extras["moved"][drawn] if "moved" in test.extras else None
 located, chance = {}, np.nan
-figure = charts.sentence(f"{data.title} has no ground truth.")
+figure = panels.sentence(f"{data.title} has no ground truth.")
 if truth is not None:
     located = study.located(found, truth)
     chance = float(np.nanmean(area_share(truth)))
-    truth_table = tables.scores(located, seed)
+    truth_table = study.scores(located, seed)
     level = dict.fromkeys(("mass", "rank", "pointing"), chance)
     figure = charts.intervals(truth_table, list(level), level)
 figure
@@ -331,8 +341,8 @@ figure
 shuffled = sanity.randomised(trained.model, seed)
 about = (names, shuffled, x[again], targets[again], settings, folder)
 before = study.rows(found, again)
-dependent = study.dependent(before, study.explain_all(*about))
-same = tables.scores(dependent, seed)
+dependent = study.dependent(before, store.explain_all(*about))
+same = study.scores(dependent, seed)
 charts.intervals(same, list(dependent["dnc"]))
 
 # %% [markdown]
@@ -343,8 +353,10 @@ charts.intervals(same, list(dependent["dnc"]))
 
 # %%
 everything = study.merged(scores, near, located, dependent)
-about = {"images": len(drawn), "regions": 2**depth, "packages": study.packages()}
+about = {"images": len(drawn), "regions": 2**depth, "packages": store.packages()}
 about |= {"area": None if np.isnan(chance) else chance}
-facts = about | tables.facts(cost, exponents, dice, everything, seed)
-record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+facts = about | study.facts(cost, exponents, dice, everything, seed)
+record = run.finish(
+    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
+)
 print("Record:", records.place(record))

@@ -52,13 +52,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
+from fercore.emotions import Emotion
+from ferlab import temo
 from ferlab.figures import facial
 from ferlab.runs import records
-from ferlab import temo
-from fercore.emotions import Emotion
-from ferlab.temo import groups
-from ferlab.temo import ranking
-from ferlab.temo import other
+from ferlab.temo import groups, ranking, other
 
 pd.set_option("display.max_colwidth", None)  # claims are sentences
 
@@ -85,7 +83,9 @@ run = records.Run("landmarks", dataset, **own)
 
 # %%
 embedded = dict(characters=characters, variants=variants, noise=noise)
-clips = temo.from_dataset(dataset, frames, dims, most, seed, **(embedded if dataset == "faces" else {}))
+clips = temo.from_dataset(
+    dataset, frames, dims, most, seed, **(embedded if dataset == "faces" else {})
+)
 covered = clips.coverage or dict.fromkeys(clips.classes, 1.0)
 names = [Emotion(label).title for label in clips.classes]
 facts = {"clips": [int((clips.labels == c).sum()) for c in clips.classes]}
@@ -138,7 +138,9 @@ costs.round(1)
 # %%
 neutral = int(Emotion.NEUTRAL) if Emotion.NEUTRAL in clips.classes else None
 baselines = tuple(
-    name for name in temo.BASELINES if name != "neutral" or not clips.stills or neutral is not None
+    name
+    for name in temo.BASELINES
+    if name != "neutral" or not clips.stills or neutral is not None
 )
 settings = dict(sizes=tuple(sizes), baselines=baselines, steps=steps, seed=seed)
 plan = temo.Plan(draws=draws, neutral=neutral, recipe=recipe, **settings)
@@ -238,7 +240,9 @@ columns = [c for m in measures for c in (m, f"{m} low", f"{m} high")]
 floor = 100 - 100 / len(study.classes)
 own_rows = scores[scores.method != "all classes in one"]
 below = (own_rows.accuracy < floor).sum()
-print(f'Always "no": {floor:.1f} %; {below} of {len(own_rows)} binary rows are below')
+print(
+    f'Always "no": {floor:.1f} %; {below} of {len(own_rows)} binary rows are below'
+)
 scores.set_index(["method", "k"])[columns].round(1)
 
 # %% [markdown]

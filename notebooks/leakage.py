@@ -52,17 +52,19 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from fercore.training import trainer
 from fercore import datasets
+from fercore.datasets import splits
+from fercore.training.device import choose_device
 from ferlab import networks
-from ferlab.studies import leakage
 from ferlab.figures import charts
 from ferlab.runs import records
-from fercore.datasets import splits
+from ferlab.studies import leakage
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, 0, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, 0, recipe, batch_size, pretrained, **chosen
+)
 own = dict(folds=folds, most=most)
 own |= dict(small_width=small_width, small_epochs=small_epochs)
 run = records.Run("leakage", dataset, **setting.parameters() | own)
@@ -215,7 +217,9 @@ else:
 # spare an hour; they are to be compared with each other only.
 
 # %%
-small = networks.setting(dataset, "proposed", fusion, small_width, epochs=small_epochs, seed=seed)
+small = networks.setting(
+    dataset, "proposed", fusion, small_width, epochs=small_epochs, seed=seed
+)
 taught = [(data, setting if data.usage is None else small)]
 taught += [(clips, setting)] if dataset == "faces" else []
 for some, chosen in taught:
@@ -266,6 +270,6 @@ metrics["company"] = company.to_dict(orient="index")
 if several.any():
     metrics["with_a_copy"] = copied.to_dict(orient="index")
 name = f"{setting.model}-{setting.fusion}-w{setting.width:g}"
-where = trainer.choose_device(device)
+where = choose_device(device)
 record = run.finish(name, data, metrics, where, protocol="several")
 print("Record:", records.place(record))

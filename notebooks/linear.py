@@ -53,20 +53,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ferlab.studies import closeness
-from fercore import datasets
-from fercore.training import evaluation
-from ferlab import networks
-from fercore import models
-from ferlab.figures import charts
-from ferlab import provenance
-from ferlab.runs import records
+from fercore import datasets, models
 from fercore.datasets import splits
 from fercore.shapley import build_tree
+from fercore.training import evaluation
+from ferlab import networks, provenance
+from ferlab.figures import charts
+from ferlab.runs import records
+from ferlab.studies import closeness
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
+)
 own = {"faces": faces, "depth": depth, "protocol": protocol}
 own |= {"fine_faces": fine_faces, "fine_depth": fine_depth}
 own |= {"shapley_faces": shapley_faces}
@@ -141,7 +141,9 @@ for levels, count in counts.items():
 rows = []
 for tree, numbers, logits in games.values():
     for output in ("probability", "logit"):
-        for face, values in enumerate(tqdm(logits, desc=f"{tree.n_leaves} {output}")):
+        for face, values in enumerate(
+            tqdm(logits, desc=f"{tree.n_leaves} {output}")
+        ):
             listed = closeness.worth(values, output)
             truth = closeness.exact(closeness.Table(tree, numbers, listed))
             about = {"regions": tree.n_leaves, "output": output, "face": face}
@@ -311,5 +313,7 @@ facts = {
     "shapley": to_shapley,
 }
 facts = {name: closeness.as_rows(table) for name, table in facts.items()}
-record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+record = run.finish(
+    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
+)
 print("Record:", records.place(record))

@@ -33,16 +33,13 @@ device = "auto"
 import numpy as np
 import pandas as pd
 
-from fercore.training import trainer
-from fercore import datasets
-from ferlab import networks
-from fercore import models
-from ferlab.studies import other_systems
-from ferlab.studies import paper
-from ferlab.figures import charts
-from ferlab import provenance
-from ferlab.runs import records
+from fercore import datasets, models
 from fercore.datasets import splits
+from fercore.training.device import choose_device
+from ferlab import networks, provenance
+from ferlab.figures import charts
+from ferlab.runs import records
+from ferlab.studies import other_systems, paper
 
 own = dict(width=width, epochs=epochs, precision=precision, seed=seed)
 run = records.Run("other_systems", dataset, **own)
@@ -67,7 +64,10 @@ features["LBP"] = other_systems.lbp(data.images)
 features["HOG and LBP"] = np.hstack([features["HOG"], features["LBP"]])
 folder = provenance.output_folder() / "outcomes" / dataset
 for name, values in features.items():
-    file = folder / f"svm-{name.lower().replace(' ', '-')}-{parts.protocol}.safetensors"
+    file = (
+        folder
+        / f"svm-{name.lower().replace(' ', '-')}-{parts.protocol}.safetensors"
+    )
     found = other_systems.svm(values, data, parts, file, name, seed)
     answers[f"{name}, linear SVM"] = found.test
     facts[name] = {"features": values.shape[1]} | found.about
@@ -98,8 +98,12 @@ for name, images in seen.items():
 
 # %%
 adam = dict(optimizer="adam", lr=1e-3, min_lr=1e-5, weight_decay=0.0)
-setting = networks.setting(dataset, "deep_emotion", batch_norm=False, **values, **adam)
-answers["Deep-Emotion"] = networks.outcome(setting, data, parts, device).predicted("test", mirror=False)
+setting = networks.setting(
+    dataset, "deep_emotion", batch_norm=False, **values, **adam
+)
+answers["Deep-Emotion"] = networks.outcome(setting, data, parts, device).predicted(
+    "test", mirror=False
+)
 network = networks.build(setting, data.images.shape[1:3])
 print(f"{models.count_parameters(network):,} weights")
 
@@ -154,6 +158,6 @@ pd.Series(verdict, name="beside the plain network").to_frame()
 # %%
 whole = {"systems": table.replace({np.nan: None}).to_dict(orient="index")}
 whole |= {"verdicts": verdict, "features": facts}
-where = trainer.choose_device(device)
+where = choose_device(device)
 record = run.finish(f"w{width:g}-e{epochs}", data, whole, where, parts.protocol)
 print("Record:", records.place(record))

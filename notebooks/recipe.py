@@ -35,13 +35,13 @@ device = "auto"
 # %%
 import pandas as pd
 
-from ferlab.studies import ablation
-from fercore.training import trainer
 from fercore import datasets
+from fercore.datasets import splits
+from fercore.training.device import choose_device
 from ferlab import networks
 from ferlab.figures import charts
 from ferlab.runs import records
-from fercore.datasets import splits
+from ferlab.studies import ablation
 
 own = dict(width=width, epochs=epochs, precision=precision, seed=seed)
 own |= dict(teacher_width=teacher_width, teacher_epochs=teacher_epochs)
@@ -77,7 +77,10 @@ base, teacher = setting(width, epochs), setting(teacher_width, teacher_epochs)
 key = networks.training_key(teacher, data, parts)
 variants = ablation.recipe_settings(base, ablation.ADDITIONS, key)
 compared = ablation.run(variants, data, parts, device, teacher)
-minutes = {name: sum(row["seconds"] for row in one.outcome.history) / 60 for name, one in compared.items()}
+minutes = {
+    name: sum(row["seconds"] for row in one.outcome.history) / 60
+    for name, one in compared.items()
+}
 print(f"{len(compared)} trainings, {sum(minutes.values()) / 60:.1f} hours in all")
 
 # %% [markdown]
@@ -120,6 +123,6 @@ charts.validation_curves(ablation.histories(compared))
 rows = table.assign(name=table.variant + ", " + table.rule).set_index("name")
 facts = {"paired": rows.drop(columns=["variant", "rule"]).to_dict(orient="index")}
 facts |= {"minutes": minutes, "training": last}
-where = trainer.choose_device(device)
+where = choose_device(device)
 record = run.finish(f"w{width:g}-e{epochs}", data, facts, where, parts.protocol)
 print("Record:", records.place(record))

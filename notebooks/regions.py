@@ -42,25 +42,23 @@ released_of = 40  # faces per emotion under the released masking, at most
 import numpy as np
 import pandas as pd
 
-from ferlab.studies import maps
-from fercore import datasets
-from fercore.training import evaluation
-from ferlab import networks
-from ferlab import landmarks
-from fercore import models
-from ferlab.figures import panels
-from ferlab.figures import facial
-from ferlab.runs import records
-from ferlab.studies import regions as sentences
-from ferlab.measures import facs
+from fercore import datasets, models
 from fercore.datasets import splits
 from fercore.emotions import Emotion
-from ferlab.faces import REGIONS
 from fercore.shapley import ReleasedDnCShap
+from fercore.training import evaluation
+from ferlab import networks, landmarks
+from ferlab.faces import REGIONS
+from ferlab.figures import charts, facial
+from ferlab.measures import facs
+from ferlab.runs import records
+from ferlab.studies import maps, regions as sentences
 
 # %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
-setting = networks.setting(dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen)
+setting = networks.setting(
+    dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen
+)
 own = {"depth": depth, "contexts": contexts, "released_of": released_of}
 own |= {"protocol": protocol}
 run = records.Run("regions", dataset, **setting.parameters(), **own)
@@ -220,7 +218,7 @@ checked = sentences.check(maps_all[seen], released[seen], labels[seen], masks, s
 pd.DataFrame([finding.row() for finding in checked])
 
 # %% mystnb={"figure": {"name": "fig-sentences", "caption": "The paper's sentences, measured: mean over the faces of the emotion with its 95 % interval, over those of all other emotions, and under the released code's masking."}, "image": {"alt": "Dot plot with one row for each part of each sentence; dots with intervals for our maps, ticks for the other emotions, crosses for the released masking, and a dotted line at chance."}}
-panels.sentence_dots(checked)
+charts.sentence_dots(checked)
 
 # %% [markdown]
 # How to read {numref}`fig-sentences`. A dot right of the dotted line says that the network finds support for the emotion in this
@@ -260,5 +258,7 @@ facts = {
     "lift": lifts.astype(object).where(lifts.notna(), None).to_dict("index"),
     "sentences": verdicts,
 }
-record = run.finish(setting.name(parts), data, facts, where, parts.protocol, key=trained.key)
+record = run.finish(
+    setting.name(parts), data, facts, where, parts.protocol, key=trained.key
+)
 print("Record:", records.place(record))

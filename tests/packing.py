@@ -1,4 +1,4 @@
-"""Archives of tiny datasets, and what lies in a folder: shared by the tests that unpack."""
+"""Archives, and what lies in a folder: shared by the tests that unpack."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ class TestExamples:
     def test_what_examples_call_takes_these_arguments(self, path: Path) -> None:
         block = re.search(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.M | re.S)[1]
         space: dict[str, Any] = {}
-        exec("\n".join(line for line in block.splitlines() if line.startswith("from fercore")), space)
+        exec("\n".join(line for line in block.splitlines() if line.startswith("from fer")), space)
         bound = 0
         for call in (node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)):
             if any(isinstance(part, ast.Call) for part in ast.walk(call.func)):
@@ -276,7 +276,7 @@ class TestExamples:
             except (NameError, AttributeError):
                 continue  # a method of what the example makes
             keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg}
-            if called.__module__.startswith("fercore"):
+            if called.__module__.startswith(("fercore", "ferlab")):
                 inspect.signature(called).bind(*call.args, **keywords)
                 bound += 1
         assert bound

@@ -349,7 +349,7 @@ class TestFilesBesideTheBook:
     def test_environment_takes_its_pins_from_the_constraints(self) -> None:
         environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
         pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
-        assert pip == ["-c constraints.txt", "-e .[book,test]"]
+        assert pip == ["-c constraints.txt", "-e .", "-e notebooks[book,test]"]
         pinned = [item for item in environment["dependencies"] if isinstance(item, str) and "=" in item]
         assert pinned == ["python=3.11"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_training import SHORT, STRONG, same_weights, small_network, trainer
 
-from fercore.training import trainer as capture
+from fercore.training import device as capture
 
 RECIPES = {
     "paper": SHORT,

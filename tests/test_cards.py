@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import brightness_faces
-from ferlab.figures import charts
+from ferlab.figures import charts, panels
 from ferlab.studies import data_card
 
 from fercore.datasets import FaceDataset, fer2013
@@ -22,7 +22,7 @@ def small() -> FaceDataset:
     for copy, original in [(1, 0), (6, 0), (5, 2), (8, 3)]:
         images[copy] = images[original]
     images[9] = 77
-    usage = np.array(["Training"] * 5 + ["PublicTest"] * 2 + ["PrivateTest"] * 3)
+    usage = np.repeat(["Training", "PublicTest", "PrivateTest"], [5, 2, 3])
     labels = np.array([0, 0, 2, 3, 3, 2, 1, 3, 3, 6])
     subjects = np.array(list("aabbbccddd"))
     return FaceDataset("small", "Small", images, labels, "", usage=usage, subjects=subjects)
@@ -36,33 +36,16 @@ def voted(labels: list[int], votes: list[dict[str, int]]) -> FaceDataset:
     return FaceDataset("voted", "Voted", images, np.array(labels), "", extras=extras)
 
 
-def test_counts_by_part_and_emotion():
+def test_counts_are_those_of_the_labels_and_majority_names_what_a_guesser_reaches():
     table = data_card.counts(small())
     assert list(table) == ["Training", "PublicTest", "PrivateTest", "all"]
-    assert list(table.index) == ["Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral"]
     assert table.Training.tolist() == [2, 0, 1, 2, 0, 0, 0]
     assert table["all"].tolist() == [2, 1, 2, 4, 0, 0, 1]
-
-
-def test_counts_without_parts_and_with_contempt():
+    assert data_card.majority(table).loc["all"].tolist() == ["Happy", 0.4, "Disgust", 4.0]
     toy = brightness_faces(14)
     assert data_card.counts(toy).to_dict("list") == {"all": [2] * 7}
-    labels = toy.labels.copy()
-    labels[0] = Emotion.CONTEMPT
-    table = data_card.counts(replace(toy, labels=labels))
-    assert table["all"].to_dict()["Contempt"] == 1
-    assert table["all"].sum() == 14
-
-
-def test_majority_names_what_a_guesser_reaches():
-    table = data_card.majority(data_card.counts(small()))
-    assert table.loc["all"].to_dict() == {
-        "emotion": "Happy",
-        "accuracy": 0.4,
-        "rarest": "Disgust",
-        "ratio": 4.0,
-    }
-    assert table.loc["PublicTest", "accuracy"] == 0.5
+    contempt = replace(toy, labels=np.array([Emotion.CONTEMPT, *toy.labels[1:]]))
+    assert data_card.counts(contempt).loc["Contempt", "all"] == 1
 
 
 def test_copies_and_conflicts():
@@ -70,36 +53,29 @@ def test_copies_and_conflicts():
         images=10, distinct=6, surplus=4, groups=3, largest=3, conflicting=1, conflicting_images=3
     )
     assert data_card.conflicts(small()).to_dict() == {"pictures": {"Angry, Disgust": 1}}
-    clean = brightness_faces(14)
-    assert (data_card.copies(clean).surplus, data_card.copies(clean).conflicting) == (0, 0)
-    assert data_card.conflicts(clean).empty
+    assert data_card.conflicts(brightness_faces(14)).empty
 
 
 def test_copies_across_parts_are_counted_in_both_directions():
     table = data_card.copies_across(small()).set_index(["part", "also in"])
     assert len(table) == 6
-    assert table.loc["Training", "PublicTest"].to_dict() == {"images": 3, "share": 0.6, "same label": 1}
-    assert table.loc["PublicTest", "Training"].to_dict() == {"images": 2, "share": 1.0, "same label": 1}
-    assert table.loc["PrivateTest", "Training"].to_dict() == {"images": 1, "share": 1 / 3, "same label": 1}
-    assert table.loc[("PrivateTest", "PublicTest"), "images"] == 0
+    assert table.loc["Training", "PublicTest"].tolist() == [3, 0.6, 1]
+    assert table.loc["PublicTest", "Training"].tolist() == [2, 1.0, 1]
+    assert table.loc["PrivateTest", "Training"].tolist() == [1, 1 / 3, 1]
     assert data_card.copies_across(brightness_faces(14)).empty
 
 
 def test_blank_images_have_one_value_in_each_channel():
-    assert np.flatnonzero(data_card.blank(small())).tolist() == [9]
     assert data_card.blanks(small()).to_dict() == {"Training": 0, "PublicTest": 0, "PrivateTest": 1}
     coloured = np.zeros((2, 3, 3, 3), np.uint8) + np.array([1, 2, 3], np.uint8)
     coloured[1, 2, 2, 0] = 9
-    data = FaceDataset("c", "C", coloured, np.array([0, 1]), "")
-    assert data_card.blank(data).tolist() == [True, False]
+    assert data_card.blank(FaceDataset("c", "C", coloured, np.array([0, 1]), "")).tolist() == [True, False]
 
 
 def test_people():
     table = data_card.people(small())
     assert table["all"].to_dict() == {"a": 2, "b": 3, "c": 2, "d": 3}
     assert table.loc["b", ["Fear", "Happy"]].tolist() == [1, 2]
-    with pytest.raises(DatasetError, match="names no subjects"):
-        data_card.people(replace(small(), subjects=None))
 
 
 VOTED = voted(
@@ -126,30 +102,25 @@ def test_verdicts_add_up():
 def test_agreement_by_label():
     table = data_card.agreement(VOTED)
     assert table["images"].to_dict() == {"Fear": 2, "Happy": 2, "all": 4}
-    assert table["agree"].to_dict() == {"Fear": 0.5, "Happy": 0.5, "all": 0.5}
+    assert table["agree"].tolist() == [0.5] * 3
     with_ties = data_card.agreement(VOTED, ties=True)
     assert with_ties["images"].to_dict() == {"Angry": 1, "Fear": 2, "Happy": 3, "all": 6}
-    assert with_ties["agree"].to_dict() == pytest.approx(
-        {"Angry": 0, "Fear": 0.5, "Happy": 2 / 3, "all": 0.5}
-    )
+    assert with_ties["agree"].tolist() == pytest.approx([0, 0.5, 2 / 3, 0.5])
     assert with_ties.loc["Angry", "plurality says"] == "Neutral"
+    parts = replace(VOTED, usage=np.repeat(["Training", "PrivateTest"], [3, 6]))
+    assert data_card.agreement(parts, "Training").loc["all", "agree"] == pytest.approx(2 / 3)
+    assert json.dumps(table.to_dict(orient="index"), allow_nan=False)
 
 
-def test_agreement_of_one_part():
-    usage = np.array(["Training"] * 3 + ["PrivateTest"] * 6)
-    assert data_card.agreement(replace(VOTED, usage=usage), "Training").loc["all", "agree"] == pytest.approx(
-        2 / 3
-    )
-
-
-def test_without_votes_the_error_says_where_to_get_them():
+def test_what_a_dataset_lacks_is_said():
     with pytest.raises(DatasetError, match=r"fer2013new.csv"):
         data_card.verdicts(small())
+    with pytest.raises(DatasetError, match="names no subjects"):
+        data_card.people(VOTED)
 
 
-@pytest.mark.parametrize("data", [small(), brightness_faces(14)], ids=["three parts", "one part"])
-def test_figure_shows_every_count(data):
-    table = data_card.counts(data).drop(columns="all") if data.usage is not None else data_card.counts(data)
+def test_figure_shows_every_count():
+    table = data_card.counts(small()).drop(columns="all")
     (axes,) = charts.part_counts(table).axes
     assert sorted(bar.get_height() for bar in axes.patches) == sorted(table.to_numpy().ravel())
     assert [label.get_text() for label in axes.get_xticklabels()] == list(table.index)
@@ -157,14 +128,13 @@ def test_figure_shows_every_count(data):
 
 def test_face_rows_put_each_face_in_its_row():
     toy = brightness_faces(21)
-    figure = charts.face_rows(toy.images[:20], toy.labels[:20], 3)
-    shown = [
-        (axes.get_subplotspec().rowspan.start, axes.images[0].get_array())
-        for axes in figure.axes
-        if axes.images
-    ]
+    figure = panels.face_rows(toy.images[:20], toy.labels[:20], 3)
+    shown = [axes for axes in figure.axes if axes.images]
+    rows = [axes.get_subplotspec().rowspan.start for axes in shown]
     assert len(shown) == 20
-    assert all(np.mean(image) // 34 == row for row, image in shown)  # its brightness is its class
+    assert [
+        np.mean(axes.images[0].get_array()) // 34 for axes in shown
+    ] == rows  # its brightness is its class
 
 
 @pytest.mark.real_data
@@ -187,21 +157,6 @@ def test_real_ferplus(real_fer2013):
     table = data_card.agreement(real_fer2013, ties=True).agree
     expected = [0.49, 0.33, 0.13, 0.92, 0.41, 0.80, 0.88, 0.634]  # counted independently
     assert np.allclose(table, expected, atol=0.005)
-    assert data_card.agreement(real_fer2013).loc["all"].tolist()[:2] == [
-        33500,
-        pytest.approx(0.657, abs=5e-4),
-    ]
+    assert data_card.agreement(real_fer2013).loc["all", "agree"] == pytest.approx(0.657, abs=5e-4)
     private = data_card.agreement(real_fer2013, "PrivateTest", ties=True)
     assert private.loc["all", "agree"] == pytest.approx(0.634, abs=5e-4)
-
-
-def test_tables_can_go_into_a_record():
-    import json
-
-    tables = [
-        data_card.counts(small()),
-        data_card.majority(data_card.counts(small())),
-        data_card.agreement(VOTED),
-    ]
-    assert all(json.loads(json.dumps(table.to_dict(orient="index"), allow_nan=False)) for table in tables)
-    assert isinstance(tables[0], pd.DataFrame)

@@ -11,7 +11,7 @@ from torch import nn
 from toy_training import SHORT, fit, numbers
 
 from fercore.errors import FercoreError
-from fercore.training import trainer
+from fercore.training import device
 
 CPU = torch.device("cpu")
 
@@ -19,9 +19,9 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(("there", "kind"), [(True, "cuda"), (False, "cpu")])
 def test_the_gpu_is_taken_where_there_is_one(monkeypatch, there, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert trainer.choose_device().type == kind
-    assert trainer.choose_device("cpu").type == "cpu"
-    assert trainer.choose_device("cuda:1") == torch.device("cuda", 1)
+    assert device.choose_device().type == kind
+    assert device.choose_device("cpu").type == "cpu"
+    assert device.choose_device("cuda:1") == torch.device("cuda", 1)
 
 
 def rounding(*wanted):
@@ -42,10 +42,10 @@ def restored():
 @pytest.mark.parametrize(("precision", "inside"), [("float32", False), ("tf32", True), ("bfloat16", True)])
 def test_rounding_is_let_inside_the_block_only(restored, before, precision, inside):
     rounding(*before)
-    with trainer.matrix_products(precision):
+    with device.matrix_products(precision):
         assert rounding() == (inside, inside)
     assert rounding() == before
-    with pytest.raises(KeyError), trainer.matrix_products(precision):
+    with pytest.raises(KeyError), device.matrix_products(precision):
         raise KeyError
     assert rounding() == before
 
@@ -55,7 +55,7 @@ def test_rounding_is_let_inside_the_block_only(restored, before, precision, insi
 )
 def test_layers_compute_in_half_precision_if_asked(precision, kind):
     layer = nn.Linear(3, 2)
-    with trainer.layers(CPU, precision):
+    with device.layers(CPU, precision):
         found = layer(torch.ones(1, 3))
     assert found.dtype == kind
     assert layer.weight.dtype == torch.float32
@@ -65,13 +65,13 @@ def test_layers_compute_in_half_precision_if_asked(precision, kind):
 def test_images_at_once_are_halved_and_told(capsys):
     found = [33]
     while found[-1] > 1:
-        found.append(trainer.smaller(found[-1], 64))
+        found.append(device.smaller(found[-1], 64))
     assert found == [33, 17, 9, 5, 3, 2, 1]
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("The device's memory does not hold 33 images at once: computing 17 at a time")
     assert all("a step still takes 64" in line for line in said)
     with pytest.raises(FercoreError, match="does not hold one training image: lower width"):
-        trainer.smaller(1, 64)
+        device.smaller(1, 64)
 
 
 def test_a_compiled_network_trains_to_nearly_the_same_numbers(tmp_path, monkeypatch):

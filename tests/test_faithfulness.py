@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
 import torch
 from ferlab import explainers
-from ferlab.explainers import Maps, Settings
-from ferlab.figures import charts
+from ferlab.explainers import Maps, Settings, store
+from ferlab.figures import charts, panels
 from ferlab.measures import faithfulness, localisation, overlap, sanity
 from ferlab.studies import explainers as study
-from ferlab.studies import explainers as tables
-from ferlab.studies import paper
+from ferlab.studies import maps, paper
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -357,29 +357,33 @@ class TestStudy:
     def test_images_are_spread_over_the_emotions(self):
         labels = np.array([0, 0, 0, 3, 3, 3, 6])
         order = np.arange(7)
-        assert labels[order[study.pick(labels, order, 4)]].tolist() == [0, 0, 3, 6]
-        assert study.pick(labels, order, 99).tolist() == order.tolist()
+        assert labels[order[maps.pick(labels, order, 4)]].tolist() == [0, 0, 3, 6]
+        assert maps.pick(labels, order, 99).tolist() == order.tolist()
         with pytest.raises(ValueError, match="ask for at least 1"):
-            study.pick(labels, order, 0)
+            maps.pick(labels, order, 0)
 
     def test_maps_are_kept_and_damaged_ones_made_again(self, net, images, tmp_path, monkeypatch):
         settings = Settings(depth=2)
         about = (["dnc_both", "centre"], net, images, TARGETS.numpy(), settings, tmp_path, False)
-        first = study.explain_all(*about)
+        first = store.explain_all(*about)
         made, explain = [], explainers.explain
-        monkeypatch.setattr(
-            explainers, "explain", lambda name, *more: made.append(name) or explain(name, *more)
-        )
-        again = study.explain_all(*about)
+
+        @functools.wraps(explain)
+        def watched(name, *more):
+            made.append(name)
+            return explain(name, *more)
+
+        monkeypatch.setattr(store, "explain", watched)
+        again = store.explain_all(*about)
         assert made == []
         assert (again["dnc_both"].values == first["dnc_both"].values).all()
         for path in tmp_path.glob("*.npz"):
             path.write_bytes(b"no archive")
-        assert (study.explain_all(*about)["centre"].values == first["centre"].values).all()
+        assert (store.explain_all(*about)["centre"].values == first["centre"].values).all()
         assert made == ["dnc_both", "centre"]
-        study.explain_all(["centre"], LinearProbability(5).double(), *about[2:])
-        study.explain_all(["centre"], net, images + 0.01, *about[3:])
-        study.explain_all(["centre"], *about[1:4], Settings(depth=3), *about[5:])
+        store.explain_all(["centre"], LinearProbability(5).double(), *about[2:])
+        store.explain_all(["centre"], net, images + 0.01, *about[3:])
+        store.explain_all(["centre"], *about[1:4], Settings(depth=3), *about[5:])
         assert made[2:] == ["centre"] * 3
 
     def test_growth_is_counted_and_fitted(self, net, images):
@@ -391,7 +395,7 @@ class TestStudy:
             ("dnc_exact", n): 2 * (n * n - 1) // 3 + 2 for n in (2, 4, 8)
         }
         made = [{"method": "m", "regions": n, "evaluations": 3 * n**2, "seconds": n**0.5} for n in (2, 4, 8)]
-        fitted = tables.exponents(made).loc["m"]
+        fitted = study.exponents(made).loc["m"]
         assert fitted.evaluations == pytest.approx(2)
         assert fitted.seconds == pytest.approx(0.5)
         assert charts.growth(rows).axes
@@ -404,15 +408,15 @@ class TestStudy:
         truth = np.zeros((4, SIZE, SIZE), dtype=bool)
         truth[:3, :2] = True
         scores = study.merged(scores, study.located(found, truth), study.dependent(found, found))
-        table = tables.scores(scores)
+        table = study.scores(scores)
         assert len(table) == 5 * 11
         assert table.set_index(["method", "measure"]).loc[("dnc", "mass")].images == 3
-        duel = tables.differences(scores, "dnc").set_index(["method", "measure"]).verdict
+        duel = study.differences(scores, "dnc").set_index(["method", "measure"]).verdict
         assert duel["lime", "deletion_black"] == duel["lime", "infidelity"] == "better"
         assert duel["dnc_exact", "deletion_black"] == "open"
         assert duel["lime", "same_rank"] == "open"
-        assert tables.readable(table).loc["centre map", "rank correlation"] == "nan [nan, nan]"
-        nested = tables.nested(table, "method", "measure")
+        assert study.readable(table).loc["centre map", "rank correlation"] == "nan [nan, nan]"
+        nested = study.nested(table, "method", "measure")
         assert nested["centre"]["same_rank"]["mean"] is None
         assert nested["dnc"]["mass"]["images"] == 3
         assert charts.intervals(table, ["mass", "rank"], {"mass": 0.5}).axes
@@ -435,25 +439,25 @@ class TestStudy:
         both = study.near_exact({"dnc_exact": as_maps(exact), "dnc_both": as_maps(other)})
         assert both["dnc_both"]["correlation"] == pytest.approx(expected)
         grown = [{"method": "dnc", "regions": n, "evaluations": n, "seconds": n} for n in (2, 4)]
-        record = tables.facts(tables.costs(found), tables.exponents(grown), {}, near)
+        record = study.facts(study.costs(found), study.exponents(grown), {}, near)
         assert record["dnc_minus"]["kernel"]["error"]["verdict"] in ("better", "worse", "open")
         assert record["scores"]["kernel"]["correlation"]["mean"] is None
 
     def test_tables_beside_the_paper(self):
         found = {name: as_maps(random_maps(i)) for i, name in enumerate(paper.COLUMNS)}
-        pairs = tables.overlap_table(study.overlaps(found, ["gradient_shap", "lime"], "magnitude"))
+        pairs = study.overlap_table(study.overlaps(found, ["gradient_shap", "lime"], "magnitude"))
         assert len(pairs) == 6
-        ours = tables.table_4(pairs)
+        ours = study.table_4(pairs)
         assert ours.paper.to_dict() == {"LIME": 0.174, "Grad-CAM": 0.488, "DnCShap, as released": 0.541}
         direct = overlap.overlap(found["gradient_shap"].values, found["lime"].values).mean()
         assert ours.ours["LIME"] == pytest.approx(direct)
-        printed = tables.table_3(tables.costs(found))
+        printed = study.table_3(study.costs(found))
         assert printed.loc["SHAP: GradientExplainer", "paper: seconds"] == 39
         assert printed["ours: seconds"].tolist() == [0.5] * 4
         figure = charts.overlap_dots(pairs, {"lime": 0.174})
         assert len(figure.axes) == 2
-        sheet = charts.map_sheet(
+        sheet = panels.map_sheet(
             np.zeros((2, SIZE, SIZE, 1), np.uint8), {n: m.values[:2] for n, m in found.items()}
         )
         assert sum(bool(axes.images) for axes in sheet.axes) == 2 * 5
-        assert charts.sentence("Nothing.").axes[0].texts[0].get_text() == "Nothing."
+        assert panels.sentence("Nothing.").axes[0].texts[0].get_text() == "Nothing."

@@ -57,10 +57,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(steps, "epochs_of", lambda *_: 3)
     monkeypatch.setattr(steps, "_cost", lambda *_: {"ratio": 1.0})
     monkeypatch.setattr(steps, "_device_gap", lambda _: 0.0)
-    monkeypatch.setattr(steps.throughput, "ceiling", lambda *_: 1e9)
+    monkeypatch.setattr(steps.networks, "ceiling", lambda *_: 1e9)
     monkeypatch.setattr(steps.explainers, "installed", lambda: ["dnc", "random"])
     monkeypatch.setattr(
-        steps.experiments,
+        steps.networks,
         "setting",
         lambda *a, real=networks.setting, **k: (
             lambda s: replace(s, recipe=replace(s.recipe, batch_size=16))

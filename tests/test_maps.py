@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ferlab.figures import charts
+from ferlab.figures import panels
 from ferlab.studies import maps
 
 from fercore.emotions import Emotion
@@ -33,10 +33,10 @@ def test_wrong_requests_are_named():
 def test_figures_draw_any_number_of_emotions(emotions):
     labels = np.repeat(np.arange(emotions), 2)
     images, signed = np.zeros((len(labels), 8, 8, 1), np.uint8), np.ones((len(labels), 8, 8))
-    figure = charts.emotion_rows(images, signed, labels, ["p"] * len(labels), columns=3)
+    figure = panels.emotion_rows(images, signed, labels, ["p"] * len(labels), columns=3)
     assert sum(bool(axes.images) for axes in figure.axes) == 2 * len(labels)
     mean = maps.average(signed, images, labels)
-    figure = charts.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
+    figure = panels.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
     assert sum(bool(axes.get_title()) for axes in figure.axes) == emotions
 
 

@@ -64,8 +64,8 @@ def test_downloads_name_the_modules_that_draw() -> None:
         "notebook": "notebooks/emotion_maps.ipynb",
         "its text": "notebooks/emotion_maps.py",
         "record": "results/emotion_maps/faces/a.json",
-        "figures: plots": "notebooks/ferlab/figures/charts.py",
-        "figures: plots_maps": "notebooks/ferlab/figures/panels.py",
+        "figures: panels": "notebooks/ferlab/figures/panels.py",
+        "figures: style": "notebooks/ferlab/figures/style.py",
     }
     assert page_tools.downloads(ROOT, {}) == {
         "notebook": "notebooks/.ipynb",

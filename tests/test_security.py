@@ -1,7 +1,7 @@
 """Security: nothing is unpickled or evaluated, no shell sees a value, and the audit says what it found.
 
 HTML from data is escaped: see :mod:`test_interactive`, :mod:`test_book`, :mod:`test_page_tools`, and the tables of the
-grid in :mod:`test_grid`. Archives and other foreign files: :mod:`test_archives`, :mod:`test_fuzz`.
+grid in :mod:`test_grid`. Archives and other foreign files: :mod:`test_adding`, :mod:`test_fuzz`.
 """
 
 from __future__ import annotations

@@ -127,11 +127,11 @@ def test_the_upper_lip_is_what_lies_above_where_the_lips_meet():
 
 
 def test_every_part_has_a_row_in_the_figure():
-    from ferlab.figures import panels
+    from ferlab.figures import charts
 
     labels = np.repeat([Emotion.HAPPY, Emotion.FEAR], 20)
     findings = regions.check(noisy(40), noisy(40), labels, masks(40))
-    axes = panels.sentence_dots(findings).axes[0]
+    axes = charts.sentence_dots(findings).axes[0]
     named = [tick.get_text() for tick in axes.get_yticklabels()]
     assert named == [f"{f.sentence.emotion.title}: {f.part}" for f in findings]
     assert sum(text.get_text() == "too few faces" for text in axes.texts) == 5

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 from docutils import nodes
 from docutils.parsers.rst import directives
 from ferlab.runs import records
@@ -26,30 +27,25 @@ from fercore.errors import FercoreError
 logger = logging.getLogger(__name__)
 
 KINDS = ("paper-and-ours", "table-1", "table-2", "ranks", "reachable")
-SMALL = ("jaffe", "ckplus")  # few enough images for their means to be told apart at two decimals
 DASH = "–"
-TITLES = {name: datasets.title(name) for name in datasets.DATASETS}
 
 
 def explanation(group: tables.Group) -> str:
     """Say which records a number comes from, and what else there is to know of it."""
-    facts = [", ".join(records.place(path) for path in group.records)]
-    if group.parameters is not None:
-        facts.append(f"{group.parameters:,} parameters")
-    return "; ".join([*facts, *(f"trained on {machine}" for machine in group.hardware)])
+    parameters = group.runs.parameters.iloc[0]
+    facts = [", ".join(map(records.place, group.runs.record))]
+    facts += [] if parameters is None else [f"{parameters:,} parameters"]
+    return "; ".join(
+        [*facts, *(f"trained on {machine}" for machine in group.runs.hardware.unique() if machine)]
+    )
 
 
-def build(kind: str, found: list[tables.Group], dataset: str) -> tables.Table:
+def build(kind: str, found: list[tables.Group], dataset: str) -> pd.DataFrame:
     """Return the table that a directive asks for."""
-    if kind == "paper-and-ours":
-        return tables.paper_and_ours(found, TITLES)
     if kind == "table-1":
-        return tables.table_1(found, dataset, TITLES)
-    if kind == "table-2":
-        return tables.table_2(found, TITLES)
-    if kind == "ranks":
-        return tables.ranks(TITLES)
-    return tables.reachable({name: datasets.about(name).images for name in SMALL}, titles=TITLES)
+        return tables.table_1(found, dataset)
+    makers = {"paper-and-ours": tables.paper_and_ours, "table-2": tables.table_2}
+    return makers[kind](found) if kind in makers else getattr(tables, kind)()
 
 
 class AccuracyTable(SphinxDirective):
@@ -67,8 +63,9 @@ class AccuracyTable(SphinxDirective):
         kind, dataset = self.arguments[0], self.options.get("dataset", paper.DATASETS[0])
         if kind not in KINDS:
             raise self.error(f"accuracy-table: there is no table {kind!r}; choose one of {', '.join(KINDS)}.")
-        if dataset not in TITLES:
-            raise self.error(f"accuracy-table: there is no dataset {dataset!r}; choose {', '.join(TITLES)}.")
+        if dataset not in datasets.DATASETS:
+            names = ", ".join(datasets.DATASETS)
+            raise self.error(f"accuracy-table: there is no dataset {dataset!r}; choose {names}.")
         found = []
         try:
             found = tables.load(Path(self.env.srcdir))
@@ -78,15 +75,14 @@ class AccuracyTable(SphinxDirective):
             )
         return [nodes.container("", self.table(build(kind, found, dataset)), classes=["full-width"])]
 
-    def table(self, content: tables.Table) -> nodes.table:
-        """Return the table; its first column heads the rows."""
-        width = len(content.headings)
-        columns = [nodes.colspec(colwidth=1, stub=1 if column == 0 else None) for column in range(width)]
-        group, head, body = nodes.tgroup("", *columns, cols=width), nodes.thead(), nodes.tbody()
-        head += nodes.row("", *[nodes.entry("", nodes.paragraph(text=text)) for text in content.headings])
-        for label, cells in content.rows:
-            first = nodes.entry("", nodes.paragraph(text=label))
-            body += nodes.row("", first, *[nodes.entry("", *self.lines(cell)) for cell in cells])
+    def table(self, content: pd.DataFrame) -> nodes.table:
+        """Return the table; its index heads the rows."""
+        headings = [content.index.name, *content.columns]
+        columns = [nodes.colspec(colwidth=1, stub=None if column else 1) for column in range(len(headings))]
+        group, head, body = nodes.tgroup("", *columns, cols=len(columns)), nodes.thead(), nodes.tbody()
+        head += nodes.row("", *[nodes.entry("", *self.lines(text)) for text in headings])
+        for row in content.itertuples():
+            body += nodes.row("", *[nodes.entry("", *self.lines(cell)) for cell in row])
         group += [head, body]
         table = nodes.table("", classes=["accuracy-table"])
         if "caption" in self.options:
@@ -95,29 +91,26 @@ class AccuracyTable(SphinxDirective):
         self.add_name(table)
         return table
 
-    def lines(self, cell: list[tables.Entry]) -> list[nodes.paragraph]:
-        """Return a cell's paragraphs: one per entry, a dash if there is none."""
-        return [self.line(entry) for entry in cell] or [nodes.paragraph(text=DASH)]
+    def lines(self, cell: str | list[tables.Entry]) -> list[nodes.paragraph]:
+        """Return a cell's paragraphs: its text, or one per entry, a dash if there is none."""
+        if isinstance(cell, str):
+            return [nodes.paragraph(text=cell)]
+        return [self.line(*entry) for entry in cell] or [nodes.paragraph(text=DASH)]
 
-    def line(self, entry: tables.Entry) -> nodes.paragraph:
-        paragraph = nodes.paragraph()
-        if entry.note:
-            paragraph += nodes.Text(f"{entry.note}: ")
-        if entry.group is None:
-            paragraph += nodes.Text(entry.text)
-            return paragraph
-        shown = self.link(entry.text, entry.group) or nodes.Text(entry.text)
-        paragraph += nodes.abbreviation(
-            "", "", shown, explanation=explanation(entry.group), classes=["record"]
-        )
-        if entry.group.without_copies is not None:
-            paragraph += nodes.Text(f"; without copies {100 * entry.group.without_copies:.1f}\u00a0%")
+    def line(self, group: tables.Group, note: str) -> nodes.paragraph:
+        shown = self.link(group.text, group) or nodes.Text(group.text)
+        mark = nodes.abbreviation("", "", shown, explanation=explanation(group), classes=["record"])
+        paragraph = nodes.paragraph("", f"{note}: " if note else "", mark)
+        if group.without_copies is not None:
+            paragraph += nodes.Text(f"; without copies {100 * group.without_copies:.1f}\u00a0%")
         return paragraph
 
     def link(self, text: str, group: tables.Group) -> nodes.Node | None:
         """Return a reference to the first page of a group that the book holds, None if it holds none."""
         source = Path(self.env.srcdir).resolve()
-        inside = [page.resolve() for page in group.pages if page and page.resolve().is_relative_to(source)]
+        inside = [
+            page.resolve() for page in group.runs.page if page and page.resolve().is_relative_to(source)
+        ]
         names = [page.relative_to(source).with_suffix("").as_posix() for page in inside]
         name = next((name for name in names if name in self.env.found_docs), None)
         if name is None:

@@ -70,7 +70,7 @@ def downloads(root: Path, run: Mapping[str, Any]) -> dict[str, str]:
     text = root / found["its text"]
     reached = definitions.modules(text) if text.is_file() else []
     used = [path.relative_to(root).as_posix() for path in reached if path.is_relative_to(root)]
-    drawn = [name for name in used if re.search(r"/(plots\w*|interactive/\w+)\.py$", name)]
+    drawn = [name for name in used if re.search(r"/(figures|interactive)/\w+\.py$", name)]
     return found | {f"figures: {Path(name).stem}": name for name in drawn if "__init__" not in name}
 
 

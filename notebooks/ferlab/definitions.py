@@ -59,7 +59,8 @@ def digest(path: Path) -> str:
 
 def code(*things: Any) -> str:
     """Return a checksum of functions and classes and of all that they reach, for the key of what they computed."""
-    found = _all(_home(thing.__module__, thing.__qualname__) for thing in things)
+    homes = (_home(thing.__module__, thing.__qualname__) for thing in things if _path(thing.__module__))
+    found = _all(place for place in homes if place)
     return _short(repr(sorted((name, _digest_of(module, name)) for module, name in found)))
 
 

@@ -1,35 +1,32 @@
 """One network per setting and what it answers: trained once, found again by what it depends on."""
 
 from __future__ import annotations
-import time
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-from fercore.training import trainer
-from fercore.training.recipes import Precision
+
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-from torch import Tensor
-from fercore import models
-from fercore import checkpoints
-from fercore.training import evaluation
-from ferlab import provenance
-from fercore.training import recipes
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fercore import checkpoints, models
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from fercore.errors import CheckpointError
-from fercore.errors import FercoreError
+from fercore.errors import CheckpointError, FercoreError
 from fercore.models import Fusion
 from fercore.pretrained import DATASET as SHIPPED_FOR
 from fercore.pretrained import WEIGHTS as SHIPPED
-from ferlab.provenance import hardware
-from ferlab.provenance import project_root
-
+from fercore.training import evaluation, recipes, trainer
+from fercore.training.device import choose_device, matrix_products
+from fercore.training.recipes import Precision
+from ferlab import provenance
+from ferlab.provenance import hardware, project_root
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices: large enough that nothing but the product counts
 
@@ -46,7 +43,7 @@ def ceiling(device: torch.device, precision: Precision, seconds: float = 0.5) ->
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     one, other = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
     best, started = float("inf"), time.perf_counter()
-    with trainer.matrix_products(precision):
+    with matrix_products(precision):
         while best == float("inf") or time.perf_counter() - started < seconds:
             before = time.perf_counter()
             torch.mm(one, other)
@@ -237,9 +234,9 @@ class Outcome:
 def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
     """Return the SHA-256 of everything that decides the weights: data, split, setting and version of the procedure.
 
-    Fields of the setting count only where they differ from their neutral value (the default of :class:`Setting` and
-    :class:`fercore.training.recipes.Recipe`), so that an option added later, left off, changes no key. Names, and what is done
-    with the weights afterwards (``mirror``), don't count.
+    Fields of the setting count only where they differ from their neutral value (the default of :class:`Setting` and of
+    its recipe), so that an option added later, left off, changes no key. Names, and what is done with the weights
+    afterwards (``mirror``), don't count.
 
     Args:
         setting: Network and recipe.
@@ -330,7 +327,7 @@ def trained(
     root = project_root() if folder is None else Path(folder)
     key = training_key(setting, dataset, split)
     weights = root / "runs" / "weights" / dataset.name / f"{setting.name(split)}.safetensors"
-    chosen = trainer.choose_device(device)
+    chosen = choose_device(device)
     model = build(setting, dataset.images.shape[1:3]).to(chosen)
     found = _find([weights], key)
     if found is None and _is_shipped(setting, dataset, split):
@@ -396,7 +393,7 @@ def outcome(
         answers = {}
         for name, part in (("validation", split.validation), ("test", split.test)):
             for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
-                with trainer.matrix_products("float32"):  # the same answers on every device
+                with matrix_products("float32"):  # the same answers on every device
                     found = evaluation.predict(network.model, dataset.images[part], **views)
                 answers[f"{name} {rule}".strip()] = found.half()
         about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}

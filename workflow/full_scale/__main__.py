@@ -19,7 +19,7 @@ from pathlib import Path
 
 STARTED = time.monotonic()  # imports count
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "notebooks"), str(Path(__file__).parent)]
 
 import lease as leases  # noqa: E402
 import parcel  # noqa: E402

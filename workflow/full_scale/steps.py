@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from ferlab import explainers as ferlab_explainers
-from ferlab import networks as experiments
-from ferlab import networks as throughput
+from ferlab import explainers, networks
+from ferlab.explainers import store
 from ferlab.networks import Setting
-from ferlab.studies import explainers, maps
+from ferlab.studies import maps
 from lease import Lease, NotNowError, Step
 from torch import nn
 
 from fercore import models
 from fercore.datasets import splits
 from fercore.shapley import DnCShap
-from fercore.training import trainer as compute
-from fercore.training import trainer as training
+from fercore.training import evaluation
+from fercore.training.device import matrix_products
+from fercore.training.trainer import _Trainer, best_epoch
 
 RECIPE = "strong"
 SHARES = {"wide": 300, "student": 120}  # seconds of a lease of 780
@@ -45,12 +45,12 @@ def all_steps() -> list[Step]:
             for seed in (1, 2)
         ),
     ]
-    networks = [
+    compared = [
         ("proposed", "concatenate"),
         ("proposed", "add"),
         *((n, "concatenate") for n in ("baseline", "vgg16", "resnet50")),
     ]
-    for model, fusion in networks:
+    for model, fusion in compared:
         for fold in range(5):
             short = model if fusion == "concatenate" else f"{model}-{fusion}"
             name = f"paper-{short}-{fold}"
@@ -77,7 +77,7 @@ def wide_setting(lease: Lease, seed: int = 0, epochs: int | None = None) -> Sett
 
 
 def _setting(width: float, **changes: Any) -> Setting:
-    return experiments.setting(
+    return networks.setting(
         "fer2013", "proposed", width=width, recipe=RECIPE, precision="bfloat16", **changes
     )
 
@@ -89,17 +89,15 @@ def student_setting(lease: Lease, teacher: str, epochs: int | None = None) -> Se
     return replace(setting, teacher=teacher)
 
 
-def network(lease: Lease, setting: Setting) -> experiments.Trained:
+def network(lease: Lease, setting: Setting) -> networks.Trained:
     """Return a network that an earlier step trained; its weights must lie here."""
-    key = experiments.training_key(setting, lease.data, lease.parts)
+    key = networks.training_key(setting, lease.data, lease.parts)
     weights = lease.root / "runs" / "weights" / "fer2013" / f"{setting.name(lease.parts)}.safetensors"
     if not weights.is_file():
         raise NotNowError(
             f"waits for the weights of network {key[:12]} ({weights.name} in runs/weights/fer2013)"
         )
-    return experiments.trained(
-        setting, lease.data, lease.parts, str(lease.device), lease.root, progress=False
-    )
+    return networks.trained(setting, lease.data, lease.parts, str(lease.device), lease.root, progress=False)
 
 
 # The steps
@@ -110,14 +108,14 @@ def check(lease: Lease) -> dict[str, Any]:
     some = lease.data.subset(lease.parts.train[:512])
     setting = wide_setting(lease, epochs=4)
     recipe = replace(setting.recipe, batch_size=64, lr=0.02, warmup=1)
-    trainer = training._Trainer(_built(lease, setting), some, recipe, captured=True)
+    trainer = _Trainer(_built(lease, setting), some, recipe, captured=True)
     losses = [trainer.epoch(number, progress=False)[0] for number in range(1, 5)]
     if not losses[-1] < losses[0]:
         raise RuntimeError(f"the loss on 512 images does not fall: {losses}")
     gap = _device_gap(lease)
     if gap > 1e-4:
         raise RuntimeError(f"maps on {lease.device} and on the CPU differ by {gap:.1e}, more than 1e-4")
-    ceiling = throughput.ceiling(lease.device, "bfloat16")
+    ceiling = networks.ceiling(lease.device, "bfloat16")
     brief = f"loss {losses[0]:.2f} to {losses[-1]:.2f}, maps agree to {gap:.0e}, {ceiling / 1e12:.2g} TFLOP/s"
     return {"losses": losses, "gap": gap, "ceiling": ceiling, "captured": _captured(trainer), "brief": brief}
 
@@ -129,17 +127,17 @@ def _device_gap(lease: Lease) -> float:
     images = models.to_input(lease.data.images[lease.parts.test[:2]])
     found = []
     for device in (lease.device, torch.device("cpu")):
-        with compute.matrix_products("float32"):
+        with matrix_products("float32"):
             explainer = DnCShap(load_pretrained(device), depth=5, contexts="both")
             found.append(explainer.attribute(images.to(device)).region_scores)
     return float(np.abs(found[0] - found[1]).max() / np.abs(found[1]).max())
 
 
 def _built(lease: Lease, setting: Setting) -> nn.Module:
-    return experiments.build(setting, lease.data.images.shape[1:3]).to(lease.device)
+    return networks.build(setting, lease.data.images.shape[1:3]).to(lease.device)
 
 
-def _captured(trainer: training._Trainer) -> bool:
+def _captured(trainer: _Trainer) -> bool:
     return trainer.replay is not None and trainer.replay.graph is not None
 
 
@@ -153,8 +151,8 @@ def epoch(lease: Lease) -> dict[str, Any]:
     kinds["student"] = _timed(lease, taught, train, teacher)
     small = replace(setting, recipe=replace(setting.recipe, batch_size=32))
     kinds["batch 32"] = _timed(lease, small, train)
-    work = throughput.flops_per_image(_built(lease, setting), lease.data.images.shape[1:3]) * len(train)
-    ceiling = throughput.ceiling(lease.device, "bfloat16")
+    work = networks.flops_per_image(_built(lease, setting), lease.data.images.shape[1:3]) * len(train)
+    ceiling = networks.ceiling(lease.device, "bfloat16")
     share = {name: work / kind["seconds"] / ceiling for name, kind in kinds.items() if name != "student"}
     fixed = {name: _epochs(lease, seconds, kinds[name]) for name, seconds in SHARES.items()}
     brief = f"{kinds['wide']['seconds']:.2f} s, {share['wide']:.0%} of {ceiling / 1e12:.1f} TFLOP/s; epochs {fixed}"
@@ -178,12 +176,12 @@ def _epochs(lease: Lease, seconds: float, kind: dict[str, Any]) -> int:
 def _timed(
     lease: Lease, setting: Setting, train: Any, teacher: nn.Module | None = None, compiled: bool = False
 ) -> dict[str, Any]:
-    trainer = training._Trainer(_built(lease, setting), train, setting.recipe, compiled, True, teacher)
+    trainer = _Trainer(_built(lease, setting), train, setting.recipe, compiled, True, teacher)
     trainer.epoch(1, progress=False)  # warms up, captures, compiles
     before = time.perf_counter()
     trainer.epoch(2, progress=False)
     between = time.perf_counter()
-    training.evaluation.score(trainer.kept, lease.data.subset(lease.parts.validation))
+    evaluation.score(trainer.kept, lease.data.subset(lease.parts.validation))
     return {
         "seconds": between - before,
         "validation": time.perf_counter() - between,
@@ -217,20 +215,20 @@ def student(lease: Lease) -> dict[str, Any]:
 def published(lease: Lease, model: str, fusion: Any, fold: int) -> dict[str, Any]:
     """Train a network by the paper's recipe on one of its random folds."""
     about = {"precision": "bfloat16", "epochs": 100, "stop": 10}
-    setting = experiments.setting("fer2013", model, fusion, lease.width, fold, "paper", **about)
+    setting = networks.setting("fer2013", model, fusion, lease.width, fold, "paper", **about)
     return _train(lease, setting, parts=splits.split(lease.data, "paper", fold))
 
 
 def _train(
     lease: Lease,
     setting: Setting,
-    teacher: experiments.Trained | None = None,
+    teacher: networks.Trained | None = None,
     parts: splits.Split | None = None,
 ) -> dict[str, Any]:
     """Train, or go on training, and return the accuracies by every test-time rule."""
     parts = parts or lease.parts
     options = {"progress": False, "teacher": teacher, "every": EVERY}
-    answers = experiments.outcome(setting, lease.data, parts, str(lease.device), lease.root, **options)
+    answers = networks.outcome(setting, lease.data, parts, str(lease.device), lease.root, **options)
     labels, own = lease.data.labels, ~splits.duplicates(lease.data, parts)
     accuracy = {}
     for rule, logits in answers.logits.items():
@@ -239,7 +237,7 @@ def _train(
         accuracy[rule] = float(right.mean())
         if part == "test":
             accuracy[f"{rule}, without copies"] = float(right[own].mean())
-    best = training.best_epoch(answers.history)
+    best = best_epoch(answers.history)
     speed = float(np.median([row["images_per_second"] for row in answers.history]))
     seconds = sum(row["seconds"] for row in answers.history)
     brief = f"test {accuracy['test']:.4f}, mirrored {accuracy['test mirrored']:.4f}"
@@ -262,11 +260,11 @@ def emotion_maps(lease: Lease) -> dict[str, Any]:
     """Explain the faces of the page "Emotion maps", as it does, and keep the scores where it finds them."""
     setting, parts = wide_setting(lease), lease.parts
     trained = network(lease, setting)
-    answers = experiments.outcome(setting, lease.data, parts, str(lease.device), lease.root, progress=False)
+    answers = networks.outcome(setting, lease.data, parts, str(lease.device), lease.root, progress=False)
     right = answers.predicted("test", mirror=False) == lease.data.labels[parts.test]
     faces = lease.data.images[parts.test[right & ~splits.duplicates(lease.data, parts)]]
     before = time.perf_counter()
-    with compute.matrix_products("float32"):
+    with matrix_products("float32"):
         name = f"{setting.name(parts)}-64"
         found = maps.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
     seconds = time.perf_counter() - before
@@ -284,21 +282,21 @@ def compare(lease: Lease) -> dict[str, Any]:
     """Explain the faces of the page "Explainers" by every method that is installed here."""
     setting, parts, data = wide_setting(lease), lease.parts, lease.data
     trained = network(lease, setting)
-    answers = experiments.outcome(setting, data, parts, str(lease.device), lease.root, progress=False)
+    answers = networks.outcome(setting, data, parts, str(lease.device), lease.root, progress=False)
     predicted = answers.predicted("test", mirror=False)
-    drawn = explainers.draw(data, parts, predicted, lease.images, 0)
+    drawn = maps.draw(data, parts, predicted, lease.images, 0)
     some = np.random.default_rng(0).permutation(parts.train)[:100]
-    settings = ferlab_explainers.Settings(background=models.to_input(data.images[some], lease.device), seed=0)
+    settings = explainers.Settings(background=models.to_input(data.images[some], lease.device), seed=0)
     x = models.to_input(data.images[parts.test[drawn]], lease.device)
-    names = [name for name in ferlab_explainers.installed() if name != "dnc_exact"]
+    names = [name for name in explainers.installed() if name != "dnc_exact"]
     folder = lease.root / "runs" / "fer2013" / "explainers"
-    with compute.matrix_products("float32"):
-        found = explainers.explain_all(names, trained.model, x, predicted[drawn], settings, folder, False)
+    with matrix_products("float32"):
+        found = store.explain_all(names, trained.model, x, predicted[drawn], settings, folder, False)
     rows = {
         name: {"seconds": float(np.median(one.seconds)), "evaluations": float(np.median(one.evaluations))}
         for name, one in found.items()
     }
-    absent = sorted(set(ferlab_explainers.METHODS) - set(ferlab_explainers.installed()))
+    absent = sorted(set(explainers.METHODS) - set(explainers.installed()))
     brief = f"{len(drawn)} faces, {len(names)} methods; not installed: {', '.join(absent) or 'none'}"
     return {"faces": len(drawn), "methods": rows, "absent": absent, "brief": brief}
 
@@ -310,7 +308,7 @@ def timings(lease: Lease) -> dict[str, Any]:
         cells += [("vgg16", 224, 9, 1), ("vgg16", 224, 9, 16)]
     rows = []
     for name, size, depth, images in cells:
-        model = experiments.build(Setting(name, width=lease.width), (size, size)).to(lease.device).eval()
+        model = networks.build(Setting(name, width=lease.width), (size, size)).to(lease.device).eval()
         for precision in ("float32", "bfloat16"):
             for contexts in ("absent", "both", "adaptive"):
                 row = {"network": name, "size": size, "regions": 2**depth, "images": images}
@@ -331,7 +329,7 @@ def _cost(lease: Lease, model: nn.Module, row: dict[str, Any]) -> dict[str, floa
     x = torch.rand(row["images"], 3, row["size"], row["size"], generator=generator).to(lease.device, kind)
     model = model.to(kind)
     explainer = DnCShap(model, depth=int(np.log2(row["regions"])), contexts=row["contexts"])
-    with compute.matrix_products("float32"):
+    with matrix_products("float32"):
         pace = min(_pace(lease, model, x[:1], batch) for batch in (64, 256, 1024))
         expected = pace * EVALUATIONS[row["contexts"]] * row["regions"] * len(x)
         if 3 * expected > min(10.0, lease.left() - 10):

@@ -14,15 +14,10 @@ import numpy as np
 
 from fercore import datasets
 from fercore.datasets import fer2013
-from fercore.datasets.base import About
-from ferlab.data.add import Added
-from ferlab.data.add import check_votes
-from ferlab.data.add import missing_parts
-from fercore.datasets.base import FaceDataset
-from ferlab.data.add import FERPLUS
+from fercore.datasets.base import About, FaceDataset
 from fercore.emotions import Emotion
-from fercore.errors import DatasetError
-from fercore.errors import DatasetNotFoundError
+from fercore.errors import DatasetError, DatasetNotFoundError
+from ferlab.data.add import Added, check_votes, missing_parts
 
 _MAX_WIDTH = 100
 _COMMAND = "ferlab data add"
@@ -84,13 +79,13 @@ def status(root: str | Path | None = None, progress: bool = False) -> tuple[str,
 
 def added_text(added: Added) -> str:
     """Say what was added, and what is left to do."""
-    titles, title = " and ".join(part.title for part in added.parts), datasets.title(added.dataset)
-    told = [f"{titles}: {added.files:,} {'file' if added.files == 1 else 'files'} added to {added.folder}."]
+    files = f"{added.files:,} {'file' if added.files == 1 else 'files'}"
+    told = [f"{added.title}: {files} added to {added.folder}."]
     if added.images is not None:
-        told.append(f"{title} is complete: {added.images:,} images, as in the official release.")
+        told.append(f"{added.title} is complete: {added.images:,} images, as in the official release.")
     told += [f"Passed over: {sentence}." for sentence in added.skipped]
-    told += [f"{part.title} are still missing: {_COMMAND} {part.archive}" for part in added.missing]
-    if added.parts == (FERPLUS,):
+    told += [f"{folder}/ is still missing: {_COMMAND} {archive}" for folder, archive in added.missing.items()]
+    if added.dataset == "ferplus":
         told.append(
             'The votes come with the images of FER2013, as extras["votes"], where fer2013.csv is there too.'
         )
@@ -113,7 +108,7 @@ def _dataset(about: About, root: Path, progress: bool) -> _Entry:
     except DatasetNotFoundError:
         return _Entry(f"{heading}: {_lacking(about, root)}", _how_to_get(about, root))
     except (DatasetError, OSError) as error:
-        again = f"{_ARCHIVES[about.name]}, with --replace"
+        again = f"move {about.folder(root)} away, then {_ARCHIVES[about.name]}"
         facts = {"Error": _reason(error)} | _how_to_get(about, root) | {"Add it": again}
         return _Entry(f"{heading}: DAMAGED OR INCOMPLETE", facts, damaged=True)
     return _Entry(f"{heading}: here", _loaded(about, root, data))
@@ -128,10 +123,11 @@ def _reason(error: Exception) -> str:
 
 def _lacking(about: About, root: Path) -> str:
     """Say that a dataset is not here, or which of its parts."""
-    missing = missing_parts(root) if about.name == "ckplus" else ()
+    missing = missing_parts(root) if about.name == "ckplus" else {}
     if not about.folder(root).is_dir() or len(missing) != 1:
         return "not here"
-    return f"not complete: {missing[0].title} are missing ({missing[0].folder}/, from {missing[0].archive})"
+    [(folder, archive)] = missing.items()
+    return f"not complete: {folder}/ is missing (from {archive})"
 
 
 def _how_to_get(about: About, root: Path) -> dict[str, str]:

@@ -7,12 +7,7 @@ the network), ``registry`` (all of them by name). shap, captum and lime are impo
 
 from __future__ import annotations
 
-from ferlab.explainers.base import Maps
-from ferlab.explainers.base import Settings
-from ferlab.explainers.registry import CONTROLS
-from ferlab.explainers.registry import METHODS
-from ferlab.explainers.registry import Method
-from ferlab.explainers.registry import explain
-from ferlab.explainers.registry import installed
+from ferlab.explainers.base import Maps, Settings
+from ferlab.explainers.registry import CONTROLS, METHODS, Method, explain, installed
 
 __all__ = ["CONTROLS", "METHODS", "Maps", "Method", "Settings", "explain", "installed"]

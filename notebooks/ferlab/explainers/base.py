@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fercore.shapley.tree import PartitionTree
-from fercore.shapley.tree import build_tree
+from fercore.shapley.tree import PartitionTree, build_tree
 
 PER_REGION = 8  # evaluations per region of the methods whose budget is free
 

@@ -15,13 +15,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ferlab.explainers import rivals
-from ferlab.explainers.base import Case
-from ferlab.explainers.base import spread
-from fercore.shapley import DnCShap
-from fercore.shapley import PaperDnCShap
-from fercore.shapley import ReleasedDnCShap
+from fercore.shapley import DnCShap, PaperDnCShap, ReleasedDnCShap
 from fercore.shapley.game import ImageGame
+from ferlab.explainers import rivals
+from ferlab.explainers.base import Case, spread
 
 Explain = Callable[[int], np.ndarray]
 

@@ -12,20 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fercore.errors import ModelOutputError
-from fercore.errors import UnknownNameError
-from ferlab.explainers import controls
-from ferlab.explainers import gradients
-from ferlab.explainers import regions
-from ferlab.explainers.base import Case
-from ferlab.explainers.base import Maps
-from ferlab.explainers.base import Settings
-from ferlab.explainers.base import Watched
-from ferlab.explainers.base import seeded
-from ferlab.explainers.regions import Explain
-from fercore.shapley import PaperDnCShap
-from fercore.shapley import ReleasedDnCShap
+from fercore.errors import ModelOutputError, UnknownNameError
+from fercore.shapley import PaperDnCShap, ReleasedDnCShap
 from fercore.shapley.inputs import evaluation_mode
+from ferlab.explainers import controls, gradients, regions
+from ferlab.explainers.base import Case, Maps, Settings, Watched, seeded
+from ferlab.explainers.regions import Explain
 
 
 @dataclass(frozen=True)

@@ -12,31 +12,12 @@ except ImportError as error:
         "The embedded faces are drawn with OpenCV: pip install opencv-python-headless."
     ) from error
 
-from ferlab.faces.action_units import ACTION_UNITS
-from ferlab.faces.action_units import NAMES
-from ferlab.faces.action_units import TABLE
-from ferlab.faces.action_units import ActionUnit
-from ferlab.faces.action_units import Move
-from ferlab.faces.characters import BEARDS
-from ferlab.faces.characters import HAIR_STYLES
-from ferlab.faces.characters import Character
-from ferlab.faces.characters import make_character
-from ferlab.faces.dataset import Clip
-from ferlab.faces.dataset import clip
-from ferlab.faces.dataset import contact_sheet
-from ferlab.faces.dataset import load
-from ferlab.faces.dataset import render_sample
-from ferlab.faces.dataset import sample_expression
+from ferlab.faces.action_units import ACTION_UNITS, NAMES, TABLE, ActionUnit, Move
+from ferlab.faces.characters import BEARDS, HAIR_STYLES, Character, make_character
+from ferlab.faces.dataset import Clip, clip, contact_sheet, load, render_sample, sample_expression
 from ferlab.faces.mesh import REGIONS
-from ferlab.faces.render import MOVED_THRESHOLD
-from ferlab.faces.render import FaceSample
-from ferlab.faces.render import moved_mask
-from ferlab.faces.render import prototype
-from ferlab.faces.render import region_mask
-from ferlab.faces.render import render_face
-from ferlab.faces.scene import Light
-from ferlab.faces.scene import Scene
-from ferlab.faces.scene import sample_scene
+from ferlab.faces.render import MOVED_THRESHOLD, FaceSample, moved_mask, prototype, region_mask, render_face
+from ferlab.faces.scene import Light, Scene, sample_scene
 
 __all__ = [
     "ACTION_UNITS",

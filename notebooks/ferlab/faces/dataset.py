@@ -6,17 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.base import content_checksum
+from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.emotions import ACTION_UNITS as PROTOTYPES
-from fercore.emotions import EMOTIONS
-from fercore.emotions import Emotion
-from ferlab.faces import action_units
-from ferlab.faces import render
-from ferlab.faces.characters import Character
-from ferlab.faces.characters import make_character
-from ferlab.faces.scene import Scene
-from ferlab.faces.scene import sample_scene
+from fercore.emotions import EMOTIONS, Emotion
+from ferlab.faces import action_units, render
+from ferlab.faces.characters import Character, make_character
+from ferlab.faces.scene import Scene, sample_scene
 
 # Units that the FACS prediction tables list as optional or as alternatives: a sample may lack them.
 OPTIONAL: dict[Emotion, tuple[int, ...]] = {

@@ -7,8 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from ferlab.faces import paint
-from ferlab.faces import shading
+from ferlab.faces import paint, shading
 from ferlab.faces.action_units import ACTION_UNITS
 from ferlab.faces.stage import Stage
 

@@ -7,9 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ferlab.faces import mesh
-from ferlab.faces import paint
-from ferlab.faces import shading
+from ferlab.faces import mesh, paint, shading
 from ferlab.faces.stage import Stage
 
 

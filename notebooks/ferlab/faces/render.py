@@ -11,18 +11,9 @@ import numpy as np
 
 from fercore.emotions import ACTION_UNITS as PROTOTYPES
 from fercore.emotions import Emotion
-from ferlab.faces import action_units
-from ferlab.faces import curves
-from ferlab.faces import features
-from ferlab.faces import hair
-from ferlab.faces import head
-from ferlab.faces import mesh
-from ferlab.faces import paint
-from ferlab.faces import shading
+from ferlab.faces import action_units, curves, features, hair, head, mesh, paint, shading
 from ferlab.faces.characters import Character
-from ferlab.faces.scene import Light
-from ferlab.faces.scene import Scene
-from ferlab.faces.scene import View
+from ferlab.faces.scene import Light, Scene, View
 from ferlab.faces.stage import Stage
 
 MIN_SIZE, MAX_SIZE = 32, 512

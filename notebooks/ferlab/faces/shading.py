@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from ferlab.faces import mesh
-from ferlab.faces.scene import Light
-from ferlab.faces.scene import View
+from ferlab.faces.scene import Light, View
 
 # Points on the mesh and cells across the picture, for canvases up to 200 pixels and for larger ones.
 _COARSE, _FINE = (2600, 48), (8000, 96)

@@ -1,42 +1,23 @@
-"""Figures of the page "Explainers"."""
+"""Dots, lines and bars, and tables of counts as colours."""
 
 from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
-import matplotlib.pyplot as plt
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from fercore.emotions import COLORS
-from fercore.emotions import NAMES
-from fercore.emotions import Emotion
-from ferlab.explainers import CONTROLS
-from ferlab.explainers import METHODS
-from ferlab.measures.names import MEASURES
-from ferlab.measures.names import title
-
-
-_LINES = ("#999999", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")  # Okabe and Ito
-MAP_COLORS = "RdBu_r"  # red supports the class, as in the paper; blue speaks against it
-
-
-def _new(
-    rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.2, **more: Any
-) -> tuple[Figure, Any]:
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.8):
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=110, **more)
-
-
-def _done(figure: Figure) -> Figure:
-    plt.close(figure)
-    return figure
+from fercore.emotions import COLORS, EMOTIONS, NAMES, Emotion
+from ferlab.explainers import CONTROLS, METHODS
+from ferlab.figures import style
+from ferlab.measures.names import MEASURES, title
 
 
 def class_counts(dataset: FaceDataset, split: Split) -> Figure:
@@ -48,350 +29,108 @@ def class_counts(dataset: FaceDataset, split: Split) -> Figure:
 
 def part_counts(table: pd.DataFrame) -> Figure:
     """Draw a table of counts as bars: one group per row (an emotion), one colour per column (a part)."""
-    figure, axes = _new()
-    step = 0.8 / len(table.columns)
-    for place, (name, counts) in enumerate(table.items()):
-        shift = step * (place - (len(table.columns) - 1) / 2)
-        bars = axes.bar(np.arange(len(table)) + shift, counts, 0.94 * step, label=name)
+    figure, axes = style.new()
+    about = {"width": 0.8, "rot": 0, "edgecolor": "white", "grid": True, "legend": False}
+    table.plot.bar(ax=axes, xlabel="", ylabel="images", **about)
+    for bars in axes.containers:
         axes.bar_label(bars, fontsize=6, padding=1)
-    axes.set(xticks=range(len(table)), xticklabels=table.index, ylabel="images")
     axes.grid(axis="x", visible=False)
     if len(table.columns) > 1:
-        handles = axes.get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper right", ncols=3, frameon=False)
-    return _done(figure)
+        style.legend(figure, "upper right", 3, size=10)
+    return figure
 
 
 def learning_curves(history: Sequence[dict[str, float]], best: int) -> Figure:
     """Draw loss and accuracy by epoch for training and validation, with the chosen epoch marked."""
-    figure, (left, right) = _new(1, 2)
-    epochs = [row["epoch"] for row in history]
+    figure, (left, right) = style.new(1, 2)
+    frame = pd.DataFrame(history).set_index("epoch")
     for axes, quantity, unit in ((left, "loss", "cross-entropy (nats)"), (right, "accuracy", "accuracy")):
-        for part, line in (("train", "--"), ("validation", "-")):
-            values = [row[f"{part}_{quantity}"] for row in history]
-            axes.plot(epochs, values, line, color="#0072B2" if part == "train" else "#D55E00", label=part)
-        axes.axvline(best, color="grey", linewidth=1, linestyle=":", label=f"chosen: epoch {best}")
+        axes.plot(frame[f"train_{quantity}"], "--", color=style.BLUE, label="train")
+        axes.plot(frame[f"validation_{quantity}"], color=style.RED, label="validation")
+        axes.axvline(best, **style.DOTTED, label=f"chosen: epoch {best}")
         axes.set(xlabel="epoch", ylabel=unit)
     left.legend(frameon=False)
-    return _done(figure)
+    return figure
+
+
+def validation_curves(histories: Mapping[str, Sequence[dict[str, float]]]) -> Figure:
+    """Draw the validation accuracy by epoch, one line per name; a dot marks the chosen epoch."""
+    figure, axes = style.new(height=3.6)
+    looks = zip(itertools.cycle(("-", "--", ":", "-.")), itertools.cycle(style.LINES[1:]), strict=False)
+    for (name, history), (line, color) in zip(histories.items(), looks, strict=False):
+        values = pd.DataFrame(history).set_index("epoch").validation_accuracy
+        axes.plot(values, line, color=color, label=name, linewidth=1.4)
+        axes.plot(values.idxmax(), values.max(), "o", color=color, markersize=4)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    style.legend(figure, "right upper", size=10)
+    return figure
+
+
+def _heatmap(axes: Axes, matrix: Sequence[Sequence[int]], names: Sequence[str], **more: Any) -> None:
+    """Colour a confusion matrix by the share of its rows."""
+    counts = np.asarray(matrix)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    about = {"annot": 100 * share, "cmap": "Blues", "vmin": 0, "vmax": 1, "square": True}
+    sns.heatmap(share, **about | more, xticklabels=names, yticklabels=names, ax=axes)
 
 
 def confusion(matrix: Sequence[Sequence[int]]) -> Figure:
     """Draw a 7 x 7 confusion matrix: counts in the cells, colour by the share of the row."""
-    counts = np.asarray(matrix)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _new(width=5.4, height=4.4)
-    sns.heatmap(
-        share,
-        annot=counts,
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-        xticklabels=NAMES,
-        yticklabels=NAMES,
-        cbar_kws={"label": "share of the true class"},
-        ax=axes,
-    )
+    figure, axes = style.new(width=5.4, height=4.4)
+    bar = {"label": "share of the true class"}
+    _heatmap(axes, matrix, NAMES, annot=np.asarray(matrix), fmt="d", cbar_kws=bar)
     axes.set(xlabel="predicted", ylabel="true")
-    return _done(figure)
+    return figure
 
 
-def color_limit(maps: np.ndarray) -> float:
-    """Return the half-width of a symmetric colour scale: the 99.5th percentile of |map|, or 1 for a map of zeros."""
-    return float(np.percentile(np.abs(maps), 99.5)) or 1.0
-
-
-def show_map(axes: Axes, image: np.ndarray, values: np.ndarray, limit: float | None = None) -> Any:
-    """Lay a signed map over a greyed face.
-
-    Args:
-        axes: Where to draw.
-        image: (H, W, 1 or 3) uint8.
-        values: (H, W) float; sums over channels, in units of the explained output per pixel.
-        limit: Half-width of the colour scale; :func:`color_limit` of the map by default.
-    """
-    limit = color_limit(values) if limit is None else limit
-    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    return axes.imshow(values, cmap=MAP_COLORS, vmin=-limit, vmax=limit, alpha=0.6, interpolation="nearest")
-
-
-def show_face(axes: Axes, image: np.ndarray) -> None:
-    """Draw an (H, W, 1 or 3) uint8 face."""
-    axes.imshow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image, interpolation="nearest")
-
-
-def emotion_rows(
-    images: np.ndarray, maps: np.ndarray, labels: np.ndarray, captions: Sequence[str], columns: int
-) -> Figure:
-    """Draw one row per emotion: pairs of a face and its map.
-
-    Args:
-        images: (N, H, W, 1 or 3) uint8, grouped by label.
-        maps: (N, H, W) float, each drawn on its own symmetric scale.
-        labels: (N,) integers, canonical.
-        captions: N short texts that stand above the maps.
-        columns: Pairs per row; rows with fewer faces end in empty cells.
-    """
-    emotions = [Emotion(label) for label in np.unique(labels)]
-    figure, grid = _new(len(emotions), 2 * columns, width=1.35 * 2 * columns, height=1.6 * len(emotions))
-    grid = np.reshape(grid, (len(emotions), 2 * columns))  # a single row comes without its first axis
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for row, emotion in zip(grid, emotions, strict=True):
-        for place, index in enumerate(np.flatnonzero(labels == emotion)[:columns]):
-            face, overlay = row[2 * place], row[2 * place + 1]
-            show_face(face, images[index])
-            show_map(overlay, images[index], maps[index])
-            overlay.set_title(captions[index], fontsize=8)
-        row[0].set_title(emotion.title, fontsize=10, fontweight="bold", color=COLORS[emotion])
-    return _done(figure)
-
-
-def face_rows(images: np.ndarray, labels: np.ndarray, columns: int) -> Figure:
-    """Draw one row of faces per emotion.
-
-    Args:
-        images: (N, H, W, 1 or 3) uint8.
-        labels: (N,) integers, canonical.
-        columns: Faces per row, at most.
-    """
-    emotions = [Emotion(label) for label in np.unique(labels)]
-    figure, grid = _new(len(emotions), columns, width=0.9 * columns, height=0.95 * len(emotions))
-    for row, emotion in zip(np.reshape(grid, (len(emotions), columns)), emotions, strict=True):
-        for axes in row:
-            axes.set_axis_off()
-        for axes, image in zip(row, images[labels == emotion], strict=False):
-            show_face(axes, image)
-        row[0].set_title(emotion.title, fontsize=9, fontweight="bold", loc="left", pad=2)
-    return _done(figure)
-
-
-def mean_maps(
-    faces: np.ndarray, maps: np.ndarray, emotions: Sequence[Emotion], counts: Sequence[int]
-) -> Figure:
-    """Draw the mean map of each emotion over the mean of its faces, all on one colour scale, in two rows.
-
-    Args:
-        faces: (E, H, W, 1 or 3) float or uint8 in 0..255, mean faces.
-        maps: (E, H, W) float, mean maps.
-        emotions: The E emotions.
-        counts: Images behind each mean.
-    """
-    columns = (len(emotions) + 1) // 2
-    figure, grid = _new(2, max(columns, 2), width=7.0, height=4.2)
-    limit = color_limit(maps)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, face, values, emotion, count in zip(grid.flat, faces, maps, emotions, counts, strict=False):
-        drawn = show_map(axes, face, values, limit)
-        axes.set_title(f"{emotion.title} ({count})", fontsize=9)
-    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, label="mean score per pixel")
-    bar.ax.ticklabel_format(style="sci", scilimits=(0, 0))
-    return _done(figure)
-
-
-def labelled_maps(image: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
-    """Draw a face and several maps of it side by side, each on its own symmetric scale, under their names."""
-    figure, row = _new(1, 1 + len(maps), width=1.9 * (1 + len(maps)), height=2.4)
-    show_face(row[0], image)
-    row[0].set_title("face", fontsize=8)
-    for axes, (name, values) in zip(row[1:], maps.items(), strict=True):
-        show_map(axes, image, values)
-        axes.set_title(name, fontsize=8)
-    for axes in row:
-        axes.set_axis_off()
-    return _done(figure)
+def confusions(matrices: Mapping[str, Sequence[Sequence[int]]], columns: int = 3) -> Figure:
+    """Draw confusion matrices side by side: the share of each true emotion's images, in per cent."""
+    figure, grid = style.bare(len(matrices), columns, 2.9, 3.0)
+    for axes, (name, matrix) in zip(grid.flat, matrices.items(), strict=False):
+        axes.set_axis_on()
+        short = [emotion[:3] for emotion in NAMES]
+        _heatmap(axes, matrix, short, fmt=".0f", annot_kws={"size": 6}, cbar=False)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.supxlabel("predicted", fontsize=9)
+    figure.supylabel("true", fontsize=9)
+    return figure
 
 
 def error_curves(frame: pd.DataFrame) -> Figure:
     """Draw relative error against evaluations per region, log-log, one panel per output and number of regions.
 
-    Args:
-        frame: Columns ``regions``, ``output``, ``method``, ``per region``, ``evaluations``, ``error``; one row per
-            estimate.
+    ``frame`` has a row per estimate: ``regions``, ``output``, ``method``, ``per region``, ``evaluations``, ``error``.
     """
     regions, outputs = frame.regions.unique(), frame.output.unique()
-    figure, grid = _new(len(outputs), len(regions), width=7.4, height=5.8)
-    grid = np.reshape(grid, (len(outputs), len(regions)))
-    styles = dict(zip(frame.method.unique(), zip(_LINES, "ov^sDX", strict=True), strict=False))
-    for (i, output), (j, count) in itertools.product(enumerate(outputs), enumerate(regions)):
-        axes, part = grid[i, j], frame[(frame.output == output) & (frame.regions == count)]
-        for method, (color, marker) in styles.items():
-            means = part[part.method == method].groupby("per region")[["evaluations", "error"]].mean()
-            places = means.evaluations / count
-            axes.plot(places, means.error, marker=marker, color=color, label=method, markersize=5)
-        axes.axhline(1, color="grey", linewidth=1, linestyle=":")
-        axes.set(xscale="log", yscale="log", title=f"{output}, {count} regions")
-        axes.set(xlabel=f"evaluations / {count}", ylabel="relative error")
-        _plain_ticks(axes.xaxis, part["per region"].unique())
-        _plain_ticks(axes.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=len(styles), frameon=False, fontsize=8)
-    return _done(figure)
-
-
-def protocol_dots(frame: pd.DataFrame) -> Figure:
-    """Draw accuracy by protocol and classifier as dots, one panel per set of data, with majority rates as lines.
-
-    Args:
-        frame: Columns ``data``, ``protocol``, ``classifier``, ``accuracy``, ``spread`` (half the length of the bar; NaN
-            for none) and ``floor``, as :func:`ferlab.studies.leakage.score` gives them.
-    """
-    panels = [part for _, part in frame.groupby("data", sort=False)]
-    heights = [part.protocol.nunique() for part in panels]
-    size = {"height": 0.9 + 0.45 * sum(heights) + 0.3 * len(panels), "height_ratios": heights}
-    figure, column = _new(len(panels), sharex=True, squeeze=False, **size)
-    styles = dict(zip(frame.classifier.unique(), zip(_LINES[:3:-1], "os", strict=True), strict=False))
-    for axes, part in zip(column[:, 0], panels, strict=True):
-        places = {name: place for place, name in enumerate(part.protocol.unique())}
-        for classifier, (color, marker) in styles.items():
-            rows = part[part.classifier == classifier]
-            about = {"color": color, "fmt": marker, "markersize": 7, "label": classifier}
-            axes.errorbar(rows.accuracy, rows.protocol.map(places), xerr=rows.spread, **about)
-        floors = part.groupby("protocol", sort=False).floor.first()
-        ends = [floors.index.map(places) + end for end in (-0.45, 0.45)]
-        axes.vlines(floors, *ends, color="grey", linestyle=":", label="most frequent emotion")
-        axes.set(yticks=list(places.values()), yticklabels=places, ylim=(len(places) - 0.5, -0.5))
-        axes.set_title(part.data.iloc[0], fontsize=9, loc="left")
-    axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    return _done(figure)
-
-
-def _plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
-    """Put ticks with plain numbers on a logarithmic axis."""
-    axis.set_major_locator(FixedLocator(sorted(ticks)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
-
-
-def validation_curves(histories: Mapping[str, Sequence[dict[str, float]]]) -> Figure:
-    """Draw the validation accuracy by epoch, one line per name; a dot marks the chosen epoch."""
-    figure, axes = _new(height=3.6)
-    dashes = itertools.cycle(("-", "--", ":", "-."))
-    colors = itertools.cycle(_LINES[1:])
-    for (name, history), line, color in zip(histories.items(), dashes, colors, strict=False):
-        epochs = [row["epoch"] for row in history]
-        values = [row["validation_accuracy"] for row in history]
-        axes.plot(epochs, values, line, color=color, label=name, linewidth=1.4)
-        best = int(np.argmax(values))
-        axes.plot(epochs[best], values[best], "o", color=color, markersize=4)
-    axes.set(xlabel="epoch", ylabel="validation accuracy")
-    figure.legend(loc="outside right upper", frameon=False)
-    return _done(figure)
-
-
-def confusions(matrices: Mapping[str, Sequence[Sequence[int]]], columns: int = 3) -> Figure:
-    """Draw confusion matrices side by side: the share of each true emotion's images, in per cent."""
-    rows = -(-len(matrices) // columns)
-    figure, grid = _new(rows, columns, width=2.9 * columns, height=3.0 * rows, squeeze=False)
-    short = [name[:3] for name in NAMES]
-    for axes in grid.flat[len(matrices) :]:
-        axes.set_axis_off()
-    for axes, (name, matrix) in zip(grid.flat, matrices.items(), strict=False):
-        counts = np.asarray(matrix)
-        share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        sns.heatmap(
-            share,
-            annot=True,
-            fmt=".0f",
-            annot_kws={"size": 6},
-            cmap="Blues",
-            vmin=0,
-            vmax=100,
-            square=True,
-            cbar=False,
-            xticklabels=short,
-            yticklabels=short,
-            ax=axes,
-        )
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=7)
-    figure.supxlabel("predicted", fontsize=9)
-    figure.supylabel("true", fontsize=9)
-    return _done(figure)
-
-
-def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
-    """Draw accuracies with their standard errors, one row per variant; a line marks the reference.
-
-    Args:
-        table: Columns ``accuracy`` and ``error``; NaN rows are left out.
-        reference: Name of the row that the others are compared with.
-    """
-    shown = table.dropna(subset=["accuracy"])
-    figure, axes = _new(height=0.6 + 0.3 * len(shown))
-    places = np.arange(len(shown))[::-1]
-    axes.errorbar(shown["accuracy"], places, xerr=shown["error"], fmt="o", color="#0072B2", capsize=2)
-    axes.axvline(shown.loc[reference, "accuracy"], color="grey", linewidth=1, linestyle=":")
-    axes.set(yticks=places, yticklabels=shown.index, xlabel="accuracy (bars: one standard error)")
-    axes.grid(axis="y", visible=False)
-    return _done(figure)
-
-
-def gain_dots(frame: pd.DataFrame) -> Figure:
-    """Draw paired differences of accuracy with their intervals, one row per variant, one colour per test-time rule.
-
-    Args:
-        frame: As :func:`ferlab.studies.ablation.paired` gives it, without the variant that the others are compared with.
-    """
-    names, rules = list(frame.variant.unique()), list(frame.rule.unique())
-    figure, axes = _new(height=0.9 + 0.42 * len(names))
-    for place, (rule, color) in enumerate(zip(rules, _LINES[1:], strict=False)):
-        rows = frame[frame.rule == rule]
-        height = rows.variant.map({name: len(names) - 1 - i for i, name in enumerate(names)})
-        bars = np.stack([rows.difference - rows.low, rows.high - rows.difference]) * 100
-        level = height - 0.22 * (place - (len(rules) - 1) / 2)
-        axes.errorbar(rows.difference * 100, level, xerr=bars, fmt="o", markersize=4, color=color, label=rule)
-    axes.axvline(0, color="grey", linewidth=1, linestyle=":")
-    axes.set(yticks=range(len(names)), yticklabels=names[::-1], xlabel="difference in percentage points")
-    axes.grid(axis="y", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return _done(figure)
-
-
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))  # Okabe and Ito
-
-
-def coverage(frame: pd.DataFrame, nominal: float = 0.95) -> Figure:
-    """Draw how often intervals held the exact value, with two intervals for that share.
-
-    Args:
-        frame: Columns ``method``, ``per region``, ``share``, ``low`` and ``high`` (bootstrap over faces), ``wilson
-            low`` and ``wilson high`` (binomial, over all regions); one row each.
-        nominal: The share that is promised, drawn as a line.
-    """
-    figure, axes = _new(height=0.9 + 0.34 * len(frame))
-    places = np.arange(len(frame))
-    kinds = (("low", "high", "bootstrap over faces"), ("wilson low", "wilson high", "binomial over regions"))
-    for (low, high, label), (color, marker), shift in zip(kinds, _STYLES, (-0.14, 0.14), strict=False):
-        bars = np.clip([frame.share - frame[low], frame[high] - frame.share], 0, None)
-        about = {"color": color, "fmt": marker, "markersize": 5, "capsize": 2, "label": label}
-        axes.errorbar(frame.share, places + shift, xerr=bars, **about)
-    axes.axvline(nominal, color="grey", linewidth=1, linestyle=":", label=f"{nominal:.0%}")
-    names = [f"{m}, {b}n" for m, b in zip(frame.method, frame["per region"], strict=True)]
-    axes.set(yticks=places, yticklabels=names, xlabel="share of exact values within two standard errors")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    return _done(figure)
+    figure, grid = style.new(len(outputs), len(regions), width=7.4, height=5.8, squeeze=False)
+    panels = itertools.product(outputs, regions)
+    for axes, (output, count) in zip(grid.flat, panels, strict=True):
+        part = frame[(frame.output == output) & (frame.regions == count)]
+        looks = zip(frame.method.unique(), style.LINES, style.MARKERS, strict=False)
+        for method, color, mark in looks:
+            mean = part[part.method == method].groupby("per region")[["evaluations", "error"]].mean()
+            places = mean.evaluations / count
+            axes.plot(places, mean.error, marker=mark, color=color, markersize=5, label=method)
+        axes.axhline(1, **style.DOTTED)
+        axes.set(title=f"{output}, {count} regions", xlabel=f"evaluations / {count}", ylabel="relative error")
+        style.logarithmic(axes.xaxis, part["per region"].unique())
+        style.logarithmic(axes.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
+    style.legend(figure, "upper center", frame.method.nunique())
+    return figure
 
 
 def doubling(frame: pd.DataFrame) -> Figure:
-    """Draw error against evaluations on logarithmic axes: a thin line for each face, a thick one for their mean.
+    """Draw error against evaluations, log-log, a panel per method: thin lines for faces, a thick one for their mean.
 
-    A dotted line through the first mean falls by the square root of two for each doubling.
-
-    Args:
-        frame: Columns ``method``, ``face``, ``per region``, ``evaluations`` and ``error``; one row per estimate.
+    A dotted line through the first mean falls by the square root of two for each doubling. ``frame`` has a row per
+    estimate: ``method``, ``face``, ``per region``, ``evaluations``, ``error``.
     """
-    methods = list(frame.method.unique())
-    figure, row = _new(
-        1, len(methods), width=3.6 * len(methods), height=3.4, sharex=True, sharey=True, squeeze=False
-    )
-    for axes, method, (color, marker) in zip(row[0], methods, _STYLES, strict=False):
+    methods = frame.method.unique()
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, row = style.new(1, len(methods), width=3.6 * len(methods), height=3.4, **shared)
+    looks = zip((style.BLUE, style.RED, style.GREEN, style.PINK), "os^D", strict=True)
+    for axes, method, (color, marker) in zip(row[0], methods, looks, strict=False):
         part = frame[frame.method == method]
         for _, face in part.groupby("face"):
             axes.plot(face.evaluations, face.error, color=color, alpha=0.35, linewidth=1)
@@ -399,151 +138,206 @@ def doubling(frame: pd.DataFrame) -> Figure:
         axes.plot(mean.evaluations, mean.error, color=color, marker=marker, linewidth=2.4, label="mean")
         slope = mean.error.iloc[0] * np.sqrt(mean.evaluations.iloc[0] / mean.evaluations)
         axes.plot(mean.evaluations, slope, color="grey", linestyle=":", label="independent draws")
-        axes.set(xscale="log", yscale="log", title=method, xlabel="evaluations")
-        _plain_ticks(axes.xaxis, [250, 500, 1000, 2000])
-        _plain_ticks(axes.yaxis, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
+        axes.set(title=method, xlabel="evaluations")
+        style.logarithmic(axes.xaxis, [250, 500, 1000, 2000])
+        style.logarithmic(axes.yaxis, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
         axes.legend(frameon=False, fontsize=8)
     row[0, 0].set_ylabel("relative error")
-    return _done(figure)
+    return figure
+
+
+def growth(measured: Sequence[Mapping[str, float | str]]) -> Figure:
+    """Draw evaluations and seconds against the number of regions, log-log, for rows of the study's ``scaling``."""
+    frame = pd.DataFrame(measured)
+    figure, panels = style.new(1, 2, height=3.0)
+    looks = zip(style.LINES[::-1], "osD^v", strict=False)
+    for (name, part), (color, marker) in zip(frame.groupby("method", sort=False), looks, strict=False):
+        for axes, column in zip(panels, ("evaluations", "seconds"), strict=True):
+            axes.plot(part.regions, part[column], marker=marker, color=color, label=title(name), markersize=5)
+            axes.set(yscale="log", xlabel="regions", ylabel=f"{column} per image")
+            style.logarithmic(axes.xaxis, frame.regions.unique())
+    style.legend(figure, "lower center", 4)
+    return figure
 
 
 def against(estimates: np.ndarray, truth: np.ndarray, names: tuple[str, str]) -> Figure:
-    """Draw the scores of all regions of all faces against what they stand for, each face relative to its norm.
-
-    Args:
-        estimates: (faces, n) float.
-        truth: (faces, n) float; each face of both is divided by the norm of its truth.
-        names: Of the estimates and of the truth, for the axes.
-    """
+    """Draw estimated against true scores (faces, n), each face relative to the norm of its truth; names of both."""
     norms = np.linalg.norm(truth, axis=1, keepdims=True)
     across, up = truth / norms, estimates / norms
-    figure, axes = _new(width=4.2, height=4.0)
+    figure, axes = style.new(width=4.2, height=4.0)
     ends = [min(across.min(), up.min()) - 0.05, max(across.max(), up.max()) + 0.05]
-    axes.plot(ends, ends, color="grey", linewidth=1, linestyle=":")
-    axes.plot(across.ravel(), up.ravel(), "o", color="#0072B2", alpha=0.5, markersize=4)
+    axes.plot(ends, ends, **style.DOTTED)
+    axes.plot(across.ravel(), up.ravel(), "o", color=style.BLUE, alpha=0.5, markersize=4)
     axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{names[1]} / norm", ylabel=f"{names[0]} / norm")
-    return _done(figure)
+    return figure
 
 
-_DOT, _CONTROL = "#0072B2", "#999999"  # Okabe and Ito's blue; grey for maps that know nothing of the network
-_MARKS = {"shuffled": ("|", "#E69F00", "pixels shuffled"), "swapped": ("x", "#D55E00", "maps of other faces")}
+def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
+    """Draw ``accuracy`` and its standard ``error``, a row per variant but NaN, and a line at the ``reference``."""
+    shown = table.dropna(subset=["accuracy"])
+    figure, axes = style.new(height=0.6 + 0.3 * len(shown))
+    about = {"fmt": "o", "color": style.BLUE, "capsize": 2}
+    axes.errorbar(shown.accuracy, np.arange(len(shown)), xerr=shown.error, **about)
+    axes.axvline(shown.accuracy[reference], **style.DOTTED)
+    axes.set(xlabel="accuracy (bars: one standard error)")
+    style.names(axes, shown.index)
+    return figure
 
 
-def map_sheet(images: np.ndarray, maps: Mapping[str, np.ndarray], blocks: int = 2) -> Figure:
-    """Draw the maps of a few faces under all methods, each on its own symmetric scale.
+def protocol_dots(frame: pd.DataFrame) -> Figure:
+    """Draw accuracy by protocol and classifier, one panel per set of data, with majority rates as lines.
 
-    Args:
-        images: (F, H, W, 1 or 3) uint8.
-        maps: By method, (F, H, W) float.
-        blocks: Methods side by side.
+    ``frame`` has a row per dot: ``data``, ``protocol``, ``classifier``, ``accuracy``, ``spread`` (half the length of
+    its bar; NaN for none), ``floor`` (accuracy of the most frequent emotion).
     """
-    names = ["", *maps]
-    rows, faces = -(-len(names) // blocks), len(images)
-    size = {"width": 0.85 * faces * blocks + 0.4, "height": 1.02 * rows}
-    figure, grid = _new(rows, faces * blocks, squeeze=False, **size)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for place, name in enumerate(names):
-        row, block = place % rows, place // rows
-        cells = grid[row, block * faces : (block + 1) * faces]
-        for face, axes in enumerate(cells):
-            if name:
-                show_map(axes, images[face], maps[name][face])
-            else:
-                show_face(axes, images[face])
-        cells[0].set_title(title(name) if name else "face", fontsize=8, loc="left", pad=2)
-    return _done(figure)
+    panels = [part for _, part in frame.groupby("data", sort=False)]
+    heights = [part.protocol.nunique() for part in panels]
+    size = {"height": 0.9 + 0.45 * sum(heights) + 0.3 * len(panels), "height_ratios": heights}
+    figure, column = style.new(len(panels), sharex=True, squeeze=False, **size)
+    for axes, part in zip(column[:, 0], panels, strict=True):
+        places = {name: place for place, name in enumerate(part.protocol.unique())}
+        looks = zip(frame.classifier.unique(), (style.RED, style.BLUE), "os", strict=False)
+        for classifier, color, marker in looks:
+            rows = part[part.classifier == classifier]
+            about = {"color": color, "fmt": marker, "markersize": 7, "label": classifier}
+            axes.errorbar(rows.accuracy, rows.protocol.map(places), xerr=rows.spread, **about)
+        floors = part.groupby("protocol", sort=False).floor.first()
+        ends = [floors.index.map(places) + end for end in (-0.45, 0.45)]
+        axes.vlines(floors, *ends, color="grey", linestyle=":", label="most frequent emotion")
+        axes.set_title(part.data.iloc[0], fontsize=9, loc="left")
+        style.names(axes, list(places), lines=True)
+    axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")
+    style.legend(figure, "lower center", 4, size=10)
+    return figure
+
+
+def gain_dots(frame: pd.DataFrame) -> Figure:
+    """Draw paired differences of accuracy with their intervals, a row per variant, a colour per test-time rule.
+
+    ``frame`` has a row per dot: ``variant``, ``rule``, ``difference``, ``low``, ``high``, in 0..1.
+    """
+    names, rules = list(frame.variant.unique()), list(frame.rule.unique())
+    figure, axes = style.new(height=0.9 + 0.42 * len(names))
+    for place, (rule, color) in enumerate(zip(rules, style.LINES[1:], strict=False)):
+        rows = frame[frame.rule == rule]
+        level = rows.variant.map(names.index) + 0.22 * (place - (len(rules) - 1) / 2)
+        bars = 100 * np.stack([rows.difference - rows.low, rows.high - rows.difference])
+        about = {"fmt": "o", "markersize": 4, "color": color, "label": rule}
+        axes.errorbar(100 * rows.difference, level, xerr=bars, **about)
+    axes.axvline(0, **style.DOTTED)
+    axes.set(xlabel="difference in percentage points")
+    style.names(axes, names)
+    style.legend(figure, "lower center", 3, size=10)
+    return figure
+
+
+def coverage(frame: pd.DataFrame, nominal: float = 0.95) -> Figure:
+    """Draw how often intervals held the exact value, with two intervals for that share, beside the promised share.
+
+    ``frame``: ``method``, ``per region``, ``share``, ``low`` and ``high`` (bootstrap over faces), ``wilson low`` and
+    ``wilson high`` (binomial, over all regions).
+    """
+    figure, axes = style.new(height=0.9 + 0.34 * len(frame))
+    looks = ("bootstrap over faces", style.BLUE, "o", -0.14), ("binomial over regions", style.RED, "s", 0.14)
+    for kind, (label, color, marker, shift) in zip(("", "wilson "), looks, strict=True):
+        bars = np.clip([frame.share - frame[f"{kind}low"], frame[f"{kind}high"] - frame.share], 0, None)
+        about = {"color": color, "fmt": marker, "markersize": 5, "capsize": 2, "label": label}
+        axes.errorbar(frame.share, np.arange(len(frame)) + shift, xerr=bars, **about)
+    axes.axvline(nominal, **style.DOTTED, label=f"{nominal:.0%}")
+    axes.set(xlabel="share of exact values within two standard errors")
+    style.names(axes, [f"{m}, {b}n" for m, b in zip(frame.method, frame["per region"], strict=True)])
+    style.legend(figure, "upper center", 3, size=10)
+    return figure
+
+
+def sentence_dots(findings: Sequence[Any]) -> Figure:
+    """Draw each part of each sentence: the mean with its interval, those of other emotions and of the released masking.
+
+    ``findings`` are those of the study of regions; one without enough faces gets an empty row.
+    """
+    figure, axes = style.new(height=0.9 + 0.45 * len(findings))
+    table = pd.DataFrame(map(vars, findings))
+    mean, blue = table["mean"], {"color": style.BLUE}
+    for place in table.index[mean.isna()]:
+        axes.text(1.0, place, "too few faces", ha="center", va="center", fontsize=8)
+    axes.errorbar(
+        mean, table.index, xerr=[mean - table.low, table.high - mean], fmt="none", capsize=3, **blue
+    )
+    axes.plot(mean, table.index, "o", label="this emotion, 95 % interval", **blue)
+    axes.plot(mean - table.difference, table.index, "|", markersize=12, label="all other emotions", **blue)
+    axes.plot(table.released, table.index, "x", color=style.RED, label="this emotion, released masking")
+    axes.axvline(1, **style.DOTTED)
+    axes.set(xlabel="positive attribution, 1 is chance")
+    style.names(axes, [f"{found.sentence.emotion.title}: {found.part}" for found in findings], lines=True)
+    style.legend(figure, "upper center", 3)
+    return figure
+
+
+def answer(probabilities: np.ndarray, blank: np.ndarray) -> Figure:
+    """Draw the (7,) probabilities of the emotions as bars, and as ticks those that a blank image gets."""
+    figure, axes = style.new(width=6.0, height=3.0)
+    places = np.arange(len(EMOTIONS))
+    axes.barh(places, probabilities, color=[COLORS[emotion] for emotion in EMOTIONS], label="bar: the face")
+    axes.plot(blank, places, "k|", markersize=14, markeredgewidth=2, label="a black image")
+    for place, value in zip(places, probabilities, strict=True):
+        axes.text(1.02, place, f"{value:.3f}", va="center", fontsize=8)
+    axes.set(xlabel="probability", xlim=(0, 1.13), xticks=np.linspace(0, 1, 6))
+    style.names(axes, NAMES)
+    style.legend(figure, "upper center", 2)
+    return figure
+
+
+def _dots(axes: Axes, part: pd.DataFrame) -> None:
+    """Draw a row per method, its ``mean`` between ``low`` and ``high``; controls in grey."""
+    places, colors = range(len(part)), [style.GREY if name in CONTROLS else style.BLUE for name in part.index]
+    axes.hlines(places, part.low, part.high, colors, linewidth=1.4)
+    axes.scatter(part["mean"], places, s=16, color=colors)
+    style.names(axes, [title(name) for name in part.index])
+    axes.tick_params(labelsize=7)
 
 
 def intervals(
     frame: pd.DataFrame, measures: Sequence[str], chance: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw means with intervals: a panel per measure, a row per method, controls in grey.
+    """Draw means with intervals, a panel per measure, a row per method, and a dashed line for chance by measure.
 
-    Args:
-        frame: Of :func:`ferlab.studies.explainers.scores`.
-        measures: Which measures, in order.
-        chance: Level of chance by measure, a dashed line.
+    ``frame``: ``measure``, ``method``, ``mean``, ``low``, ``high``, as the study of explainers scores them.
     """
-    methods = list(frame.method.unique())
-    columns = min(3, len(measures))
-    lines = -(-len(measures) // columns)
+    methods = frame.method.unique()
+    columns, lines = min(3, len(measures)), -(-len(measures) // 3)
     size = {"width": 7.4, "height": lines * (0.7 + 0.2 * len(methods)), "sharey": True, "squeeze": False}
-    figure, grid = _new(lines, columns, **size)
+    figure, grid = style.new(lines, columns, **size)
     for axes in grid.flat[len(measures) :]:
         axes.set_axis_off()
     for axes, measure in zip(grid.flat, measures, strict=False):
-        part = frame[frame.measure == measure].set_index("method").reindex(methods)
-        _dots(axes, part, methods)
+        _dots(axes, frame[frame.measure == measure].set_index("method").reindex(methods))
         if chance and measure in chance:
-            axes.axvline(chance[measure], color="#D55E00", linewidth=1, linestyle="--")
+            axes.axvline(chance[measure], color=style.RED, linewidth=1, linestyle="--")
         name, better = MEASURES[measure]
         arrow = {True: "\n(more is better)", False: "\n(less is better)", None: ""}[better]
         axes.set_title(name + arrow, fontsize=8)
-    return _done(figure)
-
-
-def _dots(axes: Axes, part: pd.DataFrame, methods: Sequence[str]) -> None:
-    """Draw a row per method with its interval, best read from the top."""
-    for place, name in enumerate(methods):
-        row, color = part.loc[name], _CONTROL if name in CONTROLS else _DOT
-        if np.isfinite(row["low"]):
-            axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=1.4)
-        axes.plot(row["mean"], place, "o", color=color, markersize=4)
-    axes.set(yticks=range(len(methods)), yticklabels=[title(n) for n in methods])
-    axes.set_ylim(len(methods) - 0.5, -0.5)
-    axes.tick_params(labelsize=7)
-    axes.grid(axis="y", visible=False)
+    return figure
 
 
 def overlap_dots(frame: pd.DataFrame, printed: Mapping[str, float] | None = None) -> Figure:
-    """Draw the overlap of each method with each reference, beside what chance gives.
+    """Draw the overlap of each method with each reference, beside what chance gives and, first, the paper's numbers.
 
-    Args:
-        frame: Of :func:`ferlab.studies.explainers.overlap_table`.
-        printed: The paper's number by method, drawn in the panel of the first reference.
+    ``frame``: ``reference``, ``method``, ``mean``, ``low``, ``high``, ``shuffled``, ``swapped``; ``printed`` by method.
     """
-    references, present = list(frame.reference.unique()), set(frame.method)
+    references, present = frame.reference.unique(), set(frame.method)
     methods = [name for name in METHODS if name in present]
+    places = range(len(methods))
     size = {"width": 7.4, "height": 1.0 + 0.22 * len(methods), "sharey": True, "squeeze": False}
-    figure, grid = _new(1, len(references), **size)
+    figure, grid = style.new(1, len(references), **size)
     for axes, reference in zip(grid[0], references, strict=True):
         part = frame[frame.reference == reference].set_index("method").reindex(methods)
-        _dots(axes, part, methods)
-        for level, (marker, color, label) in _MARKS.items():
-            axes.plot(part[level], range(len(methods)), marker, color=color, label=label, markersize=6)
+        _dots(axes, part)
+        axes.plot(part.shuffled, places, "|", color=style.ORANGE, label="pixels shuffled")
+        axes.plot(part.swapped, places, "x", color=style.RED, label="maps of other faces")
         if printed and reference == references[0]:
-            places = [methods.index(name) for name in printed if name in methods]
-            values = [value for name, value in printed.items() if name in methods]
-            axes.plot(values, places, "D", color="#000000", fillstyle="none", label="the paper", markersize=5)
+            known = {methods.index(name): value for name, value in printed.items() if name in methods}
+            about = {"color": "black", "fillstyle": "none", "markersize": 5, "label": "the paper"}
+            axes.plot(known.values(), known.keys(), "D", **about)
         axes.set_title(f"with {title(reference)}", fontsize=8)
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return _done(figure)
-
-
-def growth(measured: Sequence[Mapping[str, float | str]]) -> Figure:
-    """Draw evaluations and seconds against the number of regions, both axes logarithmic.
-
-    Args:
-        measured: Rows of :func:`ferlab.studies.explainers.scaling`.
-    """
-    frame = pd.DataFrame(measured)
-    figure, panels = _new(1, 2, height=3.0)
-    styles = zip(_LINES[::-1], "osD^v", strict=False)
-    for (name, part), (color, marker) in zip(frame.groupby("method", sort=False), styles, strict=False):
-        for axes, column in zip(panels, ("evaluations", "seconds"), strict=True):
-            axes.plot(part.regions, part[column], marker=marker, color=color, label=title(name), markersize=5)
-            axes.set(xscale="log", yscale="log", xlabel="regions", ylabel=f"{column} per image")
-            _plain_ticks(axes.xaxis, sorted(frame.regions.unique()))
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _done(figure)
-
-
-def sentence(text: str) -> Figure:
-    """Draw a sentence where a figure would be."""
-    figure, axes = _new(height=0.6)
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
-    return _done(figure)
+    style.legend(figure, "lower center", 3)
+    return figure

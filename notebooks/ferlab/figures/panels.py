@@ -1,229 +1,171 @@
-"""Figures of the published algorithm: a map with its two profiles, and planted networks that it gets wrong."""
+"""Faces and maps in a grid.
+
+A face is (H, W, 1 or 3) uint8. A map is (H, W) float, signed, summed over channels, in units of the explained output
+per pixel: red speaks for the class, blue against it. Each map has its own symmetric colour scale unless it is said
+that maps share one.
+"""
 
 from __future__ import annotations
-from collections.abc import Sequence
+
+import itertools
+import string
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from ferlab.figures import charts
-from fercore.emotions import Emotion
-from typing import Any
 from matplotlib.patches import Rectangle
-from fercore.emotions import COLORS
-from fercore.emotions import EMOTIONS
-import string
-from collections.abc import Mapping
+
+from fercore.emotions import COLORS, Emotion
+from ferlab.figures import style
+from ferlab.measures.names import title
+
+Box = tuple[slice, slice]  # rows and columns of an image, ends given
+Cell = tuple[str, np.ndarray | None, np.ndarray | None]  # title, face, map
+EMPTY: Cell = ("", None, None)
 
 
-POSITIVE_COLORS = "Reds"
-_ROWS = ("face", "positive part", "signed")
-_PALE = 2  # standard errors below which a pixel of a mean map is hatched
+def color_limit(maps: np.ndarray) -> float:
+    """Return the half-width of a symmetric colour scale: the 99.5th percentile of |map|, or 1 for a map of zeros."""
+    return float(np.percentile(np.abs(maps), 99.5)) or 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """Faces and maps to draw, of all emotions.
+def show_grey(axes: Axes, image: np.ndarray) -> None:
+    """Draw a face in grey, to be drawn upon."""
+    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
-    Attributes:
-        images: (N, H, W, 1 or 3) uint8.
-        maps: (N, H, W) float, signed; in units of the explained output per pixel.
-        labels: (N,) integers.
-        captions: N short texts that stand above the faces.
-        mean: Mean maps, of the emotions that have any.
+
+def show_face(axes: Axes, image: np.ndarray) -> None:
+    """Draw a face."""
+    axes.imshow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image, interpolation="nearest")
+
+
+def show_map(axes: Axes, image: np.ndarray | None, values: np.ndarray, limit: float | None = None) -> Any:
+    """Lay a map over its greyed face, or draw it alone; ``limit`` is the half-width of the colour scale."""
+    limit = color_limit(values) if limit is None else limit
+    if image is not None:
+        show_grey(axes, image)
+    colors = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "alpha": 1 if image is None else 0.6}
+    return axes.imshow(values, interpolation="nearest", **colors)
+
+
+def outline(axes: Axes, box: Box, **line: Any) -> None:
+    """Frame a box of pixels."""
+    rows, columns = box
+    size = columns.stop - columns.start, rows.stop - rows.start
+    axes.add_patch(Rectangle((columns.start - 0.5, rows.start - 0.5), *size, fill=False, **line))
+
+
+def tiles(
+    cells: Sequence[Cell],
+    columns: int,
+    size: tuple[float, float],
+    limit: float | None = None,
+    bar: str = "",
+    **font: Any,
+) -> tuple[Figure, np.ndarray]:
+    """Draw cells of a size in inches row by row; return the figure and its axes (rows, columns).
+
+    Maps share a scale if its half-width ``limit`` is given, or a colour bar with the label ``bar``; ``font`` is that
+    of the titles.
     """
-
-    images: np.ndarray
-    maps: np.ndarray
-    labels: np.ndarray
-    captions: Sequence[str]
-    mean: Any
-
-
-def emotion(gallery: Gallery, which: Emotion, columns: int, reason: str = "") -> Figure:
-    """Draw one emotion: example faces and, last, the mean face; below each its map.
-
-    The second row shows what speaks for the emotion, red as in the paper; the third row the signed map, red for and
-    blue against. Pixels of a mean map within two standard errors of zero are hatched.
-
-    Args:
-        gallery: What to draw.
-        which: The emotion.
-        columns: Example faces, at most; cells without one stay empty.
-        reason: Why there is nothing to draw; printed instead if there is nothing.
-    """
-    rows = np.flatnonzero(gallery.labels == which)[:columns]
-    if len(rows) == 0 or which not in gallery.mean.emotions:
-        return _nothing(reason or f"There is no map of {which.title}.")
-    figure, grid = charts._new(3, columns + 1, width=1.45 * (columns + 1), height=4.6, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for place, index in enumerate(rows):
-        _column(grid[:, place], gallery.images[index], gallery.maps[index], gallery.captions[index])
-    at = gallery.mean.emotions.index(which)
-    face, values, error = (x[at] for x in (gallery.mean.faces, gallery.mean.maps, gallery.mean.errors))
-    _column(grid[:, -1], face, values, f"mean of {gallery.mean.counts[at]:,}")
-    _hatch(grid[2, -1], np.abs(values) < _PALE * error)
-    for axes, title in zip(grid[:, 0], _ROWS, strict=True):
-        axes.text(
-            -0.08, 0.5, title, rotation=90, ha="right", va="center", transform=axes.transAxes, fontsize=8
-        )
-    return charts._done(figure)
+    figure, grid = style.bare(len(cells), columns, *size)
+    if bar:
+        limit = color_limit(np.stack([values for _, _, values in cells if values is not None]))
+    for axes, (name, image, values) in zip(grid.flat, cells, strict=False):
+        axes.set_title(name, **{"fontsize": 8} | font)
+        if values is not None:
+            drawn = show_map(axes, image, values, limit)
+        elif image is not None:
+            show_face(axes, image)
+    if bar:
+        figure.colorbar(drawn, ax=grid, shrink=0.7, label=bar).formatter.set_powerlimits((0, 0))
+    return figure, grid
 
 
-def sentence_dots(findings: Sequence[Any]) -> Figure:
-    """Draw every part of every sentence: the mean with its 95 % interval, and the mean under the released masking.
-
-    Args:
-        findings: As :func:`ferlab.studies.regions.check` gives them; those without enough faces get an empty row.
-    """
-    figure, axes = charts._new(height=0.9 + 0.45 * len(findings))
-    for place, found in enumerate(findings):
-        if np.isnan(found.mean):
-            axes.text(1.0, place, "too few faces", ha="center", va="center", fontsize=8)
-            continue
-        bar = [[found.mean - found.low], [found.high - found.mean]]
-        axes.errorbar(found.mean, place, xerr=bar, fmt="o", color="#0072B2", capsize=3)
-        axes.plot(found.mean - found.difference, place, "|", color="#0072B2", markersize=12)
-        axes.plot(found.released, place, "x", color="#D55E00")
-    handles = [
-        Line2D([], [], marker="o", color="#0072B2", label="this emotion, 95 % interval"),
-        Line2D([], [], marker="|", color="#0072B2", linestyle="", markersize=12, label="all other emotions"),
-        Line2D([], [], marker="x", color="#D55E00", linestyle="", label="this emotion, released masking"),
-    ]
-    axes.axvline(1, color="grey", linewidth=1, linestyle=":")
-    names = [f"{found.sentence.emotion.title}: {found.part}" for found in findings]
-    axes.set(yticks=range(len(findings)), yticklabels=names, xlabel="positive attribution, 1 is chance")
-    axes.invert_yaxis()
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    return charts._done(figure)
+def filled(cells: Sequence[Cell], count: int) -> list[Cell]:
+    """Return ``count`` cells, the last ones empty."""
+    return [*cells, *[EMPTY] * (count - len(cells))][:count]
 
 
-def _column(column: Sequence[Axes], image: np.ndarray, values: np.ndarray, caption: str) -> None:
-    """Draw a face, the positive part of its map and the signed map, on one scale."""
-    face, positive, signed = column
-    limit = charts.color_limit(values)
-    charts.show_face(face, image.astype(np.uint8))
-    face.set_title(caption, fontsize=8)
-    grey = image.mean(axis=2)
-    positive.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    shown = np.clip(values, 0, None)
-    share = np.minimum(shown / limit, 1.0)
-    positive.imshow(
-        shown, cmap=POSITIVE_COLORS, vmin=0, vmax=limit, alpha=0.75 * share, interpolation="nearest"
-    )
-    charts.show_map(signed, image, values, limit)
+def _titled(name: str, images: Sequence[Any], maps: Sequence[Any] | None = None) -> list[Cell]:
+    """Return a cell for each face, the first with a title."""
+    return [("" if k else name, image, None if maps is None else maps[k]) for k, image in enumerate(images)]
 
 
-def _hatch(axes: Axes, pale: np.ndarray) -> None:
-    """Hatch the pixels where ``pale`` is True."""
-    if pale.any():
-        with mpl.rc_context({"hatch.linewidth": 0.4, "hatch.color": "#444444"}):
-            axes.contourf(pale.astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"])
+def _balanced(panels: int, most: int = 4) -> tuple[int, int]:
+    """Return in how many rows of how many columns panels fit with at most ``most`` side by side."""
+    rows = -(-panels // most)
+    return rows, -(-panels // rows)
 
 
-def _nothing(reason: str) -> Figure:
-    """Draw a sentence where a figure would be."""
-    figure, axes = charts._new(height=0.6)
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, reason, ha="center", va="center", fontsize=10)
-    return charts._done(figure)
+def emotion_rows(
+    images: np.ndarray, maps: np.ndarray, labels: np.ndarray, captions: Sequence[str], columns: int
+) -> Figure:
+    """Draw one row per emotion: up to ``columns`` pairs of a face and its map (N of each, with captions)."""
+    emotions, cells = [Emotion(label) for label in np.unique(labels)], []
+    for which in emotions:
+        shown = np.flatnonzero(labels == which)
+        pairs = ([("", images[i], None), (captions[i], images[i], maps[i])] for i in shown)
+        cells += filled([*itertools.chain(*pairs)], 2 * columns)
+    figure, grid = tiles(cells, 2 * columns, (1.35, 1.6))
+    for axes, which in zip(grid[:, 0], emotions, strict=True):
+        axes.set_title(which.title, fontsize=10, fontweight="bold", color=COLORS[which])
+    return figure
 
 
-ERROR_COLORS = "Purples"
+def face_rows(images: np.ndarray, labels: np.ndarray, columns: int) -> Figure:
+    """Draw one row per emotion: up to ``columns`` of its faces (N images with N labels)."""
+    cells = []
+    for label in np.unique(labels):
+        cells += filled(_titled(Emotion(label).title, images[labels == label]), columns)
+    return tiles(cells, columns, (0.9, 0.95), fontsize=9, fontweight="bold", loc="left", pad=2)[0]
 
 
-def found(photo: np.ndarray, box: Any, face: np.ndarray) -> Figure:
-    """Draw a photo with the box around the face, and beside it what is cut out.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB, on axes in pixels, so that a box can be read off.
-        box: What is cut out.
-        face: (48, 48, 1) uint8, what the network sees.
-    """
-    figure, (left, right) = charts._new(1, 2, width=7.0, height=3.4, width_ratios=(2, 1))
-    charts.show_face(left, photo)
-    frame = Rectangle(box[:2], box.side, box.side, fill=False, edgecolor="#E69F00", linewidth=2)
-    left.add_patch(frame)
-    left.set(xlabel="pixels from the left", ylabel="pixels from the top", title=f"box = {box}")
-    left.grid(visible=False)
-    charts.show_face(right, face)
-    right.set_axis_off()
-    right.set_title("what the network sees", fontsize=9)
-    return charts._done(figure)
+def mean_maps(
+    faces: np.ndarray, maps: np.ndarray, emotions: Sequence[Emotion], counts: Sequence[int]
+) -> Figure:
+    """Draw the mean maps of E emotions over their mean faces on one scale, with the numbers of images behind them."""
+    names = [f"{which.title} ({count})" for which, count in zip(emotions, counts, strict=True)]
+    columns = max((len(names) + 1) // 2, 2)
+    cells = list(zip(names, faces, maps, strict=True))
+    return tiles(cells, columns, (7.0 / columns, 2.1), bar="mean score per pixel", fontsize=9)[0]
 
 
-def answer(probabilities: np.ndarray, blank: np.ndarray) -> Figure:
-    """Draw the probabilities of the seven emotions as bars, and as ticks those that a blank image gets.
-
-    Args:
-        probabilities: (7,) float in 0..1, of the face.
-        blank: (7,) float in 0..1, of the baseline.
-    """
-    figure, axes = charts._new(width=6.0, height=3.0)
-    places = np.arange(len(EMOTIONS))
-    axes.barh(places, probabilities, color=[COLORS[emotion] for emotion in EMOTIONS], label="bar: the face")
-    axes.plot(blank, places, "k|", markersize=14, markeredgewidth=2, label="a black image")
-    for place, value in zip(places, probabilities, strict=True):
-        axes.text(1.02, place, f"{value:.3f}", va="center", fontsize=8)
-    axes.set(yticks=places, yticklabels=[emotion.title for emotion in EMOTIONS])
-    axes.set(xlabel="probability", xlim=(0, 1.13), xticks=np.linspace(0, 1, 6))
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return charts._done(figure)
+def face_and_maps(
+    image: np.ndarray, names: Iterable[str], maps: Iterable[np.ndarray], first: str = "face"
+) -> list[Cell]:
+    """Return the cells of a face and of maps over it, with their titles."""
+    return [(first, image, None), *((name, image, one) for name, one in zip(names, maps, strict=True))]
 
 
-def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray, times: float = 2.0) -> Figure:
-    """Draw, two by two, a face, its map, the standard errors on their own scale, and the map with small values hatched.
+def labelled_maps(image: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
+    """Draw a face and maps of it side by side, under their names."""
+    return tiles(face_and_maps(image, maps, maps.values()), 1 + len(maps), (1.9, 2.4))[0]
 
-    Args:
-        face: (H, W, 1 or 3) uint8.
-        values: (H, W) float, the map, signed.
-        errors: (H, W) float, standard errors, spread as the map is.
-        times: Standard errors within which a pixel is hatched.
-    """
-    figure, grid = charts._new(2, 2, width=4.6, height=5.0)
-    row, limit = grid.flat, charts.color_limit(values)
-    for axes in row:
-        axes.set_axis_off()
-    charts.show_face(row[0], face)
-    charts.show_map(row[1], face, values, limit)
-    row[2].imshow(errors, cmap=ERROR_COLORS, vmin=0, vmax=errors.max() or 1.0, interpolation="nearest")
-    charts.show_map(row[3], face, values, limit)
-    _hatch(row[3], np.abs(values) <= times * errors)
-    share = errors.max() / (np.abs(values).max() or 1.0)
-    about = f"standard errors\n(largest: {share:.0%} of largest score)"
-    titles = ("face", "map", about, f"hatched: within\n{times:g} standard errors")
-    for axes, title in zip(row, titles, strict=True):
-        axes.set_title(title, fontsize=8)
-    return charts._done(figure)
+
+def in_rows(image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int) -> Figure:
+    """Draw a face and maps of it, under their names, ``columns`` pictures a row."""
+    return tiles(face_and_maps(image, maps, maps.values()), columns, (2.2, 2.45))[0]
 
 
 def class_maps(face: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draw the maps of several classes of one face on one colour scale, in two rows, the face first.
-
-    Args:
-        face: (H, W, 1 or 3) uint8.
-        maps: (K, H, W) float, signed.
-        captions: K short texts.
-    """
+    """Draw a face and K maps of it for several classes on one scale, in two rows."""
     columns = -(-(1 + len(maps)) // 2)
-    figure, grid = charts._new(2, columns, width=7.4, height=4.0)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    limit = charts.color_limit(maps)
-    charts.show_face(grid.flat[0], face)
-    grid.flat[0].set_title("face", fontsize=8)
-    for axes, values, caption in zip(grid.flat[1:], maps, captions, strict=False):
-        drawn = charts.show_map(axes, face, values, limit)
-        axes.set_title(caption, fontsize=8)
-    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, label="score per pixel")
-    bar.ax.ticklabel_format(style="sci", scilimits=(0, 0))
-    return charts._done(figure)
+    return tiles(face_and_maps(face, captions, maps), columns, (7.4 / columns, 2.0), bar="score per pixel")[0]
+
+
+def map_sheet(images: np.ndarray, maps: Mapping[str, np.ndarray], blocks: int = 2) -> Figure:
+    """Draw the maps of F faces under all methods, ``blocks`` methods side by side; ``maps`` by method, (F, H, W)."""
+    groups = [_titled("face", images), *(_titled(title(name), images, found) for name, found in maps.items())]
+    rows = -(-len(groups) // blocks)
+    groups += [[EMPTY] * len(images)] * (rows * blocks - len(groups))
+    cells = [cell for row in range(rows) for group in groups[row::rows] for cell in group]
+    columns = len(images) * blocks
+    return tiles(cells, columns, (0.85 + 0.4 / columns, 1.02), loc="left", pad=2)[0]
 
 
 def map_table(
@@ -233,200 +175,119 @@ def map_table(
     sides: Sequence[str] = (),
     side: float = 1.3,
 ) -> Figure:
-    """Draw a table of maps, each on its own symmetric scale; the face stands at the left of its row.
+    """Draw R rows of a face and its C maps (R, C, H, W), ``side`` inches wide, under headings and beside ``sides``.
 
-    A table of more than four columns is broken into blocks, one below the other, so that it can be read on a phone.
-
-    Args:
-        images: (R, H, W, 1 or 3) uint8, one face per row.
-        maps: (R, C, H, W) float, signed.
-        headings: C names of the columns of maps.
-        sides: R names of the rows; none by default.
-        side: Width of a map in inches.
+    A table of more than four columns is broken into blocks, one below the other.
     """
-    rows, total = maps.shape[0], maps.shape[1] + 1
-    blocks, columns = _balanced(total)
-    size = {"width": side * columns + 0.25 * bool(len(sides)), "height": (side * rows + 0.3) * blocks}
-    figure, grid = charts._new(rows * blocks, columns, squeeze=False, **size)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    # (blocks, rows, columns) to (rows, columns of the whole table)
-    table = grid.reshape(blocks, rows, columns).swapaxes(0, 1).reshape(rows, blocks * columns)
-    for row, image, values in zip(table, images, maps, strict=True):
-        charts.show_face(row[0], image)
-        for axes, one in zip(row[1:total], values, strict=True):
-            charts.show_map(axes, image, one)
-    for axes, heading in zip(table[0], ("face", *headings), strict=False):
-        axes.set_title(heading, fontsize=8)
-    for axes, name in zip(table[:, ::columns].T.flat, tuple(sides) * blocks, strict=False):
-        axes.text(
-            -0.06, 0.5, name, rotation=90, ha="right", va="center", transform=axes.transAxes, fontsize=8
-        )
-    return charts._done(figure)
+    blocks, columns = _balanced(maps.shape[1] + 1)
+    starts, rows = range(0, blocks * columns, columns), zip(images, maps, strict=True)
+    table = [filled(face_and_maps(image, headings, values), blocks * columns) for image, values in rows]
+    table[1:] = [[("", *cell[1:]) for cell in row] for row in table[1:]]
+    cells = [*itertools.chain(*(row[start : start + columns] for start in starts for row in table))]
+    size = side + 0.25 * bool(len(sides)) / columns, side + 0.3 / len(images)
+    figure, grid = tiles(cells, columns, size)
+    for axes, name in zip(grid[:, 0], tuple(sides) * blocks, strict=False):
+        style.side(axes, name)
+    return figure
 
 
-def _balanced(panels: int, most: int = 4) -> tuple[int, int]:
-    """Return in how many rows of how many columns panels fit with at most ``most`` side by side."""
-    rows = -(-panels // most)
-    return rows, -(-panels // rows)
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """N faces, their maps, labels and captions, and the mean maps (of the study of maps) of the emotions with any."""
+
+    images: np.ndarray
+    maps: np.ndarray
+    labels: np.ndarray
+    captions: Sequence[str]
+    mean: Any
+
+
+def emotion(gallery: Gallery, which: Emotion, columns: int, reason: str = "") -> Figure:
+    """Draw up to ``columns`` faces of an emotion and their mean; below each the positive part of its map, and the map.
+
+    Pixels of the mean map within two standard errors of zero are hatched. Without faces, ``reason`` is printed.
+    """
+    rows = np.flatnonzero(gallery.labels == which)[:columns]
+    if len(rows) == 0 or which not in gallery.mean.emotions:
+        return sentence(reason or f"There is no map of {which.title}.")
+    at = gallery.mean.emotions.index(which)
+    face, mean, error, count = (getattr(gallery.mean, x)[at] for x in ("faces", "maps", "errors", "counts"))
+    examples = filled([(gallery.captions[i], gallery.images[i], gallery.maps[i]) for i in rows], columns)
+    cells = [*examples, (f"mean of {count:,}", face.astype(np.uint8), mean)]
+    faces = [(name, image, None) for name, image, _ in cells]
+    signed = [("", image, values) for _, image, values in cells]
+    figure, grid = tiles([*faces, *[EMPTY] * len(cells), *signed], len(cells), (1.45, 4.6 / 3))
+    for axes, (_, image, values) in zip(grid[1], cells, strict=True):
+        if image is not None:
+            limit, shown = color_limit(values), np.clip(values, 0, None)
+            show_grey(axes, image)
+            reds = {"cmap": "Reds", "vmin": 0, "vmax": limit, "alpha": 0.75 * np.minimum(shown / limit, 1)}
+            axes.imshow(shown, interpolation="nearest", **reds)
+    _hatch(grid[2, -1], np.abs(mean) < 2 * error)
+    for axes, name in zip(grid[:, 0], ("face", "positive part", "signed"), strict=True):
+        style.side(axes, name)
+    return figure
+
+
+def _hatch(axes: Axes, pale: np.ndarray) -> None:
+    """Hatch the pixels where ``pale`` is True."""
+    if pale.any():
+        with mpl.rc_context({"hatch.linewidth": 0.4, "hatch.color": "#444444"}):
+            axes.contourf(pale.astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"])
+
+
+def sentence(text: str) -> Figure:
+    """Draw a sentence where a figure would be."""
+    figure, axes = style.new(height=0.6)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
+    return figure
+
+
+def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray, times: float = 2.0) -> Figure:
+    """Draw a face, its map, the standard errors (H, W), and the map, hatched within ``times`` standard errors of 0."""
+    share = errors.max() / (np.abs(values).max() or 1.0)
+    cells = [
+        ("face", face, None),
+        ("map", face, values),
+        (f"standard errors\n(largest: {share:.0%} of largest score)", None, None),
+        (f"hatched: within\n{times:g} standard errors", face, values),
+    ]
+    figure, grid = tiles(cells, 2, (2.3, 2.5))
+    grid[1, 0].imshow(errors, cmap="Purples", vmin=0, vmax=errors.max() or 1.0, interpolation="nearest")
+    _hatch(grid[1, 1], np.abs(values) <= times * errors)
+    return figure
 
 
 def scales(face: np.ndarray, values: np.ndarray, other: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw one map on three colour scales, and a second, weaker one on its own scale and on the first one's.
-
-    Args:
-        face: (H, W, 1 or 3) uint8.
-        values: (H, W) float, a signed map.
-        other: (H, W) float, the second map.
-        names: What the two maps explain.
-    """
-    figure, grid = charts._new(2, 3, width=6.6, height=4.6)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    limit, grey = charts.color_limit(values), face.mean(axis=2)
-    top, bottom = grid
-    charts.show_map(top[0], face, values, limit)
-    top[1].imshow(values, cmap="jet", interpolation="nearest")
-    top[2].imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    """Draw a map on three colour scales, and a second, weaker one on its own scale and on the first one's."""
+    cells = [
+        (f"{names[0]}: symmetric about zero", face, values),
+        (f"{names[0]}: rainbow, least to most", None, None),
+        (f"{names[0]}: the highest tenth", None, None),
+        ("face", face, None),
+        (f"{names[1]}: on its own scale", face, other),
+        (f"{names[1]}: on the scale of {names[0]}", None, None),
+    ]
+    figure, grid = tiles(cells, 3, (2.2, 2.3))
+    grid[0, 1].imshow(values, cmap="jet", interpolation="nearest")
     high = np.ma.masked_less(values, np.quantile(values, 0.9))
-    top[2].imshow(high, cmap="Reds", vmin=0, vmax=high.max(), alpha=0.75, interpolation="nearest")
-    charts.show_face(bottom[0], face)
-    charts.show_map(bottom[1], face, other)
-    charts.show_map(bottom[2], face, other, limit)
-    titles = (
-        f"{names[0]}: symmetric about zero",
-        f"{names[0]}: rainbow, least to most",
-        f"{names[0]}: the highest tenth",
-        "face",
-        f"{names[1]}: on its own scale",
-        f"{names[1]}: on the scale of {names[0]}",
-    )
-    for axes, title in zip(grid.flat, titles, strict=True):
-        axes.set_title(title, fontsize=8)
-    return charts._done(figure)
+    show_grey(grid[0, 2], face)
+    grid[0, 2].imshow(high, cmap="Reds", vmin=0, vmax=high.max(), alpha=0.75, interpolation="nearest")
+    show_map(grid[1, 2], face, other, color_limit(values))
+    return figure
 
 
 def riddle(maps: np.ndarray) -> Figure:
-    """Draw maps alone, without their faces, named by letters, each on its own symmetric scale, at most four a row.
-
-    Args:
-        maps: (N, H, W) float, signed.
-    """
-    rows, columns = _balanced(len(maps))
-    figure, grid = charts._new(rows, columns, width=1.5 * columns, height=1.75 * rows, squeeze=False)
-    for axes in grid.flat[len(maps) :]:
-        axes.set_axis_off()
-    for letter, axes, values in zip(letters(len(maps)), grid.flat, maps, strict=False):
-        limit = charts.color_limit(values)
-        axes.imshow(values, cmap=charts.MAP_COLORS, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(letter, fontsize=9, fontweight="bold")
+    """Draw maps alone, without their faces, named by letters, at most four a row."""
+    cells = [(letter, None, values) for letter, values in zip(letters(len(maps)), maps, strict=True)]
+    figure, grid = tiles(cells, _balanced(len(maps))[1], (1.5, 1.75), fontsize=9, fontweight="bold")
+    for axes in grid.flat[: len(maps)]:
+        axes.set_axis_on()
         axes.set(xticks=[], yticks=[])
-    return charts._done(figure)
+    return figure
 
 
 def letters(count: int) -> str:
     """Return the names of ``count`` maps of a riddle: A, B, ..."""
     return string.ascii_uppercase[:count]
-
-
-Box = tuple[slice, slice]  # rows and columns of an image, ends given
-
-
-def additive_parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a map into the row profile α and the column profile β for which α(r) + β(s) fits it best.
-
-    The least-squares fit is the two-way table of means: row mean + column mean - mean. The mean goes to the rows, so
-    that β has mean zero.
-
-    Args:
-        values: (H, W) float, a map.
-
-    Returns:
-        α, float64 array (H,), and β, float64 array (W,).
-    """
-    values = np.asarray(values, dtype=np.float64)
-    return values.mean(axis=1), values.mean(axis=0) - values.mean()
-
-
-def profiles(image: np.ndarray, values: np.ndarray) -> Figure:
-    """Draw a map over its face, its column profile above it and its row profile beside it.
-
-    Args:
-        image: (H, W, 1 or 3) uint8.
-        values: (H, W) float, the map.
-    """
-    rows, columns = additive_parts(values)
-    figure, grid = charts._new(2, 2, width=4.6, height=4.6, width_ratios=[3, 1], height_ratios=[1, 3])
-    figure.set_layout_engine("compressed")  # the curves as wide and high as the map
-    above, corner, middle, beside = grid[0, 0], grid[0, 1], grid[1, 0], grid[1, 1]
-    corner.set_axis_off()
-    charts.show_map(middle, image, values)
-    middle.set(xticks=[], yticks=[])
-    above.step(np.arange(len(columns)), columns, where="mid", color="#0072B2")
-    above.set(xlim=(-0.5, len(columns) - 0.5), xticks=[], ylabel="β(column)")
-    beside.step(rows, np.arange(len(rows)), where="mid", color="#D55E00")
-    beside.set(ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel="α(row)")
-    beside.locator_params(axis="x", nbins=3)
-    return charts._done(figure)
-
-
-def planted(
-    image: np.ndarray,
-    rows: Mapping[str, tuple[Sequence[Box], Mapping[str, np.ndarray]]],
-    ghosts: Mapping[str, Sequence[Box]] | None = None,
-) -> Figure:
-    """Draw what planted networks look at, and several maps of each, one row for each network.
-
-    Args:
-        image: (H, W, 1 or 3) uint8, the face.
-        rows: For each network, by name: the boxes that it looks at, framed in all its pictures, and its maps (H, W) by
-            name, each drawn on its own symmetric scale.
-        ghosts: By name of a network: boxes that it does not look at, with dashed frames.
-    """
-    columns = 1 + max(len(maps) for _, maps in rows.values())
-    figure, grid = charts._new(
-        len(rows), columns, width=2.0 * columns, height=2.25 * len(rows), squeeze=False
-    )
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for line, (name, (boxes, maps)) in zip(grid, rows.items(), strict=True):
-        charts.show_face(line[0], image)
-        line[0].set_title(name, fontsize=8)
-        for axes, (title, values) in zip(line[1:], maps.items(), strict=False):
-            charts.show_map(axes, image, values)
-            axes.set_title(title, fontsize=8)
-        for axes in line[: 1 + len(maps)]:
-            _frame(axes, boxes)
-            _frame(axes, (ghosts or {}).get(name, ()), dashed=True)
-    return charts._done(figure)
-
-
-def in_rows(image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int) -> Figure:
-    """Draw a face and several maps of it in rows, each on its own symmetric scale, under their names.
-
-    Args:
-        image: (H, W, 1 or 3) uint8.
-        maps: (H, W) float by name.
-        columns: Pictures per row, the face is the first; the last row may end in empty places.
-    """
-    count = -(-(1 + len(maps)) // columns)
-    figure, grid = charts._new(count, columns, width=2.2 * columns, height=2.45 * count, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    charts.show_face(grid.flat[0], image)
-    grid.flat[0].set_title("face", fontsize=8)
-    for axes, (name, values) in zip(grid.flat[1:], maps.items(), strict=False):
-        charts.show_map(axes, image, values)
-        axes.set_title(name, fontsize=8)
-    return charts._done(figure)
-
-
-def _frame(axes: Axes, boxes: Sequence[Box], dashed: bool = False) -> None:
-    """Frame boxes of pixels: black on white, so that the frames are seen on any face."""
-    black = (0, (3, 2)) if dashed else "-"
-    for rows, columns in boxes:
-        size = columns.stop - columns.start, rows.stop - rows.start
-        for color, width, style in (("white", 2.6, "-"), ("black", 1.2, black)):
-            where = columns.start - 0.5, rows.start - 0.5
-            frame = {"fill": False, "edgecolor": color, "linewidth": width, "linestyle": style}
-            axes.add_patch(Rectangle(where, *size, **frame))

@@ -4,15 +4,11 @@ Each function returns a string for ``IPython.display.HTML``. It holds the data a
 is what is seen without that script (in a notebook, too) and in print.
 """
 
-from ferlab.interactive.curves import error_plot
-from ferlab.interactive.curves import error_rows
-from ferlab.interactive.embedding import embed
-from ferlab.interactive.embedding import opening
+from ferlab.interactive.curves import error_plot, error_rows
+from ferlab.interactive.embedding import embed, opening
 from ferlab.interactive.players import three_players
-from ferlab.interactive.stepping import stepper
-from ferlab.interactive.stepping import stepper_face
-from ferlab.interactive.switches import region_switches
-from ferlab.interactive.switches import switch_face
+from ferlab.interactive.stepping import stepper, stepper_face
+from ferlab.interactive.switches import region_switches, switch_face
 
 __all__ = [
     "embed",

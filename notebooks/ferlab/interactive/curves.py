@@ -6,17 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fercore.datasets import DATASETS
-from fercore.datasets import title
+from fercore.datasets import DATASETS, title
 from fercore.errors import FercoreError
-from ferlab.interactive.embedding import drawing
-from ferlab.interactive.embedding import embed
-from ferlab.interactive.embedding import shown
-from ferlab.interactive.embedding import tag
-from ferlab.interactive.embedding import text
+from ferlab.interactive.embedding import drawing, embed, shown, tag, text
 
 KEYS = ("dataset", "regions", "output", "method", "evaluations_per_region", "error", "correlation")
-# Okabe and Ito (2008), as in ferlab.figures.charts; a marker each, so that colour is not all that tells lines apart.
+# Okabe and Ito (2008), as in ferlab.figures.style; a marker each, so that colour is not all that tells lines apart.
 COLORS = ("#7F7F7F", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 MARKERS = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -34,7 +29,7 @@ def error_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of :func:`error_plot` from records of the experiment ``linear``.
 
     Args:
-        records: As :func:`ferlab.runs.records.read` gives them (``results/linear/<dataset>/*.json``), one for each dataset.
+        records: As :func:`ferlab.runs.records.read` gives them (``results/linear/<dataset>/*.json``), one a dataset.
 
     Returns:
         One row for each dataset, number of regions, output, method and number of evaluations: means over the faces.

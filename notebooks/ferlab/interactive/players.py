@@ -8,15 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fercore.emotions import COLORS
-from fercore.emotions import Emotion
-from ferlab.interactive.embedding import distinct
-from ferlab.interactive.embedding import drawing
-from ferlab.interactive.embedding import embed
-from ferlab.interactive.embedding import finite
-from ferlab.interactive.embedding import shown
-from ferlab.interactive.embedding import tag
-from ferlab.interactive.embedding import text
+from fercore.emotions import COLORS, Emotion
+from ferlab.interactive.embedding import distinct, drawing, embed, finite, shown, tag, text
 
 _COLORS = [COLORS[emotion] for emotion in (Emotion.SAD, Emotion.ANGRY, Emotion.DISGUST)]
 

@@ -7,27 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from ferlab.interactive.embedding import distinct
-from ferlab.interactive.embedding import drawing
-from ferlab.interactive.embedding import embed
-from ferlab.interactive.embedding import face
-from ferlab.interactive.embedding import finite
-from ferlab.interactive.embedding import picture
-from ferlab.interactive.embedding import rounded
-from ferlab.interactive.embedding import shown
-from ferlab.interactive.embedding import tag
-from ferlab.interactive.embedding import text
-from fercore.shapley.tree import PartitionTree
-from fercore.shapley.tree import build_tree
+from fercore.shapley.tree import PartitionTree, build_tree
+from ferlab.interactive.embedding import (
+    distinct,
+    drawing,
+    embed,
+    face,
+    finite,
+    picture,
+    rounded,
+    shown,
+    tag,
+    text,
+)
 
 DEEPEST = 9  # 512 regions
 _DIGITS = 4  # significant digits of a score
-# ColorBrewer's RdBu (Harrower & Brewer 2003) from blue to red, as in ferlab.figures.charts: safe for the colour-blind.
+# ColorBrewer's RdBu (Harrower & Brewer 2003) from blue to red, as in ferlab.figures.panels: safe for the colour-blind.
 COLORS = [
     *("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0"),
     *("#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"),
 ]
-_OPACITY = 0.6  # of the map over the grey face, as in ferlab.figures.charts
+_OPACITY = 0.6  # of the map over the grey face, as in ferlab.figures.panels
 _SIDE = 150  # of a panel in the static drawing, in its units
 
 
@@ -129,7 +130,7 @@ def _densities(scores: np.ndarray, tree: PartitionTree, level: int) -> np.ndarra
 
 
 def _limit(scores: np.ndarray, tree: PartitionTree, level: int) -> float:
-    """Return the half-width of the colour scale, as :func:`ferlab.figures.charts.color_limit`: without the rarest extremes."""
+    """Return the half-width of the colour scale, as :func:`ferlab.figures.panels.color_limit` does."""
     found = np.abs(_densities(scores, tree, level))
     return float(np.percentile(found, 99.5)) or float(found.max()) or 1.0
 

@@ -7,18 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fercore.emotions import COLORS
-from fercore.emotions import EMOTIONS
-from fercore.emotions import NAMES
-from ferlab.interactive.embedding import distinct
-from ferlab.interactive.embedding import drawing
-from ferlab.interactive.embedding import embed
-from ferlab.interactive.embedding import face
-from ferlab.interactive.embedding import finite
-from ferlab.interactive.embedding import picture
-from ferlab.interactive.embedding import shown
-from ferlab.interactive.embedding import tag
-from ferlab.interactive.embedding import text
+from fercore.emotions import COLORS, EMOTIONS, NAMES
+from ferlab.interactive.embedding import distinct, drawing, embed, face, finite, picture, shown, tag, text
 
 MOST = 8  # regions, 256 coalitions
 _DIGITS = 4

@@ -8,13 +8,10 @@ try:
 except ImportError as error:
     raise ImportError("Landmarks are found with OpenCV: pip install opencv-python-headless.") from error
 
-from ferlab.landmarks.extraction import FaceLandmarks
-from ferlab.landmarks.extraction import extract
+from ferlab.landmarks.extraction import FaceLandmarks, extract
 from ferlab.landmarks.models import ModelFileError
-from ferlab.landmarks.regions import region_labels
-from ferlab.landmarks.regions import region_maps
-from ferlab.landmarks.store import coverage
-from ferlab.landmarks.store import landmarks_of
+from ferlab.landmarks.regions import region_labels, region_maps
+from ferlab.landmarks.store import coverage, landmarks_of
 
 __all__ = [
     "FaceLandmarks",

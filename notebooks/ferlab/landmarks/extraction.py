@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ferlab.landmarks import detection
-from ferlab.landmarks import models
-from ferlab.landmarks.crops import Square
-from ferlab.landmarks.crops import around
+from ferlab.landmarks import detection, models
+from ferlab.landmarks.crops import Square, around
 
 COUNT = 468
 SIZE = 192

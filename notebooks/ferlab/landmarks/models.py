@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fercore.errors import FercoreError
 from fercore.checkpoints import digest
+from fercore.errors import FercoreError
 
 # Google keeps other builds under the same names elsewhere. That the pinned ones lie here is in MediaPipe's
 # third_party/external_files.bzl, rules com_google_mediapipe_tasks_testdata_vision_* and com_google_mediapipe_*.

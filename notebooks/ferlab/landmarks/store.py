@@ -16,16 +16,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fercore import checkpoints
-from fercore import datasets
-from ferlab import definitions
+from fercore import checkpoints, datasets
 from fercore.datasets.base import FaceDataset
 from fercore.emotions import Emotion
 from fercore.errors import CheckpointError
-from ferlab.landmarks import extraction
-from ferlab.landmarks import models
-from ferlab.landmarks.extraction import COUNT
-from ferlab.landmarks.extraction import FaceLandmarks
+from ferlab import definitions
+from ferlab.landmarks import extraction, models
+from ferlab.landmarks.extraction import COUNT, FaceLandmarks
 
 CHUNK = 1000  # images between two files: what a kill can cost
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ferlab import explainers
-from ferlab.explainers import Settings
 from fercore.shapley.baselines import blurred
 from fercore.shapley.inputs import evaluation_mode
+from ferlab import explainers
+from ferlab.explainers import Settings
 
 Blank = Literal["black", "blurred"]
 BLANKS: tuple[Blank, ...] = ("black", "blurred")

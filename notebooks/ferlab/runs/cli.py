@@ -1,21 +1,21 @@
 """Command line: ``ferlab`` with ``run``, ``status``, ``refresh``, ``course``, ``pair`` or ``data``."""
 
 from __future__ import annotations
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from ferlab.runs import sources
-from fercore import datasets
-from ferlab import provenance
-from ferlab.runs import records
-from ferlab.runs import runner
-from fercore.errors import FercoreError
+
 import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fercore import datasets
 from fercore.datasets import DATASETS
+from fercore.errors import FercoreError
+from ferlab import provenance
+from ferlab.runs import records, runner, sources
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,6 @@ def _add_data_commands(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "archive", help="zip, tar or tar.gz as its owner gives it, or a CSV file of FER2013 or FER+"
     )
-    add.add_argument("--replace", action="store_true", help="put it in the place of what is there already")
     add.add_argument("--no-verify", action="store_true", help="do not compare it with the official counts")
     add.set_defaults(command=_data_add)
     status = commands.add_parser("status", help="which datasets are here, and where to get the others")
@@ -327,7 +326,7 @@ def _data_add(options: argparse.Namespace) -> int:
     from ferlab.data import status as catalogue
 
     try:
-        added = adding.add(options.archive, options.root, options.replace, not options.no_verify)
+        added = adding.add(options.archive, options.root, verify=not options.no_verify)
     except KeyboardInterrupt:
         print("fercore: interrupted; nothing has changed.", file=sys.stderr)
         return 130

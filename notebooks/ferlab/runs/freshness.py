@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferlab import provenance
-from ferlab.runs import records
-from ferlab.runs import runner
 from fercore.errors import FercoreError
+from ferlab import provenance
+from ferlab.runs import records, runner
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ferlab.runs import sources
 from fercore import datasets
 from fercore import models as networks
-from fercore.training import recipes
-from ferlab.runs import runner
 from fercore.datasets import splits
+from fercore.training import recipes
+from ferlab.runs import runner, sources
 
 _TRAINING = "accuracy"
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fercore.checkpoints import atomic_path
 from ferlab import provenance
 from ferlab.runs import runner
-from fercore.checkpoints import atomic_path
 
 Audience = Literal["student", "instructor"]
 AUDIENCES: tuple[Audience, ...] = get_args(Audience)

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from ferlab import definitions
-from ferlab import provenance
+from fercore.checkpoints import write_json
 from fercore.datasets.base import FaceDataset
 from fercore.errors import FercoreError
-from fercore.checkpoints import write_json
+from ferlab import definitions, provenance
 
 SCHEMA = 2
 # What `stale` needs of the provenance.

@@ -1,34 +1,27 @@
 """One run = one papermill execution of one experiment notebook: executed page, record and log, or nothing at all."""
 
 from __future__ import annotations
+
 import contextlib
-import os
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
-from ferlab import provenance
+import datetime
 import io
+import json
+import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import Any, BinaryIO
-from fercore.errors import FercoreError
-import datetime
-import json
-from ferlab.runs import sources
-from ferlab.runs import records
-from fercore.datasets import title
-from fercore.errors import UnknownNameError
-from fercore.checkpoints import atomic_path
-from fercore.checkpoints import digest
-from fercore.checkpoints import write_json
-from ferlab.runs.sources import name_figures
-from ferlab.runs.sources import parameters_of
-from ferlab.runs.sources import read_text_notebook
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from fercore.checkpoints import atomic_path, digest, write_json
+from fercore.datasets import title
+from fercore.errors import FercoreError, UnknownNameError
+from ferlab import provenance
+from ferlab.runs import records, sources
+from ferlab.runs.sources import name_figures, parameters_of, read_text_notebook
 
 if TYPE_CHECKING:
     from filelock import FileLock

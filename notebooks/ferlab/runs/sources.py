@@ -1,12 +1,13 @@
 """The reviewed texts of the notebooks, ``notebooks/<name>.py``: reading them, and what they take."""
 
 from __future__ import annotations
+
+import ast
 import json
 import shlex
 from collections.abc import Mapping
-from typing import Any
-import ast
 from pathlib import Path
+from typing import Any
 
 
 def run_line(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:

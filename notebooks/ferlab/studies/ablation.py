@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlab import networks
-from fercore.training import evaluation
 from fercore import models
-from fercore.training import trainer
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from ferlab.networks import Outcome
-from ferlab.networks import Setting
+from fercore.training import evaluation, trainer
+from ferlab import networks
+from ferlab.networks import Outcome, Setting
 
 # What is changed in the recipe `strong`, by what a table calls it.
 VARIANTS: dict[str, dict[str, Any]] = {

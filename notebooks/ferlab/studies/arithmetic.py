@@ -9,107 +9,49 @@ of them.
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from math import lcm
 
 import numpy as np
 
-LIMIT = 2_000_000  # pairs of a mean and a number of right images; JAFFE has ten thousand, CK+ two hundred thousand
-_LARGEST = 2**40  # of a denominator, so that with DECIMALS decimals all products fit into 64 bits
-DECIMALS = 4
+LIMIT = 2_000_000  # pairs of right images; JAFFE has ten thousand, CK+ two hundred thousand. All products fit 64 bits
+WHOLE = 10_000  # 100 % in units of the last of two decimals
 
 
-def fold_sizes(images: int, folds: int) -> tuple[int, ...]:
-    """Return the sizes of ``folds`` near-equal folds, larger ones first: 213 images in 5 folds are 43, 43, 43, 42, 42.
+def fold_means(images: int, folds: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Enumerate every mean of fold accuracies that near-equal folds can give: 213 images in 5 are 43, 43, 43, 42, 42.
+
+    All folds of one size count alike, so that only the number of right images in all of them together matters, and
+    any number from none to all can occur.
+
+    Returns:
+        ``(numerators, right, denominator)``: int64 arrays over every pair of numbers of right images, in the larger
+        folds and in the smaller ones; the means are numerators / denominator.
 
     Raises:
-        ValueError: If there are fewer images than folds, or no fold.
+        ValueError: If there are fewer images than folds, no fold, or more than :data:`LIMIT` pairs.
     """
     if not 1 <= folds <= images:
         raise ValueError(f"{images} images cannot be put into {folds} folds: take 1 to {images}.")
-    return tuple(images // folds + (fold < images % folds) for fold in range(folds))
+    size, many = divmod(images, folds)  # ``many`` folds have one image more
+    larger, smaller = many * (size + 1), (folds - many) * size
+    if (larger + 1) * (smaller + 1) > LIMIT:
+        raise ValueError(f"{images} images in {folds} folds are too many to enumerate.")
+    a, b = (part.ravel() for part in np.mgrid[: larger + 1, : smaller + 1])
+    return a * size + b * (size + 1), a + b, folds * size * (size + 1)
 
 
-def fold_means(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Enumerate every mean of fold accuracies that folds of these sizes can give.
-
-    All folds of one size count alike, so that only the number of right images in all of them together matters, and
-    any number from none to all can occur. What is left is one such number per size, in every combination.
-
-    Args:
-        sizes: Images per fold, in any order, each at least 1.
-
-    Returns:
-        ``(numerators, right, denominator)``: (m,) int64 numerators and (m,) int64 numbers of right images, one entry
-        for each different pair, by numerator and then by right images; the means are numerators / denominator.
-
-    Raises:
-        ValueError: If a size is below 1, or if there are more than :data:`LIMIT` combinations.
-    """
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"sizes={list(sizes)}: every fold must hold at least one image.")
-    common = lcm(*sizes)
-    if len(sizes) * common > _LARGEST:
-        raise ValueError(f"Folds of {sorted(set(sizes))} images have too large a common denominator.")
-    pairs = np.zeros((1, 2), dtype=np.int64)
-    for size, count in sorted(Counter(sizes).items()):
-        right = np.arange(size * count + 1, dtype=np.int64)
-        if len(pairs) * len(right) > LIMIT:
-            raise ValueError(
-                f"{sum(sizes)} images in folds of {sorted(set(sizes))} are too many to enumerate."
-            )
-        steps = np.stack([right * (common // size), right], axis=1)
-        pairs = np.unique((pairs[:, None] + steps).reshape(-1, 2), axis=0)
-    return pairs[:, 0], pairs[:, 1], len(sizes) * common
-
-
-def printed_units(value: float | str | Decimal, decimals: int = 2) -> int:
-    """Return a printed percentage in units of its last decimal: ``"99.20"`` is 9920.
+def printed_units(value: str) -> int:
+    """Return a printed percentage in units of its second decimal: ``"99.20"`` is 9920.
 
     Raises:
         ValueError: If the value has more decimals or lies outside 0..100.
     """
-    units = Decimal(str(value)).scaleb(decimals)
-    if units != units.to_integral_value() or not 0 <= units <= 100 * 10**decimals:
-        raise ValueError(f"{value} is not a percentage from 0 to 100 with at most {decimals} decimals.")
+    units = Decimal(value).scaleb(2)
+    if units != units.to_integral_value() or not 0 <= units <= WHOLE:
+        raise ValueError(f"{value} is not a percentage from 0 to 100 with at most 2 decimals.")
     return int(units)
-
-
-def _shown(numerators: np.ndarray, denominator: int, decimals: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """Return what each mean is printed as, in units of the last decimal, by way of printing.
-
-    A mean in the very middle of two printed values may go either way, so rounding gives two arrays.
-    """
-    if not 0 <= decimals <= DECIMALS:
-        raise ValueError(f"decimals={decimals} must lie in 0 ... {DECIMALS}.")
-    whole = 100 * 10**decimals
-    doubled = 2 * whole * numerators
-    up, down = (doubled + denominator) // (2 * denominator), -((denominator - doubled) // (2 * denominator))
-    return {"rounded": (up, down), "cut off": (whole * numerators // denominator,)}
-
-
-def reachable_means(images: int, folds: int, decimals: int = 2, cut: bool = False) -> frozenset[Decimal]:
-    """Return every percentage that a mean over near-equal folds can be printed as.
-
-    Args:
-        images: Images in all folds together.
-        folds: Number of folds; 1 is the accuracy over all images.
-        decimals: Decimals of the percentage.
-        cut: Cut off the further decimals instead of rounding.
-
-    Returns:
-        The percentages, e.g. ``Decimal("99.53")``.
-
-    Raises:
-        ValueError: As :func:`fold_sizes` and :func:`fold_means`, or if ``decimals`` is not 0 to 4.
-    """
-    numerators, _, denominator = fold_means(fold_sizes(images, folds))
-    shown = _shown(numerators, denominator, decimals)["cut off" if cut else "rounded"]
-    return frozenset(Decimal(int(unit)).scaleb(-decimals) for part in shown for unit in np.unique(part))
 
 
 @dataclass(frozen=True)
@@ -117,20 +59,14 @@ class Verdict:
     """Whether a printed percentage can be a mean over near-equal folds.
 
     Attributes:
-        images: Images in all folds together.
-        folds: Number of folds.
         sizes: The different sizes of the folds, ascending.
-        printed: The percentage in question.
         rounded: Numbers of right images with which rounding gives it; empty if none does.
         cut: The same where further decimals are cut off.
         below: The largest mean below what would be printed so, either way, in per cent; None if there is none.
         above: The smallest mean above it, in per cent; None if there is none.
     """
 
-    images: int
-    folds: int
     sizes: tuple[int, ...]
-    printed: Decimal
     rounded: tuple[int, ...]
     cut: tuple[int, ...]
     below: Fraction | None
@@ -147,46 +83,32 @@ class Verdict:
         if not self.possible:
             return "no"
         way = "yes" if self.rounded and self.cut else "rounded only" if self.rounded else "cut off only"
-        right = sorted({*self.rounded, *self.cut})
-        return f"{way}: {', '.join(map(str, right))} right"
+        return f"{way}: {', '.join(map(str, sorted({*self.rounded, *self.cut})))} right"
 
 
 @functools.cache
-def verdict(images: int, folds: int, printed: str, decimals: int = 2) -> Verdict:
-    """Compare a printed percentage with every mean that near-equal folds can give.
-
-    Args:
-        images: Images in all folds together.
-        folds: Number of folds; 1 is the accuracy over all images.
-        printed: The percentage, e.g. ``"99.20"``.
-        decimals: Decimals that were printed.
+def verdict(images: int, folds: int, printed: str) -> Verdict:
+    """Compare a percentage printed with two decimals with every mean that near-equal folds can give.
 
     Raises:
-        ValueError: As :func:`fold_sizes`, :func:`fold_means` and :func:`printed_units`.
+        ValueError: As :func:`fold_means` and :func:`printed_units`.
     """
-    sizes, unit = fold_sizes(images, folds), printed_units(printed, decimals)
-    numerators, right, denominator = fold_means(sizes)
-    hits = {
-        way: np.logical_or.reduce([part == unit for part in parts])
-        for way, parts in _shown(numerators, denominator, decimals).items()
-    }
-    other = numerators[~(hits["rounded"] | hits["cut off"])]
-    of_unit = other * (100 * 10**decimals)  # means as multiples of the last decimal, times the denominator
-    under, over = other[of_unit < unit * denominator], other[of_unit > unit * denominator]
+    numerators, right, denominator = fold_means(images, folds)
+    off = WHOLE * numerators - printed_units(printed) * denominator  # by the last decimal
+    rounded = 2 * np.abs(off) <= denominator  # a mean in the very middle may go either way
+    cut = (off >= 0) & (off < denominator)
+    other = ~(rounded | cut)
+    under, over = numerators[other & (off < 0)], numerators[other & (off > 0)]
     return Verdict(
-        images,
-        folds,
-        tuple(sorted(set(sizes))),
-        Decimal(unit).scaleb(-decimals),
-        tuple(np.unique(right[hits["rounded"]]).tolist()),
-        tuple(np.unique(right[hits["cut off"]]).tolist()),
+        tuple(sorted({images // folds, -(-images // folds)})),
+        tuple(np.unique(right[rounded]).tolist()),
+        tuple(np.unique(right[cut]).tolist()),
         Fraction(100 * int(under.max()), denominator) if len(under) else None,
         Fraction(100 * int(over.min()), denominator) if len(over) else None,
     )
 
 
 @functools.cache
-def fewest_folds(images: int, printed: str, decimals: int = 2) -> int | None:
+def fewest_folds(images: int, printed: str) -> int | None:
     """Return the smallest number of near-equal folds with which a percentage is possible; None if there is none."""
-    counts = range(1, images + 1)
-    return next((folds for folds in counts if verdict(images, folds, printed, decimals).possible), None)
+    return next((folds for folds in range(1, images + 1) if verdict(images, folds, printed).possible), None)

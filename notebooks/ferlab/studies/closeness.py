@@ -15,23 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
+from scipy.stats import rankdata
 
-from fercore.errors import FercoreError
 from fercore.checkpoints import atomic_path
-from ferlab.explainers.rivals import captum_values
-from ferlab.explainers.rivals import partition_explainer
+from fercore.errors import FercoreError
 from fercore.shapley.adaptive import Search
-from fercore.shapley.splits import sibling_subsets
-from fercore.shapley.exact import exact_shapley
-from fercore.shapley.exact import fixed_levels
-from fercore.shapley.game import ImageGame
-from fercore.shapley.game import Model
-from fercore.shapley.sampled import exact_levels
-from fercore.shapley.sampled import sampled_levels
-from fercore.shapley.splits import asymmetries
-from fercore.shapley.splits import split_levels
-from fercore.shapley.tree import PartitionTree
-from fercore.shapley.tree import pack
+from fercore.shapley.exact import exact_shapley, fixed_levels
+from fercore.shapley.game import ImageGame, Model
+from fercore.shapley.sampled import exact_levels, sampled_levels
+from fercore.shapley.splits import asymmetries, sibling_subsets, split_levels
+from fercore.shapley.tree import PartitionTree, pack
+from ferlab.explainers.rivals import captum_values, partition_explainer
 
 BUDGETS = (4, 8, 16, 32, 64)  # evaluations per region, as far as there are coalitions for them
 MEASURES = ("correlation", "rank correlation", "error")
@@ -43,15 +38,11 @@ Estimate = tuple[np.ndarray, np.ndarray | None]  # scores and standard errors of
 def exact_coalitions(tree: PartitionTree) -> np.ndarray:
     """Return both ends and all coalitions of the exact recursion, level by level, packed: uint8 array (rows, bytes)."""
     everyone = tree.coalitions(0)
-    result, contexts = (
-        [np.zeros_like(everyone), everyone],
-        np.zeros((1, 1, everyone.shape[1]), dtype=np.uint8),
-    )
+    result, contexts = [np.zeros_like(everyone), everyone], np.zeros_like(everyone)[None]
+    subsets = sibling_subsets(tree.arity)[0]
     for level, splits in enumerate(split_levels(tree)):
         if level:
-            shown = [
-                np.bitwise_or.reduce(splits.siblings[:, s], axis=1) for s in sibling_subsets(tree.arity)[0]
-            ]
+            shown = [np.bitwise_or.reduce(splits.siblings[:, subset], axis=1) for subset in subsets]
             contexts = np.concatenate([contexts[splits.above] | union[:, None] for union in shown], axis=1)
         result.append((contexts[:, :, None] | splits.interior[:, None]).reshape(-1, everyone.shape[1]))
     return np.concatenate(result)
@@ -69,22 +60,15 @@ def numbered(coalitions: np.ndarray) -> Rows:
 
 
 class Table:
-    """One face's game of one class, read from listed values; what a :class:`TargetGame` is to the methods.
+    """One face's game of one class, read from the values (rows,) of numbered coalitions.
 
-    Attributes:
-        tree: The partition tree.
-        everyone: The packed coalition of all players, uint8 array (1, bytes).
-        empty: v(∅), float64 array (1, 1).
-        full: v(N), float64 array (1, 1).
-        evaluations: Distinct coalitions asked for so far.
+    To the methods it is what a :class:`TargetGame` is: ``tree``, ``everyone`` (the packed coalition of all players),
+    ``empty`` and ``full`` (v(∅) and v(N), (1, 1)), ``values`` and ``each``.
     """
 
     def __init__(self, tree: PartitionTree, rows: Rows, values: np.ndarray) -> None:
-        """List the values (rows,) of numbered coalitions."""
         self.tree, self.everyone = tree, tree.coalitions(0)
-        self._rows = rows
-        self._values = np.asarray(values, dtype=np.float64)
-        self._asked: set[int] = set()
+        self._rows, self._values, self._asked = rows, np.asarray(values, dtype=np.float64), set[int]()
         self.empty = self.lookup(np.zeros_like(self.everyone))[None]
         self.full = self.lookup(self.everyone)[None]
 
@@ -124,16 +108,7 @@ def tabulate(
 ) -> np.ndarray:
     """Return the logits of all coalitions of one image, from the folder if they were evaluated before.
 
-    Args:
-        model: From (rows, C, H, W) to logits.
-        image: (1, C, H, W).
-        baseline: 4 axes, broadcastable to the image.
-        tree: The partition tree.
-        coalitions: Packed, (rows, bytes).
-        folder: Where tables are kept, one file per image: an interrupted run goes on with the next one.
-
-    Returns:
-        float32 array (rows, classes).
+    The folder keeps one file per image, float32 (rows, classes): an interrupted run goes on with the next one.
 
     Raises:
         FercoreError: If the kept table was made by another model, found by evaluating a few rows again.
@@ -157,41 +132,32 @@ def tabulate(
 
 
 def worth(logits: np.ndarray, output: str, whole: int = 1) -> np.ndarray:
-    """Return v(S) of the class that the whole image gets, float64 array (rows,).
-
-    Args:
-        logits: (rows, classes).
-        output: ``"probability"`` or ``"logit"``.
-        whole: The row of the whole image.
-    """
+    """Return v(S), ``"probability"`` or ``"logit"``, of the class that the whole image, a row of the table, gets."""
     scores = logits.astype(np.float64)
     chosen = scores[whole].argmax()
-    if output == "logit":
-        return scores[:, chosen]
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers[:, chosen] / powers.sum(axis=1)
+    return (scores if output == "logit" else softmax(scores, axis=1))[:, chosen]
 
 
 def exact(table: Table) -> np.ndarray:
-    """Return the exact Owen (Winter) values of the leaves, float64 array (n,)."""
+    """Return the exact Owen (Winter) values of the leaves, (n,)."""
     *_, leaves = exact_levels(table)
     return leaves[0, :, 0]
 
 
 def fixed(table: Table, contexts: str) -> np.ndarray:
-    """Return the scores of the leaves with fixed contexts, float64 array (n,)."""
+    """Return the scores of the leaves with fixed contexts, (n,)."""
     *_, leaves = fixed_levels(table, contexts, "pixels")
     return leaves[0, :, 0]
 
 
 def sampled(table: Table, n_contexts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and standard errors of the leaves with K sampled contexts, float64 arrays (n,)."""
+    """Return scores and standard errors of the leaves with K sampled contexts."""
     *_, (leaves, errors) = sampled_levels(table, n_contexts, seed)
     return leaves[0, :, 0], errors[0, :, 0]
 
 
 def adaptive(table: Table, evaluations: int, kind: type[Search] = Search) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and standard errors of the leaves with adaptive contexts, float64 arrays (n,)."""
+    """Return scores and standard errors of the leaves with adaptive contexts."""
     search = kind(table)
     search.run(table, (evaluations - 2) // search.pair_cost)
     *_, (leaves, errors) = search.scores()
@@ -232,12 +198,16 @@ class NoGuess(Search):
 
 def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
     """Return correlation, rank correlation and relative error |estimate - truth| / |truth| of scores (n,)."""
-    ranks = [pd.Series(values).rank().to_numpy() for values in (estimate, truth)]
-    flat = np.ptp(estimate) == 0 or np.ptp(truth) == 0  # no order at all
+    both = np.stack([estimate, truth])
+    flat = np.ptp(both, axis=1).min() == 0  # no order at all
     correlation, order = (
-        0.0 if flat else float(np.corrcoef(a, b)[0, 1]) for a, b in ((estimate, truth), ranks)
+        0.0 if flat else float(np.corrcoef(scores)[0, 1]) for scores in (both, rankdata(both, axis=1))
     )
     return correlation, order, float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
+
+
+def _measured(about: Row, scores: np.ndarray, truth: np.ndarray) -> Row:
+    return about | dict(zip(MEASURES, agreement(scores, truth), strict=True))
 
 
 def methods(n: int, most: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
@@ -256,18 +226,9 @@ def methods(n: int, most: int, seed: int) -> Iterator[tuple[str, int, Callable[[
 def against(
     truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row, seed: int
 ) -> list[Row]:
-    """Return the agreement of every method with the exact values, one row each.
+    """Return the agreement of every method with the exact values, one row each, with what ``about`` says besides.
 
-    Args:
-        truth: Exact values, (n,).
-        tree: The partition tree.
-        rows: The coalitions of the exact recursion, numbered.
-        values: v(S), (rows,).
-        about: What goes into every row besides.
-        seed: Of the sampled contexts.
-
-    Returns:
-        Besides the measures, ``"inside"``: the share of exact values within two standard errors, NaN without errors.
+    ``"inside"`` is the share of exact values within two standard errors, NaN without errors.
     """
     result = []
     for name, budget, method in methods(tree.n_leaves, len(rows), seed):
@@ -275,7 +236,7 @@ def against(
         scores, errors = method(table)
         inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())
         spent = {"method": name, "per region": budget, "evaluations": table.evaluations, "inside": inside}
-        result.append(about | spent | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
+        result.append(_measured(about | spent, scores, truth))
     return result
 
 
@@ -290,18 +251,12 @@ def duel(frame: pd.DataFrame, one: str, other: str, keys: Sequence[str]) -> pd.D
 
 
 def ablation(
-    tree: PartitionTree,
-    rows: Rows,
-    values: np.ndarray,
-    variants: dict[str, type[Search]],
-    about: Row,
+    tree: PartitionTree, rows: Rows, values: np.ndarray, variants: dict[str, type[Search]], about: Row
 ) -> list[Row]:
     """Return the agreement of variants of the adaptive rule with the exact values, at 8 evaluations per region."""
-    truth, result = exact(Table(tree, rows, values)), []
-    for name, kind in variants.items():
-        scores, _ = adaptive(Table(tree, rows, values), 8 * tree.n_leaves, kind)
-        result.append(about | {"rule": name} | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
-    return result
+    truth, cost = exact(Table(tree, rows, values)), 8 * tree.n_leaves
+    found = {name: adaptive(Table(tree, rows, values), cost, kind)[0] for name, kind in variants.items()}
+    return [_measured(about | {"rule": name}, scores, truth) for name, scores in found.items()]
 
 
 def shapley(values: np.ndarray, n_players: int) -> np.ndarray:
@@ -314,38 +269,27 @@ def against_shapley(
 ) -> list[Row]:
     """Return the agreement of methods with exact Shapley values, about 8 evaluations per region each; one row each.
 
-    Args:
-        truth: Exact Shapley values, (n,).
-        tree: The partition tree.
-        rows: All 2^n coalitions, numbered.
-        values: v(S), (2^n,).
-        about: What goes into every row besides.
+    Here ``rows`` numbers all 2^n coalitions.
     """
     n = tree.n_leaves
-
-    def captum(method: str, samples: int) -> Callable[[Table], np.ndarray]:
-        return lambda table: captum_values(table.play, n, method, samples)
-
     rules: dict[str, Callable[[Table], np.ndarray]] = {
         "exact Owen values": exact,
         "both": lambda table: fixed(table, "both"),
         "adaptive, 8n": lambda table: adaptive(table, 8 * n)[0],
         "PartitionExplainer, 8n": lambda table: partition_explainer(table.play, tree, 8 * n),
-        "captum KernelShap, 8n": captum("KernelShap", 8 * n),
-        "captum ShapleyValueSampling, 8n": captum("ShapleyValueSampling", 8),
+        "captum KernelShap, 8n": lambda table: captum_values(table.play, n, "KernelShap", 8 * n),
+        "captum ShapleyValueSampling, 8n": lambda t: captum_values(t.play, n, "ShapleyValueSampling", 8),
     }
     result = []
     for name, rule in rules.items():
         table = Table(tree, rows, values)
-        measures = dict(zip(MEASURES, agreement(rule(table), truth), strict=True))
-        result.append(about | {"method": name, "evaluations": table.evaluations} | measures)
+        scores = rule(table)
+        result.append(_measured(about | {"method": name, "evaluations": table.evaluations}, scores, truth))
     return result
 
 
 def as_rows(table: pd.DataFrame) -> list[Row]:
     """Return a table as a list of JSON-able rows, its index included."""
     flat = table.reset_index()
-    flat.columns = [
-        " ".join(filter(None, name)) if isinstance(name, tuple) else name for name in flat.columns
-    ]
+    flat.columns = [" ".join(filter(None, name)) if isinstance(name, tuple) else name for name in flat]
     return json.loads(flat.to_json(orient="records"))

@@ -1,25 +1,25 @@
 """What chapter 3 of the course keeps of a face: its scores level by level under three rules, for the stepper."""
 
 from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
-from fercore.training import evaluation
+
 from fercore import models
 from fercore.datasets import splits
 from fercore.datasets.base import FaceDataset
 from fercore.emotions import Emotion
 from fercore.errors import FercoreError
-import base64
-import io
-from typing import Any
-from PIL import Image
-from fercore.shapley import DnCShap
-from fercore.shapley import PaperDnCShap
-from fercore.shapley import build_tree
+from fercore.shapley import DnCShap, PaperDnCShap, build_tree
 from fercore.shapley.exact import fixed_evaluations
 from fercore.shapley.inputs import Model
-
+from fercore.training import evaluation
 
 CERTAIN = 0.9  # a face that is explained should be one that the network is sure of
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fercore import datasets
-from ferlab.studies import paper
 from fercore.datasets import fer2013
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import identical
-from fercore.emotions import EMOTIONS
-from fercore.emotions import Emotion
+from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError
+from ferlab.studies import paper
 
 EVERYTHING = "all"
 SHOWN = ("faces", "fer2013")  # sets whose images the book may show
@@ -23,15 +23,17 @@ SHOWN = ("faces", "fer2013")  # sets whose images the book may show
 def facts(dataset: FaceDataset) -> pd.DataFrame:
     """Say what a dataset is and where it comes from: one column of text."""
     height, width, channels = dataset.images.shape[1:]
-    kind = "grey" if channels == 1 else "colour"
-    made = dataset.name == "faces"
-    about = None if made else datasets.about(dataset.name)
+    source, terms = "rendered by this package", "MIT, as the package; nobody is shown"
+    if dataset.name != "faces":
+        about = datasets.about(dataset.name)
+        source, terms = about.source, about.terms
     published = paper.table_1("proposed").get(dataset.name)
+    kind = "grey" if channels == 1 else "colour"
     rows = {
         "images": f"{len(dataset):,} of {height} x {width} pixels, {kind}",
         "read from": dataset.source,
-        "where to get it": "rendered by this package" if about is None else about.source,
-        "terms": "MIT, as the package; nobody is shown" if about is None else about.terms,
+        "where to get it": source,
+        "terms": terms,
         "passed over": " ".join(dataset.skipped) or "nothing",
         "checksum": dataset.checksum,
         "paper, Table 1": "none for this set" if published is None else f"{published:.2%}",
@@ -57,15 +59,10 @@ def counts(dataset: FaceDataset) -> pd.DataFrame:
         are several parts, a last column ``"all"``.
     """
     emotions = [emotion for emotion in Emotion if emotion in EMOTIONS or emotion in dataset.emotions]
-    names = part_names(dataset)
-    columns = {
-        part: np.bincount(dataset.labels[names == part], minlength=len(Emotion))[emotions]
-        for part in parts_of(dataset)
-    }
-    table = pd.DataFrame(columns, index=[emotion.title for emotion in emotions])
-    if EVERYTHING not in table:
-        table[EVERYTHING] = table.sum(axis=1)
-    return table
+    table = pd.crosstab(dataset.labels, part_names(dataset))
+    table = table.reindex(index=emotions, columns=parts_of(dataset), fill_value=0)
+    table = pd.DataFrame(table.to_numpy(), [emotion.title for emotion in emotions], list(table))
+    return table if EVERYTHING in table else table.assign(**{EVERYTHING: table.sum(axis=1)})
 
 
 def majority(table: pd.DataFrame) -> pd.DataFrame:
@@ -78,16 +75,10 @@ def majority(table: pd.DataFrame) -> pd.DataFrame:
         One row per part: ``emotion``, ``accuracy`` (0..1), ``rarest`` and ``ratio``, how many times more frequent the
         most frequent emotion is than the rarest that occurs.
     """
-    rows = {}
-    for part, column in table.items():
-        present = column[column > 0]
-        rows[part] = {
-            "emotion": present.idxmax(),
-            "accuracy": present.max() / present.sum(),
-            "rarest": present.idxmin(),
-            "ratio": present.max() / present.min(),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    present = table.where(table > 0)
+    most, least = present.max(), present.min()
+    columns = {"emotion": present.idxmax(), "accuracy": most / present.sum()}
+    return pd.DataFrame(columns | {"rarest": present.idxmin(), "ratio": most / least})
 
 
 @dataclass(frozen=True)
@@ -115,16 +106,14 @@ class Copies:
 
 def copies(dataset: FaceDataset) -> Copies:
     """Count exact copies, and those among them whose labels contradict one another."""
-    classes = identical(dataset.images)
-    sizes = np.bincount(classes)
-    pairs = np.unique(np.stack([classes, dataset.labels]), axis=1)
-    conflicting = np.bincount(pairs[0], minlength=len(sizes)) > 1
+    found = pd.Series(dataset.labels).groupby(identical(dataset.images)).agg(["size", "nunique"])
+    sizes, conflicting = found["size"], found["nunique"] > 1
     return Copies(
         images=len(dataset),
         distinct=len(sizes),
         surplus=len(dataset) - len(sizes),
         groups=int((sizes > 1).sum()),
-        largest=int(sizes.max(initial=0)),
+        largest=int(sizes.max()),
         conflicting=int(conflicting.sum()),
         conflicting_images=int(sizes[conflicting].sum()),
     )
@@ -136,8 +125,7 @@ def conflicts(dataset: FaceDataset) -> pd.DataFrame:
     Returns:
         One row per set of labels that occurs (``"Angry, Sad"``), most frequent first: ``pictures``.
     """
-    classes = identical(dataset.images)
-    labels = pd.Series(dataset.labels).groupby(classes).unique()
+    labels = pd.Series(dataset.labels).groupby(identical(dataset.images)).unique()
     named = [", ".join(Emotion(label).title for label in sorted(some)) for some in labels if len(some) > 1]
     return pd.Series(named, dtype=object).value_counts().rename_axis("labels").to_frame("pictures")
 
@@ -153,14 +141,9 @@ def copies_across(dataset: FaceDataset) -> pd.DataFrame:
     classes, names = identical(dataset.images), part_names(dataset)
     labelled = classes * len(Emotion) + dataset.labels
     rows = []
-    for one in parts_of(dataset):
-        for other in parts_of(dataset):
-            if one == other:
-                continue
-            here, there = names == one, names == other
-            shared, agreeing = (np.isin(of[here], of[there]) for of in (classes, labelled))
-            found = {"images": int(shared.sum()), "share": shared.mean(), "same label": int(agreeing.sum())}
-            rows.append({"part": one, "also in": other, **found})
+    for one, other in itertools.permutations(parts_of(dataset), 2):
+        shared, agreeing = (np.isin(of[names == one], of[names == other]) for of in (classes, labelled))
+        rows.append((one, other, shared.sum(), shared.mean(), agreeing.sum()))
     return pd.DataFrame(rows, columns=["part", "also in", "images", "share", "same label"])
 
 
@@ -177,10 +160,8 @@ def blank(dataset: FaceDataset) -> np.ndarray:
 
 def blanks(dataset: FaceDataset) -> pd.Series:
     """Count blank images by part: int64, one entry per part."""
-    names, empty = part_names(dataset), blank(dataset)
-    return pd.Series(
-        {part: int(empty[names == part].sum()) for part in parts_of(dataset)}, name="blank images"
-    )
+    found = pd.Series(blank(dataset), name="blank images")
+    return found.groupby(part_names(dataset)).sum()[parts_of(dataset)]
 
 
 def people(dataset: FaceDataset) -> pd.DataFrame:
@@ -196,8 +177,7 @@ def people(dataset: FaceDataset) -> pd.DataFrame:
         raise DatasetError(f"{dataset.title} names no subjects: images cannot be counted by subject.")
     table = pd.crosstab(dataset.subjects, dataset.labels)
     table.columns = [Emotion(label).title for label in table.columns]
-    table[EVERYTHING] = table.sum(axis=1)
-    return table.rename_axis("subject")
+    return table.assign(**{EVERYTHING: table.sum(axis=1)}).rename_axis("subject")
 
 
 def votes_of(dataset: FaceDataset) -> np.ndarray:
@@ -221,14 +201,12 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
         ``"unknown"``, ``"no face"`` (the same) and ``"tied"`` (several lead).
     """
     votes = votes_of(dataset)
-    leads = votes == votes.max(axis=1, keepdims=True)
-    alone, best = leads.sum(axis=1) == 1, votes.argmax(axis=1)
-    contempt = fer2013.VOTED.index(Emotion.CONTEMPT)
-    special = {"contempt": contempt, "unknown": fer2013.UNKNOWN_VOTE, "no face": fer2013.NO_FACE_VOTE}
-    found = {name: int((alone & (best == place)).sum()) for name, place in special.items()}
-    tied = int((~alone).sum())
-    basic = len(votes) - tied - sum(found.values())
-    return pd.Series({"basic emotion": basic, **found, "tied": tied}, name="images")
+    tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    special = {fer2013.VOTED.index(Emotion.CONTEMPT): "contempt"}
+    special |= {fer2013.UNKNOWN_VOTE: "unknown", fer2013.NO_FACE_VOTE: "no face"}
+    said = pd.Series(votes.argmax(axis=1)).map(special).fillna("basic emotion").mask(tied, "tied")
+    names = ["basic emotion", *special.values(), "tied"]
+    return said.value_counts().reindex(names, fill_value=0).rename("images").rename_axis(None)
 
 
 def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
@@ -245,14 +223,14 @@ def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False)
         the label, 0..1), ``plurality says`` (the emotion that leads on most of them).
     """
     votes = votes_of(dataset)
+    votes = np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)] if ties else votes
     voted = fer2013.plurality(votes)
-    if ties:
-        voted = fer2013.plurality(np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)])
     chosen = np.isin(voted, EMOTIONS) & ((part is None) | (part_names(dataset) == part))
-    rows = {}
-    for name, of in [(e.title, dataset.labels == e) for e in dataset.emotions] + [(EVERYTHING, True)]:
-        said, given = voted[chosen & of], dataset.labels[chosen & of]
-        if len(said):
-            often = Emotion(np.bincount(said).argmax()).title
-            rows[name] = {"images": len(said), "agree": (said == given).mean(), "plurality says": often}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    every = pd.DataFrame({"given": dataset.labels, "said": voted})[chosen]
+    parts = {Emotion(label).title: some for label, some in every.groupby("given")} | {EVERYTHING: every}
+    rows = {
+        name: (len(some), (some.said == some.given).mean(), Emotion(some.said.mode()[0]).title)
+        for name, some in parts.items()
+        if len(some)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["images", "agree", "plurality says"])

@@ -1,151 +1,26 @@
 """The tables of the page "Explainers" and of its record."""
 
 from __future__ import annotations
-import contextlib
-import hashlib
-import importlib.metadata
-import json
-import zipfile
+
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
-from pathlib import Path
+from dataclasses import asdict, replace
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
-from ferlab import definitions, explainers
-from ferlab.measures import faithfulness
-from ferlab.measures import localisation
-from ferlab.measures import overlap
-from ferlab import provenance
-from ferlab.measures import sanity
-from fercore.datasets import splits
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.splits import Split
-from ferlab.explainers import METHODS
-from ferlab.explainers import Maps
-from ferlab.explainers import Settings
-from fercore.checkpoints import atomic_path
-from ferlab.studies.maps import choose
-import math
-from dataclasses import asdict
-from typing import Any
-import pandas as pd
-from ferlab.studies import paper
-from ferlab.measures.faithfulness import Interval
-from ferlab.measures.faithfulness import interval
-from ferlab.measures.names import MEASURES
-from ferlab.measures.names import title
 
+from ferlab import explainers
+from ferlab.explainers import METHODS, Maps, Settings
+from ferlab.explainers.store import ARRAYS
+from ferlab.measures import faithfulness, localisation, overlap, sanity
+from ferlab.measures.faithfulness import Interval, interval
+from ferlab.measures.names import MEASURES, title
+from ferlab.studies import paper
 
 Scores = dict[str, dict[str, np.ndarray]]  # method -> measure -> (images,)
-
-
-def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-    """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
-
-    Args:
-        labels: (N,) integers.
-        index: (M,) indices, grouped by label as :func:`ferlab.studies.maps.choose` gives them.
-        count: How many, at least 1; all where there are not so many.
-    """
-    if count < 1:
-        raise ValueError(f"{count} images cannot be explained: ask for at least 1.")
-    turn = np.concatenate([np.arange(n) for n in np.unique(labels[index], return_counts=True)[1]])
-    return np.sort(np.argsort(turn, kind="stable")[:count])
-
-
-def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw the faces of the page: correctly classified test images that are no copies, spread over the emotions.
-
-    Args:
-        data: The dataset.
-        parts: Its split.
-        predicted: (M,) classes of the test images.
-        count: How many.
-        seed: Of the draw.
-
-    Returns:
-        (count or fewer,) int64 positions in the test part.
-    """
-    labels = data.labels[parts.test]
-    eligible = (predicted == labels) & ~splits.duplicates(data, parts)
-    drawn = choose(labels, eligible, count, seed)
-    return drawn[pick(labels, drawn, count)]
-
-
-def explain_all(
-    names: Sequence[str],
-    model: nn.Module,
-    images: Tensor,
-    targets: np.ndarray,
-    settings: Settings,
-    folder: Path | None = None,
-    progress: bool = True,
-) -> dict[str, Maps]:
-    """Explain the same images by several methods.
-
-    Args:
-        names: Keys of :data:`ferlab.explainers.METHODS`.
-        model: The network.
-        images: (N, C, H, W).
-        targets: (N,) classes.
-        settings: Of all methods.
-        folder: Where maps are kept, one file per method, so that a run that was stopped goes on with the next method;
-            nothing is kept if None. Files of other networks, images, settings or code are not used.
-        progress: Show bars.
-
-    Returns:
-        Maps by method.
-    """
-    found, where = {}, provenance.hardware(images.device)
-    for name in names:
-        path = None if folder is None else folder / f"{_key(name, model, images, targets, settings)}.npz"
-        maps = None if path is None else _read(name, path)
-        if maps is None:
-            maps = explainers.explain(name, model, images, targets, settings, progress)
-            maps = replace(maps, hardware=where)
-            if path is not None:
-                with atomic_path(path) as temporary:
-                    np.savez(temporary, **{f: getattr(maps, f) for f in _FIELDS})
-        found[name] = maps
-    return found
-
-
-_FIELDS = ("values", "evaluations", "gradients", "seconds", "hardware")
-
-
-def _read(name: str, path: Path) -> Maps | None:
-    """Read maps; None where there are none, or a damaged file."""
-    try:
-        with np.load(path) as file:
-            return Maps(name, *(file[field] for field in _FIELDS[:-1]), str(file["hardware"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
-
-
-def packages() -> dict[str, str]:
-    """Return the versions of the packages that explain and measure here, of those that are installed."""
-    found = {}
-    for name in ("captum", "lime", "scikit-image", "scipy", "shap"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _key(name: str, model: nn.Module, images: Tensor, targets: np.ndarray, settings: Settings) -> str:
-    """Return a checksum of everything that decides the maps."""
-    version = packages().get(METHODS[name].package, "")
-    content = hashlib.sha256(f"{name} {definitions.code(explainers.explain)} {version}".encode())
-    plain = replace(settings, background=None, layer=None)
-    content.update(json.dumps([str(value) for value in astuple(plain)]).encode())
-    layer = [key for key, module in model.named_modules() if module is settings.layer]
-    content.update(f"{type(model)} {layer}".encode())
-    tensors = [images, torch.from_numpy(np.asarray(targets)), *model.state_dict().values()]
-    tensors += [settings.background] if settings.background is not None else []
-    for tensor in tensors:
-        content.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
-    return content.hexdigest()[:24]
 
 
 def faithful(
@@ -245,7 +120,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
 def rows(found: Mapping[str, Maps], index: np.ndarray) -> dict[str, Maps]:
     """Return the maps of some of the images."""
     return {
-        name: Maps(name, *(getattr(maps, field)[index] for field in _FIELDS[:-1]), maps.hardware)
+        name: Maps(name, *(getattr(maps, f)[index] for f in ARRAYS), maps.hardware)
         for name, maps in found.items()
     }
 

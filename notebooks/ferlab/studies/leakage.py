@@ -1,41 +1,34 @@
 """How much of an accuracy is memory: one classifier under folds that let copies of a face through, and that do not."""
 
 from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import train_test_split
 from tqdm import tqdm
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.splits import identical
-import re
-from dataclasses import replace
-from ferlab import networks
-from fercore.datasets import splits
-from fercore.datasets.base import content_checksum
-from fercore.datasets.splits import Split
-from fercore.emotions import EMOTIONS
-from fercore.emotions import Emotion
 
+from fercore.datasets import splits
+from fercore.datasets.base import FaceDataset, content_checksum
+from fercore.datasets.splits import Split
+from fercore.emotions import EMOTIONS, Emotion
+from ferlab import faces, networks
 
 NAME = "1-NN on pixels"
+RANDOM, BY_IMAGE, BY_SEQUENCE, BY_SUBJECT = "random folds", "by image", "by sequence", "by subject"
 _BLOCK = 512  # images whose distances to all others are in memory at once
 
 
 def grey(images: np.ndarray) -> np.ndarray:
-    """Return the pixels of images as rows of whole grey values.
+    """Return images (N, H, W, 1 or 3) uint8 as rows of grey values (ITU-R 601 luma): (N, H * W) float64.
 
-    Args:
-        images: (N, H, W, 1 or 3) uint8; colours become ITU-R 601 luma, rounded.
-
-    Returns:
-        (N, H * W) float64, whole numbers 0 ... 255. Sums of their products are exact, so that every machine finds the
-        same neighbours.
+    They are rounded: sums of products of whole numbers are exact, so that every machine finds the same neighbours.
     """
     if images.shape[-1] == 3:
-        rows = [np.rint(image @ (0.299, 0.587, 0.114)) for image in images]
-        return np.array(rows, dtype=np.float64).reshape(len(images), -1)
+        images = np.array([np.rint(image @ (0.299, 0.587, 0.114)) for image in images])
     return images.reshape(len(images), -1).astype(np.float64)
 
 
@@ -48,11 +41,11 @@ def nearest(
     """Find the nearest image outside an image's own part, for several partitions in one pass over all pairs.
 
     With folds as parts this is whom a nearest-neighbour classifier finds that is tested on the image's fold and knows
-    all other folds: scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")``. Of equally near images the first
-    one is taken.
+    all other folds: scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")``, which would need a pass for each
+    fold. Of equally near images, by the sum of squared differences in grey, the first one is taken.
 
     Args:
-        images: (N, H, W, 1 or 3) uint8; compared in grey, by the sum of squared differences.
+        images: As in :func:`grey`.
         partitions: (N,) integers by name, the part of each image; at least two parts in each.
         asked: (M,) int64, the images whose neighbours are sought; all by default.
         progress: Show a progress bar.
@@ -63,16 +56,14 @@ def nearest(
     pixels = grey(images)
     norms = (pixels**2).sum(axis=1)
     asked = np.arange(len(images)) if asked is None else asked
-    found = {name: np.empty(len(asked), dtype=np.int64) for name in partitions}
-    with tqdm(total=len(asked), desc="Nearest neighbours", unit="image", disable=not progress) as bar:
-        for start in range(0, len(asked), _BLOCK):
-            rows = asked[start : start + _BLOCK]
-            distances = norms - 2 * (pixels[rows] @ pixels.T)  # less |a|², the same for all candidates
-            for name, parts in partitions.items():
-                outside = parts[rows][:, None] != parts
-                found[name][start : start + len(rows)] = np.where(outside, distances, np.inf).argmin(axis=1)
-            bar.update(len(rows))
-    return found
+    found: dict[str, list[np.ndarray]] = {name: [] for name in partitions}
+    blocks = [asked[start : start + _BLOCK] for start in range(0, len(asked), _BLOCK)]
+    for rows in tqdm(blocks, desc="Nearest neighbours", disable=not progress):
+        distances = norms - 2 * (pixels[rows] @ pixels.T)  # less |a|², the same for all candidates
+        for name, parts in partitions.items():
+            outside = parts[rows][:, None] != parts
+            found[name].append(np.where(outside, distances, np.inf).argmin(axis=1))
+    return {name: np.concatenate(each) for name, each in found.items()}
 
 
 def floor(labels: np.ndarray) -> float:
@@ -91,11 +82,11 @@ def score(
         classifier: Name of the classifier.
         hits: For each fold that was run, (n,) bool: which of its test images were classified correctly.
         known: Images that the classifier was trained on, in one fold.
-        guess: Accuracy of always naming the most frequent emotion.
+        guess: Accuracy of always naming the most frequent emotion; ``floor`` of the row.
 
     Returns:
-        ``data``, ``protocol``, ``classifier``, ``images`` (tested, in all folds), ``known``, ``folds``, ``accuracy``
-        (mean over the folds, 0..1), ``spread`` (standard deviation over the folds; NaN for one fold), ``floor``.
+        Besides ``images`` (tested, in all folds), ``folds``, ``accuracy`` (mean over the folds, 0..1) and ``spread``
+        (standard deviation over the folds; NaN for one fold).
     """
     each = [part.mean() for part in hits if len(part)]
     return {
@@ -130,8 +121,7 @@ class Neighbours:
     def scores(self, chosen: np.ndarray | None = None) -> pd.DataFrame:
         """Return the accuracy by protocol, one row as of :func:`score` for each.
 
-        Args:
-            chosen: (N,) bool, the tested images that count; all by default. The images known stay all.
+        Only ``chosen`` test images count, (N,) bool, all by default. The images known stay all.
         """
         labels = self.data.labels
         chosen = np.ones(len(labels), bool) if chosen is None else chosen
@@ -144,14 +134,13 @@ class Neighbours:
         return pd.DataFrame(rows)
 
     def company(self) -> pd.DataFrame:
-        """Say what images have in common with their nearest ones.
+        """Say what images have in common with their nearest ones, one row per thing that the dataset knows of.
 
-        Returns:
-            One row per thing in common that the dataset knows of: ``nearest image`` (share of the images that have it
-            in common with their nearest one, 0..1), ``any image`` (the share of all pairs).
+        ``nearest image`` is the share of the images that have it in common with their nearest one, ``any image`` that
+        of all pairs, 0..1.
         """
         columns = {
-            "the same pixels": identical(self.data.images),
+            "the same pixels": splits.identical(self.data.images),
             "the same sequence": self.data.groups,
             "the same subject": self.data.subjects,
             "the same emotion": self.data.labels,
@@ -163,9 +152,6 @@ class Neighbours:
                 pairs = (sizes * (sizes - 1)).sum() / (images * (images - 1))
                 rows[name] = {"nearest image": (column[self.closest] == column).mean(), "any image": pairs}
         return pd.DataFrame.from_dict(rows, orient="index")
-
-
-RANDOM, BY_IMAGE, BY_SEQUENCE, BY_SUBJECT = "random folds", "by image", "by sequence", "by subject"
 
 
 def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
@@ -196,16 +182,9 @@ def fold_numbers(data: FaceDataset, protocol: str, seed: int = 0) -> np.ndarray:
 
 
 def neighbours(data: FaceDataset, seed: int = 0, progress: bool = True) -> Neighbours:
-    """Classify every image by its nearest neighbour, under each of :func:`protocols`.
-
-    Args:
-        data: The dataset; N images take N² distances.
-        seed: Seed of the folds.
-        progress: Show a progress bar.
-    """
+    """Classify every image by its nearest neighbour, under each of :func:`protocols`; N images take N² distances."""
     folds = {name: fold_numbers(*view, seed) for name, view in protocols(data).items()}
-    alone = {"": np.arange(len(data))}
-    found = nearest(data.images, folds | alone, progress=progress)
+    found = nearest(data.images, folds | {"": np.arange(len(data))}, progress=progress)
     closest = found.pop("")
     return Neighbours(data, folds, found, closest)
 
@@ -215,12 +194,6 @@ def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> S
 
     One fold is the test part, the next one the validation part, the other three train. ``"subject"`` does so anyway.
     ``"paper"``, which validates on a tenth of the training folds and so trains on more, becomes ``"random"`` here.
-
-    Args:
-        data: The dataset.
-        protocol: ``"paper"`` or ``"subject"``.
-        fold: Which fold is the test part.
-        seed: Seed of the folds.
     """
     if protocol != "paper":
         return splits.split(data, protocol, fold, seed)
@@ -232,25 +205,16 @@ def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> S
 def network_scores(
     setting: networks.Setting, data: FaceDataset, seed: int, folds: int, device: str = "auto"
 ) -> pd.DataFrame:
-    """Train a network under the most generous and under the strictest of :func:`protocols`, and test it.
-
-    Args:
-        setting: The network and its recipe.
-        data: The dataset.
-        seed: Seed of the folds.
-        folds: How many of the folds to run, from the first.
-        device: As in :func:`ferlab.networks.trained`, which finds networks that are trained already.
+    """Train a network under the most generous and the strictest of :func:`protocols`, on the first ``folds`` folds.
 
     Returns:
-        One row per protocol, see :func:`ferlab.studies.leakage.score`.
+        One row per protocol, see :func:`score`.
     """
     compared, rows = protocols(data), []
     for name in (RANDOM, list(compared)[-1]):
         view, protocol = compared[name]
         parts = [equal_split(view, protocol, fold, seed) for fold in range(folds)]
-        hits = [
-            network_hits(replace(setting, fold=fold), view, part, device) for fold, part in enumerate(parts)
-        ]
+        hits = [network_hits(replace(setting, fold=n), view, part, device) for n, part in enumerate(parts)]
         rows.append(score(data.title, name, "network", hits, len(parts[0].train), floor(data.labels)))
     return pd.DataFrame(rows)
 
@@ -273,31 +237,29 @@ def official_hits(data: FaceDataset, progress: bool = True) -> np.ndarray:
 
 
 def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Score PrivateTest apart for images with and without an exact copy in Training.
+    """Score PrivateTest of FER2013 apart for images with and without an exact copy in Training.
 
     Args:
         data: FER2013.
         hits: (k,) bool by classifier, which images of PrivateTest it classifies correctly.
 
     Returns:
-        Three rows per classifier, see :func:`ferlab.studies.leakage.score`: all images, those with a copy, the rest.
+        Three rows per classifier, see :func:`score`: all images, those with a copy, the rest.
     """
     parts = splits.split(data, "official")
     copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
-    title, known, rows = f"{data.title}, PrivateTest", len(parts.train), []
+    title, known = f"{data.title}, PrivateTest", len(parts.train)
     chosen = {"all images": copies | True, "copies of Training": copies, "without copies": ~copies}
-    for classifier, right in hits.items():
-        rows += [
-            score(title, name, classifier, [right[some]], known, floor(labels[some]))
-            for name, some in chosen.items()
-        ]
+    rows = [
+        score(title, name, classifier, [right[some]], known, floor(labels[some]))
+        for classifier, right in hits.items()
+        for name, some in chosen.items()
+    ]
     return pd.DataFrame(rows)
 
 
 def sample(data: FaceDataset, most: int, seed: int = 0) -> FaceDataset:
     """Draw at most ``most`` images at random, so that each emotion keeps its share."""
-    from sklearn.model_selection import train_test_split
-
     if len(data) <= most:
         return data
     every = np.arange(len(data))
@@ -316,15 +278,7 @@ def clips(
     """Render a set with the structure of CK+: the last frames of clips that grow from neutral to an emotion.
 
     A character is filmed once with each of the six emotions, always in the same light and before the same background;
-    head pose and intensity differ from clip to clip.
-
-    Args:
-        characters: Number of characters.
-        frames: Frames of a clip, at least 2.
-        last: How many of them are taken, from the end; CK+ is used with three.
-        size: Height and width in pixels.
-        seed: Seed of characters, scenes, expressions and noise.
-        progress: Show a progress bar.
+    head pose and intensity differ from clip to clip. CK+ is used with the ``last`` three frames.
 
     Returns:
         RGB images with subjects (the characters) and groups (the clips).
@@ -333,25 +287,21 @@ def clips(
     bar = tqdm(jobs, desc="Rendering clips", unit="clip", disable=not progress)
     filmed = [_film(index, emotion, frames, size, seed) for index, emotion in bar]
     images = np.concatenate([clip.images[-last:] for clip in filmed])
-    labels = np.array([clip.label for clip in filmed], dtype=np.int64)
-    subjects = np.array([clip.character for clip in filmed])
-    groups = np.array([f"{clip.character}-{clip.label.title}" for clip in filmed])
+    labels = np.array([clip.label for clip in filmed], dtype=np.int64).repeat(last)
     return FaceDataset(
         name="clips",
         title="Clips of embedded faces",
         images=images,
-        labels=labels.repeat(last),
-        checksum=content_checksum(images, labels.repeat(last)),
+        labels=labels,
+        checksum=content_checksum(images, labels),
         source=f"rendered here: the last {last} of {frames} frames of {len(filmed)} clips, seed {seed}",
-        subjects=subjects.repeat(last),
-        groups=groups.repeat(last),
+        subjects=np.repeat([clip.character for clip in filmed], last),
+        groups=np.repeat([f"{clip.character}-{clip.label.title}" for clip in filmed], last),
     )
 
 
-def _film(index: int, emotion: Emotion, frames: int, size: int, seed: int) -> Any:
-    """Render the clip of one character and emotion: a :class:`ferlab.faces.Clip`."""
-    from ferlab import faces
-
+def _film(index: int, emotion: Emotion, frames: int, size: int, seed: int) -> faces.Clip:
+    """Render the clip of one character and emotion."""
     rng = np.random.default_rng([seed, index, int(emotion)])
     studio, own = faces.sample_scene(np.random.default_rng([seed, index])), faces.sample_scene(rng)
     return faces.clip(
@@ -367,8 +317,6 @@ def _film(index: int, emotion: Emotion, frames: int, size: int, seed: int) -> An
 
 def as_metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return the rows of a table of scores for a record, by a name made of data, classifier and protocol."""
+    names = (table.data + " " + table.classifier + " " + table.protocol).str.replace(r"\W+", "_", regex=True)
     rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
-    return {
-        re.sub(r"\W+", "_", f"{row['data']} {row['classifier']} {row['protocol']}").lower(): row
-        for row in rows
-    }
+    return dict(zip(names.str.lower(), rows, strict=True))

@@ -1,22 +1,26 @@
 """Region scores of many images: explained in chunks that survive a kill, and kept in one small file."""
 
 from __future__ import annotations
-from dataclasses import dataclass
-import numpy as np
-from fercore.emotions import Emotion
+
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
-from fercore import checkpoints
-from fercore import models
-from ferlab import definitions, provenance
+
+from fercore import checkpoints, models
+from fercore.datasets import splits
+from fercore.datasets.base import FaceDataset
+from fercore.datasets.splits import Split
+from fercore.emotions import Emotion
 from fercore.errors import CheckpointError
-from fercore.shapley import DnCShap
-from fercore.shapley import build_tree
+from fercore.shapley import DnCShap, build_tree
 from fercore.shapley.tree import PartitionTree
+from ferlab import definitions, provenance
 
 
 def choose(labels: np.ndarray, eligible: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -41,6 +45,39 @@ def choose(labels: np.ndarray, eligible: np.ndarray, count: int, seed: int = 0) 
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[eligible[order]]
     return np.concatenate([order[labels[order] == label][:count] for label in np.unique(labels)])
+
+
+def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
+
+    Args:
+        labels: (N,) integers.
+        index: (M,) indices, grouped by label as :func:`ferlab.studies.maps.choose` gives them.
+        count: How many, at least 1; all where there are not so many.
+    """
+    if count < 1:
+        raise ValueError(f"{count} images cannot be explained: ask for at least 1.")
+    turn = np.concatenate([np.arange(n) for n in np.unique(labels[index], return_counts=True)[1]])
+    return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
+def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw the faces of the page: correctly classified test images that are no copies, spread over the emotions.
+
+    Args:
+        data: The dataset.
+        parts: Its split.
+        predicted: (M,) classes of the test images.
+        count: How many.
+        seed: Of the draw.
+
+    Returns:
+        (count or fewer,) int64 positions in the test part.
+    """
+    labels = data.labels[parts.test]
+    eligible = (predicted == labels) & ~splits.duplicates(data, parts)
+    drawn = choose(labels, eligible, count, seed)
+    return drawn[pick(labels, drawn, count)]
 
 
 @dataclass(frozen=True, eq=False)

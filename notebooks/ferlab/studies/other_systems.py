@@ -13,11 +13,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from fercore import checkpoints
-from ferlab import networks
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.base import content_checksum
+from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.datasets.splits import Split
 from fercore.emotions import EMOTIONS
+from ferlab import networks
 
 
 class DeepEmotion(nn.Module):

@@ -5,8 +5,8 @@ doi 10.1145/3490035.3490271.
 """
 
 from __future__ import annotations
-from typing import NamedTuple
 
+from typing import NamedTuple
 
 # Accuracies are fractions, under 5-fold cross-validation (Section 4.1); datasets by the loaders' names.
 DATASETS = ("fer2013", "ferg", "jaffe", "ckplus")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from fercore.checkpoints import atomic_path
 from fercore.emotions import Emotion
 from fercore.errors import FercoreError
-from fercore.checkpoints import atomic_path
 
 SIZE = 48  # pixels a side of what the network sees
 SMALLEST = 24  # a face of fewer pixels a side would be mostly made up by enlarging it
@@ -39,13 +39,7 @@ class PhotoError(FercoreError, ValueError):
 
 
 class Box(NamedTuple):
-    """A square of a photo, in pixels of the upright photo.
-
-    Attributes:
-        left: Its left edge.
-        top: Its upper edge.
-        side: Its height and width.
-    """
+    """A square of a photo, in pixels of the upright photo. A photo is (H, W, 3) uint8 RGB throughout."""
 
     left: float
     top: float
@@ -57,14 +51,9 @@ class Box(NamedTuple):
 
 
 def read(path: str | Path) -> np.ndarray:
-    """Read a photo, upright as its EXIF data say, in colour.
+    """Read a photo, upright as its EXIF data say, from a file that Pillow reads: JPEG, PNG, WebP, TIFF and others.
 
-    Args:
-        path: A file that Pillow reads: JPEG, PNG, WebP, TIFF and others. Grey becomes three equal channels, 16 bits
-            become 8, and what is transparent becomes white.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    Grey becomes three equal channels, 16 bits become 8, and what is transparent becomes white.
 
     Raises:
         PhotoError: If there is no such file, it is no image that can be read, or a side has fewer than 48 pixels.
@@ -92,22 +81,18 @@ def read(path: str | Path) -> np.ndarray:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        scaled = np.asarray(image, dtype=np.float64) / 257
-        image = Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+        image = Image.fromarray(np.clip(np.round(np.asarray(image) / 257), 0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        shown = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")
 
 
 @functools.cache
 def _cascade() -> Any:
     """The detector that comes with scikit-image: a cascade of local binary patterns for faces seen from the front."""
-    try:
-        from skimage.data import lbp_frontal_face_cascade_filename
-        from skimage.feature import Cascade
-    except ImportError as error:
-        raise ImportError("Faces are found with scikit-image: pip install scikit-image.") from error
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
     return Cascade(lbp_frontal_face_cascade_filename())
 
 
@@ -116,13 +101,7 @@ def find_faces(photo: np.ndarray) -> list[Box]:
 
     A cascade of simple tests on small windows (Viola & Jones 2004), here on local binary patterns, which is the kind of
     detector that FER2013 was cut with. It misses faces that are turned, tilted or covered, and takes other things for
-    faces. Look at what it found.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-
-    Returns:
-        The faces, the largest first. Of two that overlap by half of the smaller one, the larger.
+    faces. Look at what it found: the largest first, and of two that overlap by half of the smaller one, the larger.
     """
     import cv2
 
@@ -136,11 +115,6 @@ def find_faces(photo: np.ndarray) -> list[Box]:
     limits = {"min_size": (max(SMALLEST, least),) * 2, "max_size": (most,) * 2}
     found = _cascade().detect_multi_scale(img=padded, **limits, **_SEARCH)
     boxes = [Box((f["c"] - border) / scale, (f["r"] - border) / scale, f["width"] / scale) for f in found]
-    return _separate(boxes)
-
-
-def _separate(boxes: Sequence[Box]) -> list[Box]:
-    """Leave out what overlaps with a larger box by more than half of itself."""
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda box: (-box.side, box)):
         if all(_shared(box, other) <= box.side**2 / 2 for other in kept):
@@ -150,17 +124,12 @@ def _separate(boxes: Sequence[Box]) -> list[Box]:
 
 def _shared(a: Box, b: Box) -> float:
     """Return the pixels that two boxes share."""
-    sides = (min(p + a.side, q + b.side) - max(p, q) for p, q in zip(a[:2], b[:2], strict=True))
-    across, down = (max(0.0, side) for side in sides)
-    return across * down
+    across, down = (min(p + a.side, q + b.side) - max(p, q) for p, q in ((a.left, b.left), (a.top, b.top)))
+    return max(0.0, across) * max(0.0, down)
 
 
 def face_box(photo: np.ndarray, box: Sequence[float] = ()) -> Box:
-    """Return the square to cut out: the given one, or the one face of the photo.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        box: ``[left, top, side]`` in pixels of the upright photo; empty to find the face.
+    """Return the square to cut out: the given one, ``[left, top, side]``, or the one face of the photo.
 
     Raises:
         PhotoError: If the box is not such a square, lies beyond the photo or has fewer than 24 pixels a side; if no
@@ -200,7 +169,7 @@ def _checked(photo: np.ndarray, box: Sequence[float], inside: bool = True) -> Bo
     return Box(left, top, side)
 
 
-def cut(photo: np.ndarray, box: Box, margin: float = 1.0, size: int = SIZE) -> np.ndarray:
+def cut(photo: np.ndarray, box: Box, margin: float = 1.0) -> np.ndarray:
     """Cut a face out as the network's training pictures were: a grey square of 48 pixels.
 
     FER2013 was cut by a face detector, at its box. So is this, with a margin of 1: on 324 pictures of FER2013 in which
@@ -208,31 +177,22 @@ def cut(photo: np.ndarray, box: Box, margin: float = 1.0, size: int = SIZE) -> n
     is the picture's centre. Grey is the weighted sum of ITU-R BT.601; beyond the photo its outermost pixels go on.
 
     Args:
-        photo: (H, W, 3) uint8 RGB.
+        photo: The photo.
         box: What to cut out.
         margin: Factor on the side of the box, about its centre.
-        size: Height and width of the result in pixels.
 
     Returns:
-        (size, size, 1) uint8, as a dataset holds its images.
+        (48, 48, 1) uint8, as a dataset holds its images.
     """
     from ferlab.landmarks.crops import Square
 
     middle = box.left + box.side / 2, box.top + box.side / 2
-    square = Square(*middle, margin * box.side).cut(np.ascontiguousarray(photo), size)
+    square = Square(*middle, margin * box.side).cut(np.ascontiguousarray(photo), SIZE)
     return np.array(Image.fromarray(square).convert("L"))[..., None]
 
 
 def portrait(character: int = 1, emotion: Emotion = Emotion.HAPPY) -> np.ndarray:
-    """Draw what stands in for a photograph: one of the embedded characters before a wall, not in the middle.
-
-    Args:
-        character: Number of the character, as in the embedded faces.
-        emotion: What the face shows.
-
-    Returns:
-        (384, 512, 3) uint8 RGB.
-    """
+    """Draw what stands in for a photograph: one of the embedded characters before a wall, not in the middle."""
     from ferlab import faces
 
     scene = faces.Scene(
@@ -247,12 +207,7 @@ def portrait(character: int = 1, emotion: Emotion = Emotion.HAPPY) -> np.ndarray
 
 
 def save_sideways(photo: np.ndarray, path: str | Path) -> None:
-    """Save a photo as a phone that is held upright does: the pixels on their side, and a note in the EXIF data.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB, upright.
-        path: Of a JPEG file.
-    """
+    """Save a photo as a JPEG as a phone that is held upright does: on its side, with a note in the EXIF data."""
     exif = Image.Exif()
     exif[_ORIENTATION] = _TURNED
     with atomic_path(path) as temporary:

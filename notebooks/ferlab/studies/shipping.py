@@ -8,19 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fercore import checkpoints
+from fercore import checkpoints, models
+from fercore.checkpoints import atomic_path
+from fercore.datasets import load, splits
+from fercore.datasets.base import FaceDataset
+from fercore.emotions import EMOTIONS, NAMES
+from fercore.pretrained import CARD, DATASET, WEIGHTS
 from fercore.training import evaluation
 from ferlab import networks
-from fercore import models
-from fercore.datasets import load
-from fercore.datasets import splits
-from fercore.datasets.base import FaceDataset
-from fercore.emotions import EMOTIONS
-from fercore.emotions import NAMES
-from fercore.checkpoints import atomic_path
-from fercore.pretrained import CARD
-from fercore.pretrained import DATASET
-from fercore.pretrained import WEIGHTS
 
 LARGEST = 4_000_000  # bytes, so that the package stays small
 

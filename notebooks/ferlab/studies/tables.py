@@ -1,140 +1,111 @@
 """The tables of a grid of runs: one row per network and protocol, its folds taken together."""
 
 from __future__ import annotations
+
+import html
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-from ferlab.studies import arithmetic
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fercore import datasets
 from fercore import models as networks
-from ferlab.studies import paper
+from fercore.checkpoints import atomic_path
+from fercore.errors import FercoreError
 from ferlab.runs import records as results
 from ferlab.runs import runner
-from fercore.errors import FercoreError
-import csv
-import html
-import io
-from collections.abc import Sequence
-from ferlab.runs import records
-from fercore.checkpoints import atomic_path
-
+from ferlab.studies import arithmetic, paper
 
 EXPERIMENT = "accuracy"
 FUSIONS = {"concatenate": "concatenated", "add": "added"}
+SMALL = ("jaffe", "ckplus")  # few enough images for their means to be told apart at two decimals
+_KNOWN = ("dataset", "model", "variant", "recipe", "protocol", "folds")
+COLUMNS = (*_KNOWN, "accuracy", "sd", "least", "most", "without_copies")
+_ORDER = ["dataset", "model", "fusion", "width", "recipe", "protocol"]
 # What a table names anyway; a cell names what else differs within it.
-_NAMED = {"model", "fusion", "width", "epochs", "pretrained", "recipe", "protocol", "dataset"}
+_NAMED = [*_ORDER, "epochs", "pretrained"]
+_RUN = ["settings", "fold", "accuracy", "without_copies", "parameters", "hardware", "record", "page"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Accuracy runs that differ in nothing but the fold.
 
     Attributes:
-        dataset: Name of the dataset.
-        model: One of :data:`fercore.models.MODELS`.
-        fusion: How branches are joined; ``""`` for a network that has none.
-        width: Multiplier of all channels.
-        recipe: Name of the recipe.
-        epochs: Epochs of training; None where the record has none.
-        protocol: Name of the protocol.
-        pretrained: Whether training started from ImageNet weights.
-        folds: The folds that were run, ascending; ``(0,)`` under a protocol without folds.
-        accuracies: Test accuracy of each fold, 0..1.
-        without_copies: Mean test accuracy without images that are also in training; None where no fold has such.
-        parameters: Number of trainable parameters; None where the record has none.
-        hardware: The machines that trained the network, each once.
-        records: The record of each fold.
-        pages: The executed page of each fold; None where there is none.
-        settings: All parameters but the fold, for telling groups apart.
+        settings: All parameters but the fold.
+        runs: One row per fold, ascending: ``fold``, ``accuracy`` (0..1), ``without_copies`` (the same without images
+            that are also in training; NaN where there are none), ``parameters`` (trainable), ``hardware``, ``record``
+            and ``page`` (paths; no page is None).
     """
 
-    dataset: str
-    model: str
-    fusion: str
-    width: float
-    recipe: str
-    epochs: int | None
-    protocol: str
-    pretrained: bool
-    folds: tuple[int, ...]
-    accuracies: tuple[float, ...]
-    without_copies: float | None
-    parameters: int | None
-    hardware: tuple[str, ...]
-    records: tuple[Path, ...]
-    pages: tuple[Path | None, ...]
-    settings: tuple[tuple[str, str], ...]
+    settings: dict[str, Any]
+    runs: pd.DataFrame
 
     @property
     def mean(self) -> float:
         """Mean test accuracy over the folds, 0..1."""
-        return fmean(self.accuracies)
+        return fmean(self.runs.accuracy)
 
     @property
     def sd(self) -> float | None:
         """Standard deviation over the folds, with n - 1 in the denominator; None for a single fold."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+        return stdev(self.runs.accuracy.tolist()) if len(self.runs) > 1 else None
+
+    @property
+    def without_copies(self) -> float | None:
+        """Mean without copies, where a fold that has none counts as it is; None where no fold has any."""
+        known = self.runs.without_copies
+        return fmean(known.fillna(self.runs.accuracy)) if known.notna().any() else None
 
     @property
     def variant(self) -> str:
         """What tells this network from others of its row, e.g. ``"concatenated, width 0.25, 20 epochs"``."""
-        parts = [FUSIONS.get(self.fusion, self.fusion), f"width {self.width:g}"]
-        parts += [
-            f"{self.epochs} epochs" if self.epochs else "",
-            "ImageNet weights" if self.pretrained else "",
-        ]
-        return ", ".join(part for part in parts if part)
+        fusion, epochs = self.settings["fusion"], self.settings.get("epochs")
+        parts = [FUSIONS.get(fusion, fusion), f"width {self.settings['width']:g}"]
+        parts += [f"{epochs} epochs"] if epochs else []
+        parts += ["ImageNet weights"] if self.settings.get("pretrained") else []
+        return ", ".join(filter(None, parts))
 
     @property
     def text(self) -> str:
         """The accuracy as printed, e.g. ``"61.0 % (5 folds, ± 0.4)"``; the spread is in percentage points."""
-        notes = []
-        if len(self.folds) > 1:
-            notes += [f"{len(self.folds)} folds", f"± {100 * self.sd:.1f}"]
-        elif not self.protocol.startswith("official"):
-            notes.append("1 fold")
-        return f"{_percent(self.mean, 1)}" + (f" ({', '.join(notes)})" if notes else "")
+        notes = "" if self.settings["protocol"].startswith("official") else " (1 fold)"
+        if self.sd is not None:
+            notes = f" ({len(self.runs)} folds, ± {100 * self.sd:.1f})"
+        return _percent(self.mean, 1) + notes
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of a cell: a number, what it belongs to, and the runs behind it (None for the paper's)."""
+class Entry(NamedTuple):
+    """One line of a cell of ours: the runs behind its number, and what tells them from others of the cell."""
 
-    text: str
+    group: Group
     note: str = ""
-    group: Group | None = None
 
 
-@dataclass(frozen=True)
-class Table:
-    """Headings, and rows of a label and cells; a cell is a list of entries, and an empty one prints as a dash."""
-
-    headings: list[str]
-    rows: list[tuple[str, list[list[Entry]]]]
-
-
-def _percent(share: float, decimals: int) -> str:
+def _percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:.{decimals}f}\u00a0%"
+
+
+def _title(dataset: str) -> str:
+    return datasets.title(dataset) if dataset in datasets.DATASETS else dataset
 
 
 def page_index() -> dict[str, Path]:
     """Return the executed page of every record that has one, by the record's place in the project."""
-    found = {}
-    for page in runner.pages():
-        try:
-            found[json.loads(page.read_text(encoding="utf-8"))["metadata"]["fercore"]["record"]] = page
-        except (OSError, ValueError, KeyError, TypeError):  # damaged or of another kind: no page of a record
-            continue
-    return found
+    pages = {page: runner.about(page) for page in runner.pages()}
+    return {about["record"]: page for page, about in pages.items() if about}
 
 
 def groups(records: Mapping[Path, Mapping[str, Any]], pages: Mapping[str, Path] | None = None) -> list[Group]:
     """Put accuracy records that differ only in the fold together.
 
     Args:
-        records: Records as :func:`ferlab.runs.records.read` gives them, by path; those of other experiments are ignored.
+        records: Records as :func:`ferlab.runs.records.read` gives them, by path; other experiments are ignored.
         pages: Pages by record, see :func:`page_index`; none by default.
 
     Returns:
@@ -143,52 +114,38 @@ def groups(records: Mapping[Path, Mapping[str, Any]], pages: Mapping[str, Path] 
     Raises:
         FercoreError: If a record lacks what the tables print, or two records are of one fold; names the files.
     """
-    families: dict[tuple[tuple[str, str], ...], dict[int, Path]] = {}
-    for path, record in records.items():
-        if record.get("experiment") != EXPERIMENT:
-            continue
-        settings, fold = _settings(path, record)
-        twin = families.setdefault(settings, {}).setdefault(fold, path)
-        if twin is not path:
-            raise FercoreError(
-                f"{results.place(path)} and {results.place(twin)} are the same run. Delete one of them."
-            )
-    found = [_group(settings, folds, records, pages or {}) for settings, folds in families.items()]
-    return sorted(
-        found, key=lambda g: (g.dataset, g.model, g.fusion, g.width, g.recipe, g.protocol, g.settings)
-    )
+    ours = {path: record for path, record in records.items() if record.get("experiment") == EXPERIMENT}
+    rows = [_run(path, record, pages or {}) for path, record in ours.items()]
+    runs = pd.DataFrame(rows, columns=_RUN, dtype=object)
+    twins = runs[runs.duplicated(["settings", "fold"], keep=False)]
+    for _, same in twins.groupby("settings"):
+        names = " and ".join(map(results.place, same.record[::-1]))
+        raise FercoreError(f"{names} are the same run. Delete one of them.")
+    found = [Group(json.loads(text), part) for text, part in runs.sort_values("fold").groupby("settings")]
+    return sorted(found, key=lambda group: [group.settings[name] for name in _ORDER])
 
 
-def load(root: Path | None = None) -> list[Group]:
-    """Return the groups of all published accuracy records.
-
-    Args:
-        root: The project folder by default.
-
-    Raises:
-        FercoreError: If a record is damaged; names it.
-    """
-    paths = [path for path in results.paths(root) if path.parts[-3] == EXPERIMENT]
-    return groups({path: results.read(path) for path in paths}, page_index())
-
-
-def _settings(path: Path, record: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int]:
-    """Return all parameters but the fold, as sorted pairs of name and JSON, and the fold."""
+def _run(path: Path, record: Mapping[str, Any], pages: Mapping[str, Path]) -> dict[str, Any]:
+    """Return a record's row of :attr:`Group.runs`, and its settings as JSON."""
     try:
-        kept = {**record["parameters"], "protocol": record["protocol"], "dataset": record["dataset"]}
-        kept |= {"model": record["model"], "recipe": record["parameters"].get("recipe", "paper")}
-        if not networks.has_fusion(record["model"]):
-            kept["fusion"] = ""
-        kept.pop("fold", None)
-        settings = tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in kept.items()))
-        names = [kept["dataset"], kept["protocol"], kept["recipe"], kept.get("fusion", "")]
-        if not all(isinstance(name, str) for name in names):
+        settings = {"recipe": "paper", "fusion": "", "width": 1.0, **record["parameters"]}
+        settings |= {name: record[name] for name in ("protocol", "dataset", "model")}
+        settings |= {} if networks.has_fusion(record["model"]) else {"fusion": ""}
+        settings["width"] = float(settings["width"])
+        settings.pop("fold", None)
+        if not all(isinstance(settings[name], str) for name in _ORDER if name != "width"):
             raise TypeError("a name is no text")
-        _scores(record)
-        float(kept.get("width", 1.0))
-        (record.get("training") or {}).get("hardware")
-        record["metrics"].get("parameters")
-        return settings, int(record["fold"])
+        metrics = record["metrics"]
+        return {
+            "settings": json.dumps(settings, sort_keys=True),
+            "fold": int(record["fold"]),
+            "accuracy": float(metrics["test"]["accuracy"]),
+            "without_copies": float((metrics.get("without_copies") or {"accuracy": "nan"})["accuracy"]),
+            "parameters": metrics.get("parameters"),
+            "hardware": str((record.get("training") or {}).get("hardware", "")),
+            "record": path,
+            "page": pages.get(results.place(path)),
+        }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FercoreError(
             f"{results.place(path)} lacks what an accuracy record holds ({type(error).__name__}: {error}). "
@@ -196,205 +153,111 @@ def _settings(path: Path, record: Mapping[str, Any]) -> tuple[tuple[tuple[str, s
         ) from error
 
 
-def _scores(record: Mapping[str, Any]) -> tuple[float, float | None]:
-    """Return the test accuracy with and, where there are any, without copies of training images."""
-    metrics = record["metrics"]
-    copies = metrics.get("without_copies")
-    return float(metrics["test"]["accuracy"]), None if copies is None else float(copies["accuracy"])
+def load(root: Path | None = None) -> list[Group]:
+    """Return the groups of all published accuracy records of a project folder, this one's by default."""
+    paths = [path for path in results.paths(root) if path.parts[-3] == EXPERIMENT]
+    return groups({path: results.read(path) for path in paths}, page_index())
 
 
-def _group(
-    settings: tuple[tuple[str, str], ...],
-    folds: Mapping[int, Path],
-    records: Mapping[Path, Mapping[str, Any]],
-    pages: Mapping[str, Path],
-) -> Group:
-    order = sorted(folds)
-    paths = tuple(folds[fold] for fold in order)
-    members = [records[path] for path in paths]
-    scores = [_scores(record) for record in members]
-    known = {name: json.loads(value) for name, value in settings}
-    # A fold without copies has one accuracy, which is then the one without copies too.
-    kept = [whole if without is None else without for whole, without in scores]
-    machines = dict.fromkeys(str((record.get("training") or {}).get("hardware", "")) for record in members)
-    return Group(
-        dataset=known["dataset"],
-        model=known["model"],
-        fusion=known.get("fusion", ""),
-        width=float(known.get("width", 1.0)),
-        recipe=known["recipe"],
-        epochs=known.get("epochs"),
-        protocol=known["protocol"],
-        pretrained=bool(known.get("pretrained", False)),
-        folds=tuple(order),
-        accuracies=tuple(whole for whole, _ in scores),
-        without_copies=fmean(kept) if any(without is not None for _, without in scores) else None,
-        parameters=members[0]["metrics"].get("parameters"),
-        hardware=tuple(machine for machine in machines if machine),
-        records=paths,
-        pages=tuple(pages.get(results.place(path)) for path in paths),
-        settings=settings,
-    )
+def _listed(found: Iterable[Group]) -> pd.DataFrame:
+    """Return groups of the paper's networks, one a row, with what the tables sort them by."""
+    names = ["dataset", "model", "recipe", "protocol"]
+    rows = [(*(group.settings[name] for name in names), group.variant, group) for group in found]
+    table = pd.DataFrame(rows, columns=[*names, "variant", "group"])
+    return table[table.model.isin(list(paper.ROWS))]
 
 
-def _entries(found: Iterable[Group], with_variant: bool) -> list[Entry]:
+def _cell(found: Iterable[Group], with_variant: bool = False) -> list[Entry]:
     """Return a cell of ours: one entry per group, told apart by what differs between them."""
     found = list(found)
-    values = [dict(group.settings) for group in found]
-    names = sorted({name for known in values for name in known} - _NAMED)
-    differing = [name for name in names if len({known.get(name) for known in values}) > 1]
+    texts = [{name: json.dumps(value) for name, value in group.settings.items()} for group in found]
+    values = pd.DataFrame(texts).drop(columns=_NAMED, errors="ignore").fillna("–").sort_index(axis=1)
+    values = values.loc[:, values.nunique() > 1]
     cell = []
-    for group, known in zip(found, values, strict=True):
-        notes = [group.variant] if with_variant else []
-        notes += [f"{name.replace('_', ' ')} {known.get(name, '–')}".replace('"', "") for name in differing]
-        cell.append(Entry(group.text, ", ".join(notes), group))
+    for group, row in zip(found, values.to_dict("records"), strict=True):
+        notes = [f"{name.replace('_', ' ')} {value}".replace('"', "") for name, value in row.items()]
+        cell.append(Entry(group, ", ".join([group.variant, *notes] if with_variant else notes)))
     return cell
 
 
-def _published(values: Iterable[float | None]) -> list[list[Entry]]:
-    return [[] if value is None else [Entry(_percent(value, 2))] for value in values]
+def _published(table: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
+    """Return a table of the paper: numbers by network and dataset, NaN for a dash."""
+    return pd.DataFrame.from_dict(table, orient="index", columns=paper.DATASETS, dtype=float)
 
 
-def table_1(
-    found: Iterable[Group], dataset: str = "fer2013", titles: Mapping[str, str] | None = None
-) -> Table:
+def table_1(found: Iterable[Group], dataset: str = paper.DATASETS[0]) -> pd.DataFrame:
     """Return Table 1: the paper's four rows, its number for each dataset, and ours for one dataset.
 
-    Args:
-        found: All groups.
-        dataset: The dataset of our columns: one column for each recipe and protocol that was run on it.
-        titles: Names of datasets for people.
-
-    Returns:
-        The table. Every fusion, width and start of a network is an entry of its own in the network's cell. Without
-        runs there is one column of ours, with empty cells.
+    Every recipe and protocol that was run on it is a column of ours; every fusion, width and start of a network is an
+    entry of its own in the network's cell. Here and below a cell is text or a list of entries, an empty one for a dash.
     """
-    titles = titles or {}
-    ours = [group for group in found if group.dataset == dataset and group.model in paper.ROWS]
-    columns = sorted({(group.recipe, group.protocol) for group in ours})
-    name = titles.get(dataset, dataset)
-    headings = ["Network", *(f"Paper: {titles.get(key, key)}" for key in paper.DATASETS)]
-    headings += [f"Ours on {name}: recipe {recipe}, protocol {protocol}" for recipe, protocol in columns]
-    rows = []
-    for model, label in paper.ROWS.items():
-        mine = [
-            _entries([g for g in ours if (g.model, g.recipe, g.protocol) == (model, *column)], True)
-            for column in columns
-        ]
-        rows.append((label, [*_published(paper.TABLE_1[label]), *(mine or [[]])]))
-    return Table(headings if columns else [*headings, f"Ours on {name}"], rows)
+    ours, name = _listed(found), _title(dataset)
+    table = _published(paper.TABLE_1).map(_percent)
+    table.columns = [f"Paper: {_title(key)}" for key in table]
+    for (recipe, protocol), part in ours[ours.dataset == dataset].groupby(["recipe", "protocol"]):
+        cells = [_cell(part.group[part.model == model], True) for model in paper.ROWS]
+        table[f"Ours on {name}: recipe {recipe}, protocol {protocol}"] = pd.Series(cells, table.index)
+    if len(table.columns) == len(paper.DATASETS):
+        table[f"Ours on {name}"] = pd.Series([[] for _ in paper.ROWS], table.index)
+    return table.rename_axis("Network")
 
 
-def table_2(
-    found: Iterable[Group], titles: Mapping[str, str] | None = None, models: Iterable[str] = ("proposed",)
-) -> Table:
-    """Return Table 2: the paper's rows, then one row for each of our ways to train and test a network.
-
-    Args:
-        found: All groups.
-        titles: Names of datasets for people.
-        models: The networks of our rows.
-
-    Returns:
-        The table. Without runs there is one row of ours, with empty cells.
-    """
-    titles, models = titles or {}, tuple(models)
-    rows = [(f"Paper: {name}", _published(values)) for name, values in paper.TABLE_2.items()]
-    ours = [group for group in found if group.model in models and group.dataset in paper.DATASETS]
-    kinds = dict.fromkeys((g.model, g.variant, g.recipe, g.protocol) for g in ours)
-    for kind in kinds:
-        same = [g for g in ours if (g.model, g.variant, g.recipe, g.protocol) == kind]
-        cells = [_entries([g for g in same if g.dataset == name], False) for name in paper.DATASETS]
-        model, variant, recipe, protocol = kind
-        rows.append((f"Ours: {paper.ROWS[model]}, {variant}, recipe {recipe}, protocol {protocol}", cells))
-    if not kinds:
-        rows.append(
-            (f"Ours: {', '.join(paper.ROWS[model] for model in models)}", [[] for _ in paper.DATASETS])
-        )
-    return Table(["Network", *(titles.get(key, key) for key in paper.DATASETS)], rows)
+def table_2(found: Iterable[Group]) -> pd.DataFrame:
+    """Return Table 2: the paper's rows, then one for each of our ways to train and test the proposed network."""
+    ours = _listed(found)
+    ours = ours[(ours.model == "proposed") & ours.dataset.isin(paper.DATASETS)]
+    rows = {
+        f"Paper: {name}": [[] if value is None else _percent(value) for value in values]
+        for name, values in paper.TABLE_2.items()
+    }
+    for (variant, recipe, protocol), part in ours.groupby(["variant", "recipe", "protocol"], sort=False):
+        name = f"Ours: {paper.ROWS['proposed']}, {variant}, recipe {recipe}, protocol {protocol}"
+        rows[name] = [_cell(part.group[part.dataset == key]) for key in paper.DATASETS]
+    if ours.empty:
+        rows[f"Ours: {paper.ROWS['proposed']}"] = [[] for _ in paper.DATASETS]
+    table = pd.DataFrame(rows.values(), list(rows), columns=list(map(_title, paper.DATASETS)))
+    return table.rename_axis("Network")
 
 
-def paper_and_ours(found: Iterable[Group], titles: Mapping[str, str] | None = None) -> Table:
+def paper_and_ours(found: Iterable[Group]) -> pd.DataFrame:
     """Return the paper's Table 1 and our runs of its four networks in one long table, a number in every row.
 
-    Args:
-        found: All groups; those of other networks or datasets are left out.
-        titles: Names of datasets for people.
-
-    Returns:
-        The table, sorted by dataset, then network, the paper's number first.
+    It is sorted by dataset, then network, the paper's number first.
     """
-    titles, rows = titles or {}, []
-    ours = [group for group in found if group.model in paper.ROWS]
-    known = [*paper.DATASETS, *sorted({group.dataset for group in ours} - set(paper.DATASETS))]
-    for dataset in known:
-        for model, label in paper.ROWS.items():
-            name = titles.get(dataset, dataset)
-            if dataset in paper.DATASETS:
-                value = paper.table_1(model)[dataset]
-                cells = [label, "the paper", "its Table 1, random folds", _percent(value, 2)]
-                rows.append((name, [[Entry(cell)] for cell in cells]))
-            for group in ours:
-                if (group.dataset, group.model) == (dataset, model):
-                    how = f"recipe {group.recipe}, protocol {group.protocol}, {group.variant}"
-                    cells = [[Entry(label)], [Entry("ours")], [Entry(how)], [Entry(group.text, "", group)]]
-                    rows.append((name, cells))
-    return Table(["Dataset", "Network", "Whose", "How", "Accuracy"], rows)
+    ours, rows = _listed(found), []
+    known = [*paper.DATASETS, *sorted(set(ours.dataset) - set(paper.DATASETS))]
+    for dataset, (model, label) in itertools.product(known, paper.ROWS.items()):
+        if dataset in paper.DATASETS:
+            value = _percent(paper.table_1(model)[dataset])
+            rows.append((_title(dataset), label, "the paper", "its Table 1, random folds", value))
+        for run in ours[(ours.dataset == dataset) & (ours.model == model)].itertuples():
+            how = f"recipe {run.recipe}, protocol {run.protocol}, {run.variant}"
+            rows.append((_title(dataset), label, "ours", how, [Entry(run.group)]))
+    return pd.DataFrame(rows, columns=["Dataset", "Network", "Whose", "How", "Accuracy"]).set_index("Dataset")
 
 
-def ranks(titles: Mapping[str, str] | None = None) -> Table:
+def ranks() -> pd.DataFrame:
     """Return how the paper's own network stands among its peers in the paper's Table 2, dataset by dataset."""
-    titles, own = titles or {}, paper.ROWS["proposed"]
-    rows = []
-    for column, name in enumerate(paper.DATASETS):
-        peers = {
-            peer: row[column]
-            for peer, row in paper.TABLE_2.items()
-            if peer != own and row[column] is not None
-        }
-        value = paper.TABLE_2[own][column]
-        above = sum(number > value for number in peers.values())
-        best = max(peers, key=peers.__getitem__)
-        cells = [_percent(value, 2), f"{above} of {len(peers)}", f"{_percent(peers[best], 2)}, {best}"]
-        rows.append((titles.get(name, name), [[Entry(cell)] for cell in cells]))
-    return Table(["Dataset", "Proposed network", "Peers above it", "Best peer"], rows)
+    peers = _published(paper.TABLE_2)
+    own = peers.loc[paper.ROWS["proposed"]]
+    peers = peers.drop(own.name)
+    columns = {
+        "Proposed network": own.map(_percent),
+        "Peers above it": (peers > own).sum().astype(str) + " of " + peers.count().astype(str),
+        "Best peer": peers.max().map(_percent) + ", " + peers.idxmax(),
+    }
+    return pd.DataFrame(columns).rename(index=_title).rename_axis("Dataset")
 
 
-def reachable(
-    images: Mapping[str, int], folds: Iterable[int] = (1, 5, 10), titles: Mapping[str, str] | None = None
-) -> Table:
-    """Return, for the cells of the paper's Table 1, whether they can be means over so many folds.
-
-    Args:
-        images: Images of each dataset that is looked at.
-        folds: Numbers of near-equal folds; 1 is the accuracy over all images.
-        titles: Names of datasets for people.
-    """
-    titles, folds = titles or {}, tuple(folds)
-    rows = []
-    for dataset, count in images.items():
-        for label, values in paper.TABLE_1.items():
-            printed = f"{100 * values[paper.DATASETS.index(dataset)]:.2f}"
-            verdicts = [arithmetic.verdict(count, number, printed) for number in folds]
-            cells = [f"{printed}\u00a0%", *(verdict.text for verdict in verdicts)]
-            rows.append((f"{titles.get(dataset, dataset)}, {label}", [[Entry(cell)] for cell in cells]))
-    headings = ["All images at once" if number == 1 else f"Mean of {number} folds" for number in folds]
-    return Table(["Cell of Table 1", "Printed", *headings], rows)
-
-
-COLUMNS = (
-    "dataset",
-    "model",
-    "variant",
-    "recipe",
-    "protocol",
-    "folds",
-    "accuracy",
-    "sd",
-    "least",
-    "most",
-    "without_copies",
-)
+def reachable() -> pd.DataFrame:
+    """Return, for the small datasets' cells of the paper's Table 1, whether they can be means over so many folds."""
+    rows = {}
+    for dataset, (label, values) in itertools.product(SMALL, paper.TABLE_1.items()):
+        printed = f"{100 * values[paper.DATASETS.index(dataset)]:.2f}"
+        found = [arithmetic.verdict(datasets.about(dataset).images, folds, printed) for folds in (1, 5, 10)]
+        rows[f"{_title(dataset)}, {label}"] = [f"{printed}\u00a0%", *(verdict.text for verdict in found)]
+    headings = ["Printed", "All images at once", "Mean of 5 folds", "Mean of 10 folds"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=headings).rename_axis("Cell of Table 1")
 
 
 def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -407,66 +270,37 @@ def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
         One row per setting, by :data:`COLUMNS`; accuracies in per cent, ``None`` where there is no number.
 
     Raises:
-        FercoreError: If a record is damaged, or two are of the same run; names them.
+        FercoreError: As :func:`groups`.
     """
     kept = [path for path in paths if path.parts[-3:-2] == (EXPERIMENT,)]
-    found = groups({path: records.read(path) for path in kept})
-    return [_row(group) for group in found]
+    return [_row(group) for group in groups({path: results.read(path) for path in kept})]
 
 
 def _row(group: Group) -> dict[str, Any]:
-    values = [100 * value for value in group.accuracies]
-    return dict(
-        zip(
-            COLUMNS,
-            (
-                group.dataset,
-                group.model,
-                group.variant,
-                group.recipe,
-                group.protocol,
-                len(values),
-                round(100 * group.mean, 2),
-                None if group.sd is None else round(100 * group.sd, 2),
-                round(min(values), 2),
-                round(max(values), 2),
-                None if group.without_copies is None else round(100 * group.without_copies, 2),
-            ),
-            strict=True,
-        )
-    )
+    every = group.runs.accuracy.tolist()
+    shares = (group.mean, group.sd, min(every), max(every), group.without_copies)
+    numbers = (None if share is None else round(100 * share, 2) for share in shares)
+    known = {**group.settings, "variant": group.variant, "folds": len(every)}
+    return dict(zip(COLUMNS, (*(known[name] for name in _KNOWN), *numbers), strict=True))
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [
-        "| " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |",
-        "|---" * len(COLUMNS) + "|",
-    ]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in COLUMNS) + " |" for row in found]
+    """Return the rows as a Markdown table; names are data, and may neither end a cell nor bring HTML."""
+    lines = ["| " + " | ".join(COLUMNS).replace("_", " ") + " |", "|---" * len(COLUMNS) + "|"]
+    for row in found:
+        texts = ("–" if row[name] is None else " ".join(str(row[name]).split()) for name in COLUMNS)
+        lines.append("| " + " | ".join(html.escape(text).replace("|", "&#124;") for text in texts) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: Any) -> str:
-    """Return text for a cell: a record's names are data, and may not end the cell or bring HTML."""
-    return "–" if value is None else html.escape(" ".join(str(value).split())).replace("|", "&#124;")
 
 
 def write(folder: str | Path, found: Sequence[dict[str, Any]]) -> list[Path]:
     """Write ``accuracy.csv``, ``accuracy.json`` and ``accuracy.md``; return them."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(found)
     contents = {
-        "accuracy.csv": text.getvalue(),
-        "accuracy.json": json.dumps(list(found), indent=2) + "\n",
-        "accuracy.md": markdown(found),
+        "csv": pd.DataFrame(found, columns=COLUMNS).to_csv(index=False),
+        "json": json.dumps(list(found), indent=2) + "\n",
+        "md": markdown(found),
     }
-    written = []
-    for name, content in contents.items():
-        path = Path(folder) / name
-        with atomic_path(path) as temporary:
+    for kind, content in contents.items():
+        with atomic_path(Path(folder) / f"accuracy.{kind}") as temporary:
             temporary.write_text(content, encoding="utf-8")
-        written.append(path)
-    return written
+    return [Path(folder) / f"accuracy.{kind}" for kind in contents]

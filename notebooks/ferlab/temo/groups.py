@@ -18,20 +18,14 @@ import torch
 
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
-from fercore.shapley.exact import SetFunction
-from fercore.shapley.exact import exact_shapley
+from fercore.shapley.exact import SetFunction, exact_shapley
 from fercore.shapley.sampled import exact_levels
-from fercore.shapley.tree import PartitionTree
-from fercore.shapley.tree import unpack
+from fercore.shapley.tree import PartitionTree, unpack
 from ferlab.temo.clips import LandmarkClips
-from ferlab.temo.gradients import attribute
-from ferlab.temo.gradients import baselines
-from ferlab.temo.network import TEmo
-from ferlab.temo.network import one_thread
-from ferlab.temo.study import Plan
-from ferlab.temo.study import folds
-from ferlab.temo.training import fit
-from ferlab.temo.training import predict
+from ferlab.temo.gradients import attribute, baselines
+from ferlab.temo.network import TEmo, one_thread
+from ferlab.temo.study import Plan, folds
+from ferlab.temo.training import fit, predict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,9 @@ import pandas as pd
 
 from ferlab.temo.selection import top
 from ferlab.temo.sources import from_table
-from ferlab.temo.study import Plan
-from ferlab.temo.study import Study
-from ferlab.temo.study import costs
-from ferlab.temo.study import run
+from ferlab.temo.study import Plan, Study, costs, run
 from ferlab.temo.training import Recipe
-from ferlab.temo.verdicts import judge
-from ferlab.temo.verdicts import table
+from ferlab.temo.verdicts import judge, table
 
 CANCER_SIZES = (30, 15, 8)  # all, half, and about the 27 % that 128 of 468 are
 _MALIGNANT, _BENIGN = 0, 1

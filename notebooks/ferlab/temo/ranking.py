@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fercore.emotions import COLORS
-from fercore.emotions import Emotion
+from fercore.emotions import COLORS, Emotion
 from ferlab.interactive import embedding
-from ferlab.temo.study import OURS
-from ferlab.temo.study import Study
+from ferlab.temo.study import OURS, Study
 from ferlab.temo.verdicts import interval
 
 _WIDTH = 200  # units of the drawing

@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 
 from fercore import datasets
-from fercore.datasets.base import FaceDataset
-from fercore.datasets.base import content_checksum
+from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.datasets.splits import identical
-from fercore.emotions import EMOTIONS
-from fercore.emotions import Emotion
+from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError
-from ferlab.temo.clips import FRAMES
-from ferlab.temo.clips import LandmarkClips
-from ferlab.temo.clips import normalise
-from ferlab.temo.clips import pack
+from ferlab.temo.clips import FRAMES, LandmarkClips, normalise, pack
 
 # Standard deviation of what a landmark model adds, in distances between the eyes: MediaPipe's model on faces of 48
 # pixels differs by 0.011 to 0.031 from itself on the same faces at full size.
@@ -82,13 +77,8 @@ def from_faces(
 
 def _ramp(seed: int, job: tuple[int, Emotion, int], frames: int, weakest: float, noise: float) -> np.ndarray:
     """Return one clip, normalised landmarks (T, 468, 3)."""
-    from ferlab.faces import action_units
-    from ferlab.faces import make_character
-    from ferlab.faces import sample_expression
-    from ferlab.faces import sample_scene
-    from ferlab.faces.scene import _PIVOT
-    from ferlab.faces.scene import CAMERA_DISTANCE
-    from ferlab.faces.scene import rotation
+    from ferlab.faces import action_units, make_character, sample_expression, sample_scene
+    from ferlab.faces.scene import _PIVOT, CAMERA_DISTANCE, rotation
 
     index, emotion, variant = job
     rng = np.random.default_rng([seed, index, int(emotion), variant, 1])

@@ -14,21 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ferlab import definitions, provenance
-from fercore.errors import DatasetError
 from fercore.checkpoints import write_json
-from ferlab.temo import gradients
-from ferlab.temo import selection
+from fercore.errors import DatasetError
+from ferlab import definitions, provenance
+from ferlab.temo import gradients, selection
 from ferlab.temo.clips import LandmarkClips
-from ferlab.temo.network import TEmo
-from ferlab.temo.network import cost
-from ferlab.temo.svm import GRID
-from ferlab.temo.svm import KERNELS
-from ferlab.temo.svm import inner_split
-from ferlab.temo.svm import svm_scores
-from ferlab.temo.training import Recipe
-from ferlab.temo.training import fit
-from ferlab.temo.training import predict
+from ferlab.temo.network import TEmo, cost
+from ferlab.temo.svm import GRID, KERNELS, inner_split, svm_scores
+from ferlab.temo.training import Recipe, fit, predict
 
 FOLDS = 5
 OURS = "integrated gradients"

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from fercore.errors import DatasetError
 from ferlab.temo.clips import LandmarkClips
-from ferlab.temo.network import HIDDEN
-from ferlab.temo.network import TEmo
+from ferlab.temo.network import HIDDEN, TEmo
 
 
 @dataclass(frozen=True)

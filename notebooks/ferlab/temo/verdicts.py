@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlab.temo.study import OURS
-from ferlab.temo.study import Study
+from ferlab.temo.study import OURS, Study
 
 CLAIMED = (8.0, 9.0)  # points by which T-EMO is said to beat the SVMs on average
 LEVEL = 0.95

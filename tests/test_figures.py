@@ -1,0 +1,233 @@
+"""Figures: a reader finds in them what was given, under the right names and on the right scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from ferlab.figures import charts, course, panels
+from ferlab.landmarks.regions import LABELS
+from ferlab.studies.photo import Box
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from fercore.emotions import NAMES
+
+FACE = np.full((8, 8, 1), 100, np.uint8)
+MAP = np.arange(-16.0, 48.0).reshape(8, 8)
+NUMBERS = st.floats(-10, 10).map(lambda value: round(value, 3))
+
+
+def titles(figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes]
+
+
+def said(figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def rows(axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def shown(axes) -> np.ndarray:
+    return np.asarray(axes.images[-1].get_array())
+
+
+def scale(axes) -> tuple[float, float]:
+    return axes.images[-1].get_clim()
+
+
+# --- faces and maps ---------------------------------------------------------------------------------------------------
+
+
+def test_maps_stand_beside_their_face_and_leave_the_last_places_empty():
+    maps = {"a": MAP, "b": -MAP, "c": 3 * MAP}
+    assert titles(panels.labelled_maps(FACE, maps)) == ["face", "a", "b", "c"]
+    figure = panels.in_rows(FACE, maps, columns=3)
+    assert titles(figure) == ["face", "a", "b", "c", "", ""]
+    assert [bool(axes.images) for axes in figure.axes] == [True] * 4 + [False] * 2
+    for axes, values in zip(figure.axes[1:4], maps.values(), strict=True):
+        np.testing.assert_array_equal(shown(axes), values)
+        assert scale(axes) == pytest.approx((-panels.color_limit(values), panels.color_limit(values)))
+
+
+def test_class_maps_share_one_scale():
+    figure = panels.class_maps(FACE, np.stack([MAP * factor for factor in (0.1, 1, 2)]), ["a", "b", "c"])
+    assert titles(figure)[:4] == ["face", "a", "b", "c"]
+    assert len({scale(axes) for axes in figure.axes[1:4]}) == 1
+    assert figure.axes[-1].get_ylabel() == "score per pixel"
+
+
+@pytest.mark.parametrize("sides", [(), ("one", "two")])
+def test_a_table_of_maps_has_each_map_in_its_cell_on_its_own_scale(sides):
+    maps = np.stack([[MAP * (1 + 3 * row + column) for column in range(3)] for row in range(2)])
+    figure = panels.map_table(np.stack([FACE, FACE]), maps, list("xyz"), sides)
+    assert titles(figure) == ["face", "x", "y", "z", "", "", "", ""]
+    drawn = [axes for k, axes in enumerate(figure.axes) if k % 4]
+    for axes, values in zip(drawn, maps.reshape(6, 8, 8), strict=True):
+        np.testing.assert_array_equal(shown(axes), values)
+    assert len({scale(axes) for axes in drawn}) == 6
+    assert said(figure) == list(sides)
+
+
+def test_a_wide_table_is_broken_into_blocks_with_the_sides_in_each():
+    maps = np.stack([[MAP * (1 + 5 * row + column) for column in range(5)] for row in range(2)])
+    figure = panels.map_table(np.stack([FACE, FACE]), maps, list("vwxyz"), ("one", "two"))
+    assert titles(figure) == ["face", "v", "w", "", "", "", "x", "y", "z", "", "", ""]
+    places = [1, 2, 6, 7, 8, 4, 5, 9, 10, 11]  # two blocks of two rows and three columns
+    for place, values in zip(places, maps.reshape(10, 8, 8), strict=True):
+        np.testing.assert_array_equal(shown(figure.axes[place]), values)
+    assert said(figure) == ["one", "two"] * 2
+
+
+def test_a_sheet_of_maps_has_a_row_of_faces_per_method_in_two_blocks():
+    maps = {name: np.stack([MAP * (1 + k), -MAP]) for k, name in enumerate(("dnc", "lime", "random"))}
+    figure = panels.map_sheet(np.stack([FACE, FACE]), maps)
+    names = [axes.get_title("left") for axes in figure.axes]
+    assert names == ["face", "", "LIME", "", "DnCShap", "", "random map", ""]
+    np.testing.assert_array_equal(shown(figure.axes[3]), -MAP)
+
+
+def test_what_is_within_the_errors_is_hatched():
+    errors = np.full((8, 8), 8.0)
+    figure = panels.certainty(FACE, MAP, errors)
+    np.testing.assert_array_equal(shown(figure.axes[2]), errors)
+    assert "17% of largest" in titles(figure)[2]
+    assert [bool(axes.collections) for axes in figure.axes] == [False, False, False, True]
+    assert not panels.certainty(FACE, MAP, np.zeros((8, 8)) - 1.0).axes[3].collections
+
+
+def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
+    figure = panels.scales(FACE, MAP, MAP / 100, ("Happy", "Sad"))
+    symmetric, rainbow, high, _, own, common = figure.axes
+    assert scale(symmetric)[0] == -scale(symmetric)[1]
+    assert scale(rainbow) == (MAP.min(), MAP.max())
+    assert (~np.ma.getmaskarray(high.images[-1].get_array())).sum() == 7  # a tenth of 64
+    np.testing.assert_allclose(np.array(scale(own)) * 100, scale(symmetric))
+    assert scale(common) == scale(symmetric)
+    assert titles(figure)[-1] == "Sad: on the scale of Happy"
+
+
+def test_the_riddle_shows_maps_alone_under_letters():
+    figure = panels.riddle(np.stack([MAP, -MAP, MAP, MAP, MAP]))
+    assert titles(figure) == ["A", "B", "C", "D", "E", ""]
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 1, 0]
+    np.testing.assert_array_equal(shown(figure.axes[1]), -MAP)
+
+
+# --- the course -------------------------------------------------------------------------------------------------------
+
+
+def test_picture_grid_has_every_picture_under_its_own_caption():
+    pictures = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+    figure = course.picture_grid(pictures, list("abcde"), 3, headings=["one", "two"], sides=["s", "t"])
+    assert [int(shown(axes).max()) for axes in figure.axes if axes.images] == [0, 1, 2, 3, 4]
+    assert titles(figure) == ["one\na", "two\nb", "c", "d", "e", ""]
+    assert said(figure) == ["s", "t"]
+
+
+@pytest.mark.parametrize("seconds", [0.001, 2.0])
+def test_waiting_time_doubles_with_every_player(seconds):
+    line, *dots = course.waiting_time(seconds, [3, 10], most=20).axes[0].lines[:3]
+    np.testing.assert_allclose(10 ** line.get_ydata(), seconds * 2.0 ** np.arange(1, 21))
+    np.testing.assert_allclose([10 ** dot.get_ydata()[0] for dot in dots], [8 * seconds, 1024 * seconds])
+
+
+def test_edges_of_two_players_are_their_marginal_contributions():
+    texts = said(course.four_nodes([10, 30, 20, 90]))
+    added = {"player 1 adds 20", "player 1 adds 70", "player 2 adds 10", "player 2 adds 60"}
+    assert set(texts) == added | {"∅\n10", "{1}\n30", "{2}\n20", "{1, 2}\n90"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_players_are_named_and_each_has_a_colour_of_its_own(channels):
+    image, labels = np.zeros((4, 4, channels), np.uint8), np.arange(16).reshape(4, 4) % 8
+    figure = course.players(image, labels, LABELS)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LABELS)
+    overlay = figure.axes[1].images[-1]
+    colors = overlay.to_rgba(overlay.get_array())[..., :3].reshape(-1, 3)
+    assert len(np.unique(colors, axis=0)) == len(LABELS)
+    np.testing.assert_allclose(colors[:8], [p.get_facecolor()[:3] for p in figure.legends[0].get_patches()])
+
+
+def test_every_row_of_planted_networks_has_its_name_and_frames():
+    one, other, ghost = [(slice(k, k + 2), slice(k, k + 3)) for k in (0, 3, 5)]
+    maps = {"a": MAP, "b": -MAP}
+    figure = course.planted(FACE, {"one": ([one], maps), "two": ([one, other], maps)}, {"one": [ghost]})
+    assert titles(figure) == ["one", "a", "b", "two", "a", "b"]
+    framed = [{patch.get_bbox().bounds for patch in axes.patches} for axes in figure.axes]
+    bounds = [(k - 0.5, k - 0.5, 3, 2) for k in (0, 3, 5)]
+    assert framed == [{bounds[0], bounds[2]}] * 3 + [{bounds[0], bounds[1]}] * 3
+
+
+def test_the_box_is_drawn_where_it_is_and_written_as_the_parameter():
+    left, right = course.found(np.zeros((60, 90, 3), np.uint8), Box(10.4, 20, 30), FACE).axes
+    assert left.patches[0].get_bbox().bounds == (10.4, 20, 30, 30)
+    assert left.get_title() == "box = [10, 20, 30]"
+    assert shown(right).shape[:2] == (8, 8)
+
+
+@given(arrays.arrays(float, (5,), elements=NUMBERS), arrays.arrays(float, (3,), elements=NUMBERS))
+def test_profiles_of_a_sum_of_profiles_are_found(rows, columns):
+    found = course.additive_parts(rows[:, None] + columns)
+    assert found[0][:, None] + found[1] == pytest.approx(rows[:, None] + columns, abs=1e-9)
+    assert found[1].sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_profiles_stand_above_and_beside_their_map():
+    above, _, middle, beside = course.profiles(FACE, MAP).axes
+    left = MAP - beside.lines[0].get_xdata()[:, None] - above.lines[0].get_ydata()
+    assert left.sum(axis=0) == pytest.approx(np.zeros(8), abs=1e-9)  # the fit of least squares
+    assert left.sum(axis=1) == pytest.approx(np.zeros(8), abs=1e-9)
+    np.testing.assert_array_equal(shown(middle), MAP)
+
+
+# --- dots, lines and bars ---------------------------------------------------------------------------------------------
+
+
+def test_the_answer_has_a_bar_and_a_tick_for_every_emotion():
+    given, blank = np.arange(7) / 21, np.arange(7)[::-1] / 21
+    figure = charts.answer(given, blank)
+    (axes,) = figure.axes
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], given)
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), blank)
+    assert rows(axes) == list(NAMES)
+    assert said(figure) == [f"{p:.3f}" for p in given]
+
+
+def test_variants_without_accuracy_are_left_out():
+    table = pd.DataFrame({"accuracy": [0.5, np.nan, 0.75], "error": 0.1}, index=["a", "b", "c"])
+    (axes,) = charts.accuracy_dots(table, "c").axes
+    assert rows(axes) == ["a", "c"]
+    assert axes.lines[0].get_xdata() == pytest.approx([0.5, 0.75])
+    assert axes.get_xlabel() == "accuracy (bars: one standard error)"
+
+
+def test_coverage_figure_draws_both_intervals():
+    row = {"method": "sampled", "per region": 8, "share": 0.9, "low": 0.8, "high": 0.95}
+    (axes,) = charts.coverage(pd.DataFrame([row | {"wilson low": 0.85, "wilson high": 0.93}])).axes
+    bars = [bar.get_segments()[0][:, 0] for bar in axes.collections]
+    assert np.array(bars) == pytest.approx(np.array([[0.8, 0.95], [0.85, 0.93]]))
+    assert rows(axes) == ["sampled, 8n"]
+
+
+def test_doubling_figure_has_a_line_for_each_face_their_mean_and_the_slope():
+    about = [(method, face, b) for method in ("sampled", "adaptive") for face in range(3) for b in (4, 16)]
+    frame = pd.DataFrame(about, columns=["method", "face", "per region"])
+    frame = frame.assign(evaluations=64 * frame["per region"], error=(1 + frame.face) / frame["per region"])
+    figure = charts.doubling(frame)
+    assert titles(figure) == ["sampled", "adaptive"]
+    for axes in figure.axes:
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        *faces, mean, slope = [line.get_ydata() for line in axes.lines]
+        assert len(faces) == 3
+        assert mean == pytest.approx([0.5, 0.125])
+        assert slope == pytest.approx([0.5, 0.25])  # four times the evaluations: half the error
+
+
+def test_scatter_is_relative_to_the_norm_of_the_truth():
+    (axes,) = charts.against(np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]]), ("a", "b")).axes
+    assert axes.lines[1].get_xydata() == pytest.approx(np.array([[0.6, 0.6], [0.8, 0.0]]))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("b / norm", "a / norm")
