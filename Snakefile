@@ -11,7 +11,9 @@ checksum of the notebook and of all modules that it can reach, blind to comments
 jobs that depend on it.
 """
 
-from fercore import definitions, grid, provenance, runner, summary
+from ferlab import definitions, provenance
+from ferlab.runs import grid, runner
+from ferlab.studies import tables
 
 configfile: "workflow/grid.yaml"
 
@@ -91,4 +93,4 @@ rule tables:
         mem_mb=2000,
         runtime=10,
     run:
-        summary.write(f"{STAMPS}/tables", summary.rows(runner.stamped(path) for path in input))
+        tables.write(f"{STAMPS}/tables", tables.rows(runner.stamped(path) for path in input))

@@ -72,7 +72,8 @@ STUDY = """# %%
 import os
 from pathlib import Path
 import toy_work
-from fercore import provenance, results
+from ferlab import provenance
+from ferlab.runs import records as results
 root = Path({root!r})
 provenance.project_root = lambda: root
 (root / "kernel").write_text(str(os.getpid()))
@@ -234,7 +235,8 @@ def test_a_mapping_that_finds_no_room_stops_and_goes_on(disk, tmp_path, monkeypa
 FILLING = """# %%
 import sys
 from pathlib import Path
-from fercore import provenance, results
+from ferlab import provenance
+from ferlab.runs import records as results
 provenance.project_root = lambda: Path({root!r})
 from conftest import brightness_faces
 from toy_work import fill

@@ -340,7 +340,9 @@ def project(tmp_path_factory):
         patch.setattr(provenance, "project_root", lambda: root)
         run = records.Run("accuracy", "toy", model="proposed", width=0.5, epochs=3, seed=0)
         metrics = {"test": {"accuracy": 0.5}}
-        path = run.finish("x", brightness_faces(14), metrics, protocol="paper", folder=root / "results")
+        with pytest.MonkeyPatch.context() as other:
+            other.setattr(records, "code", lambda _: {"what_is_gone": "0"})  # stale
+            path = run.finish("x", brightness_faces(14), metrics, protocol="paper", folder=root / "results")
         about = {
             "experiment": "accuracy",
             "dataset": "toy",

@@ -243,8 +243,8 @@ def test_a_damaged_stamp_is_named(tmp_path, text):
 CLAIM = """
 import os, sys
 from pathlib import Path
-from fercore import gpus
-with gpus.claimed(Path(sys.argv[1])) as name:
+from ferlab.runs import runner
+with runner.claimed(Path(sys.argv[1])) as name:
     print(name, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     sys.stdin.readline()
 """

@@ -138,7 +138,7 @@ TINY = (
 )
 CODE = """# %% mystnb={"figure": {"name": "fig-a", "caption": "c"}, "image": {"alt": "a"}}
 import sys
-from fercore import results
+from ferlab.runs import records as results
 from conftest import brightness_faces
 print("progress", file=sys.stderr)
 run = results.Run("tiny", dataset, level=level)
@@ -155,7 +155,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "constraints.txt").write_text("")
     monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     code = (
-        "from pathlib import Path\nfrom fercore import provenance\n"
+        "from pathlib import Path\nfrom ferlab import provenance\n"
         f"provenance.project_root = lambda: Path({str(tmp_path)!r})\n"
     )
     (tmp_path / "notebooks" / "tiny.py").write_text(
@@ -315,7 +315,8 @@ import sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have jobs in the background ignore it
 sys.path.insert(0, {tests!r})
-from fercore import __main__, provenance
+from ferlab import provenance
+from ferlab.runs import cli as __main__
 provenance.project_root = lambda: Path({root!r})
 sys.exit(__main__.main(sys.argv[1:]))
 """

@@ -238,7 +238,8 @@ def test_a_parameter_reaches_the_notebook_as_a_plain_value(value):
 
 CODE = """# %%
 from pathlib import Path
-from fercore import provenance, results
+from ferlab import provenance
+from ferlab.runs import records as results
 provenance.project_root = lambda: Path({root!r})
 from conftest import brightness_faces
 record = results.Run("tiny", dataset, level=level).finish("x", brightness_faces(14), {{"level": level}})
