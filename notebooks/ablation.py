@@ -53,6 +53,7 @@ from ferlab.figures import charts
 from ferlab.runs import records
 from ferlab.studies import ablation, paper
 
+# %%
 own = dict(protocol=protocol, fold=fold, width=width, epochs=epochs)
 own |= dict(strong_epochs=strong_epochs, batch_size=batch_size, seed=seed)
 own |= dict(part_width=part_width, part_epochs=part_epochs)

@@ -58,6 +58,7 @@ from ferlab.figures import charts
 from ferlab.runs import records
 from ferlab.studies import paper
 
+# %%
 chosen = dict(epochs=epochs, precision=precision, seed=seed) | changes
 setting = networks.setting(
     dataset, model, fusion, width, fold, recipe, batch_size, pretrained, **chosen

@@ -28,12 +28,10 @@ seed = 0
 # %%
 from itertools import permutations
 from math import factorial
-
 import numpy as np
 import pandas as pd
 import shap
 from IPython.display import HTML
-
 from fercore import datasets, load_pretrained
 from fercore.emotions import Emotion
 from fercore.shapley import exact_shapley
@@ -44,6 +42,7 @@ from ferlab.landmarks.regions import LABELS, region_labels
 from ferlab.runs import records
 from ferlab.studies import course
 
+# %%
 run = records.Run("course_1_shapley_values", dataset, seed=seed)
 
 # %% [markdown]

@@ -25,11 +25,9 @@ seed = 0
 
 # %%
 import time
-
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-
 from fercore import datasets, load_pretrained, models
 from fercore.emotions import NAMES, Emotion
 from fercore.shapley import Background, exact_shapley
@@ -41,6 +39,7 @@ from ferlab.landmarks.regions import LABELS, region_labels
 from ferlab.runs import records
 from ferlab.studies import course
 
+# %%
 run = records.Run("course_2_masking", dataset, seed=seed)
 
 # %% [markdown]

@@ -34,12 +34,10 @@ seed = 0  # of the random games
 # %%
 import math
 from itertools import combinations, permutations
-
 import numpy as np
 import pandas as pd
 import shap
 import torch
-
 import fercore
 from fercore import datasets
 from fercore.emotions import Emotion

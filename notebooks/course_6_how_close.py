@@ -32,15 +32,12 @@ small_faces = 20  # on 8 regions, 256 evaluations each
 
 # %%
 from itertools import product
-
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 from scipy.stats import binomtest
-
-from fercore import datasets, load_pretrained, models
+from fercore import Emotion, datasets, load_pretrained, models
 from fercore.datasets import splits
-from fercore.emotions import Emotion
 from fercore.shapley import build_tree
 from fercore.shapley.game import ImageGame
 from fercore.training import evaluation

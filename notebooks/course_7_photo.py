@@ -46,11 +46,9 @@ seed = 0
 import re
 import tempfile
 from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from PIL import Image
-
 from fercore import DnCShap, datasets, load_pretrained, models, pretrained
 from fercore.datasets import splits
 from fercore.emotions import NAMES

@@ -29,7 +29,6 @@ count = 12  # faces for the first and the third pitfall
 import numpy as np
 import pandas as pd
 import torch
-
 from fercore import DnCShap, datasets, load_pretrained, models
 from fercore.datasets import splits
 from fercore.emotions import NAMES, Emotion
