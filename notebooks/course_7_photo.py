@@ -58,7 +58,6 @@ from ferlab.runs import records
 from ferlab.studies import photo as photos
 
 run = records.Run("course_7_photo", dataset, seed=seed, own=bool(photo))
-data, network = datasets.load(dataset), load_pretrained()
 
 # %% [markdown]
 # ## Read it
@@ -69,6 +68,7 @@ data, network = datasets.load(dataset), load_pretrained()
 # side too, so that the rest of the page has a real file to deal with.
 
 # %%
+data, network = datasets.load(dataset), load_pretrained()
 with tempfile.TemporaryDirectory() as folder:
     source = Path(photo or Path(folder, "portrait.jpg"))
     if not photo:

@@ -41,13 +41,13 @@ from ferlab.runs import records
 from ferlab.studies import course
 
 run = records.Run("course_8_pitfalls", dataset, seed=seed, count=count)
-rng = np.random.default_rng(seed)
 
 # %% [markdown]
 # The network is the one that comes with the package. It learned from photographs, so of drawn faces it recognises few
 # but happy ones. For most of what follows that does not matter: a map explains an *answer*, be it right or wrong.
 
 # %%
+rng = np.random.default_rng(seed)
 data, network = datasets.load(dataset), load_pretrained()
 parts = splits.split(data, None, 0, 0)
 test = data.subset(parts.test[~splits.duplicates(data, parts)])
