@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python ends
         return 1
     except (FercoreError, ValueError) as error:
-        print(f"fercore: {error}", file=sys.stderr)
+        print(f"ferlab: {error}", file=sys.stderr)
         return 1
 
 
@@ -247,7 +247,7 @@ def _run_one(experiment: str, dataset: str, parameters: dict[str, Any], force: b
     try:
         page, ran = runner.run(experiment, dataset, parameters, force, wait)
     except KeyboardInterrupt:
-        print("fercore: interrupted; the same command, or run --resume, goes on from here.", file=sys.stderr)
+        print("ferlab: interrupted; the same command, or run --resume, goes on from here.", file=sys.stderr)
         return 130
     place = page.relative_to(provenance.project_root())
     print(f"{experiment} on {dataset}: {'wrote' if ran else 'fresh, not run again:'} {place}")
@@ -262,7 +262,7 @@ def _resume(options: argparse.Namespace) -> int:
         try:
             code = _run_one(experiment, dataset, parameters, options.force, not options.no_wait)
         except (FercoreError, ValueError) as error:
-            print(f"fercore: {error}", file=sys.stderr)
+            print(f"ferlab: {error}", file=sys.stderr)
             code = 1
         if code == 130:
             return code
@@ -303,7 +303,7 @@ def _refresh(options: argparse.Namespace) -> int:
     made, failures = freshness.renew(runs, 60 * options.minutes)
     print(f"{made} of {len(runs)} stale runs made again.")
     for failure in failures:
-        print(f"fercore: {failure}", file=sys.stderr)
+        print(f"ferlab: {failure}", file=sys.stderr)
     return int(made < len(runs))
 
 
@@ -328,7 +328,7 @@ def _data_add(options: argparse.Namespace) -> int:
     try:
         added = adding.add(options.archive, options.root, verify=not options.no_verify)
     except KeyboardInterrupt:
-        print("fercore: interrupted; nothing has changed.", file=sys.stderr)
+        print("ferlab: interrupted; nothing has changed.", file=sys.stderr)
         return 130
     print(catalogue.added_text(added))
     return 0
