@@ -141,7 +141,7 @@ def test_inpainting_in_groups_of_images(monkeypatch):
 def test_inpainting_without_opencv(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     explainer = DnCShap(network(), "inpaint", depth=2)
-    with pytest.raises(ImportError, match=r"pip install 'fercore\[faces\]'"):
+    with pytest.raises(ImportError, match=r"pip install opencv-python-headless"):
         explainer.attribute(smooth())
     DnCShap(network(), "blur", depth=2).attribute(smooth())
 

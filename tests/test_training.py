@@ -81,7 +81,8 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import toy_training
-from fercore import checkpoints, training
+from fercore import checkpoints
+from fercore.training import trainer as training
 
 def train(place, name, count, recipe, folder):
     real, calls = getattr(place, name), []
