@@ -158,9 +158,9 @@ verdict = {
 pd.Series(verdict, name="beside the plain network").to_frame()
 
 # %% [markdown]
-# How to read the table. The classical features are fast and need no GPU: a minute to compute, a minute to train. They stand far
-# below any trained network on these pictures, which are small, unaligned and taken in the wild; on posed faces in a
-# laboratory the distance is smaller, and there the same features were published with success. A fixed front end can only
+# How to read the table. The classical features are quick to compute and need no GPU. How far
+# they stand from a trained network says what learning adds on pictures that are small, unaligned and taken in the wild;
+# posed faces in a laboratory are another matter, and there such features were published with success. A fixed front end can only
 # take information away. It helps where it takes away what misleads, such as light, and where the network is too small
 # to learn the same filter in its first layer.
 #

@@ -131,8 +131,8 @@ charts.validation_curves(ablation.histories(compared))
 # %% [markdown]
 # ## What follows
 #
-# - Compare on the same images. Two accuracies of 3,589 images each have standard errors of 0.8 points; the paired difference
-#   of two similar networks is known more than twice as well.
+# - Compare on the same images. Two accuracies of 3,589 images each have standard errors of 0.8 points; the interval of a
+#   paired difference leaves out what the two networks have in common.
 # - Train the recipe again with another seed before believing a difference of one point.
 # - Ask what a trick costs. Twice the epochs cost twice the time; a teacher costs its own training and a third more in each step.
 #
