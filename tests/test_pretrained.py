@@ -75,7 +75,7 @@ def test_it_recognises_the_real_faces_as_well_as_its_card_says(real_fer2013):
 
 
 def test_training_is_not_repeated_for_it(real_fer2013, tmp_path, monkeypatch):
-    monkeypatch.setattr(networks.training, "fit", None)  # any training would fail
+    monkeypatch.setattr(trainer, "fit", None)  # any training would fail
     parts = splits.split(real_fer2013, "official")
     found = networks.trained(shipping.setting(), real_fer2013, parts, "cpu", tmp_path)
     assert found.weights == pretrained.WEIGHTS
