@@ -1,0 +1,107 @@
+"""The one cache of the companion: what took long is computed once, found by its key, and refused when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from fercore import checkpoints
+from fercore.errors import CheckpointError
+from ferlab import definitions
+
+Kept = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and a description that JSON can hold
+
+
+def key_of(*parts: Any) -> str:
+    """Return the SHA-256 of everything that decides a result.
+
+    Arrays and tensors count by type, shape and bits; networks by class and weights; functions and classes of these
+    packages by what they and all that they reach say; dataclasses by their fields; the rest as JSON.
+    """
+    content = hashlib.sha256()
+    for part in parts:
+        _add(content, part)
+    return content.hexdigest()
+
+
+def _add(content: Any, part: Any) -> None:
+    if isinstance(part, nn.Module):
+        part = [f"{type(part).__module__}.{type(part).__qualname__}", *sorted(part.state_dict().items())]
+    if isinstance(part, Tensor):
+        part = part.detach().cpu().contiguous().numpy()
+    if isinstance(part, np.ndarray):
+        content.update(f"{part.dtype}{part.shape}".encode())
+        content.update(np.ascontiguousarray(part))  # not its `tobytes`, which is a copy of the whole set
+    elif callable(part) and part.__module__.split(".")[0] in definitions.ROOTS:
+        content.update(definitions.code(part).encode())
+    elif is_dataclass(part) and not isinstance(part, type):
+        _add(content, [[known.name, getattr(part, known.name)] for known in fields(part)])
+    elif isinstance(part, list | tuple):
+        content.update(f"{len(part)}[".encode())
+        for one in part:
+            _add(content, one)
+    else:
+        content.update(f"{json.dumps(part, sort_keys=True)};".encode())
+
+
+def find(places: Iterable[Path], key: str) -> Kept | None:
+    """Read the first of some files that is there and of this key.
+
+    Raises:
+        CheckpointError: If a file is damaged; names it.
+    """
+    for path in filter(Path.exists, places):
+        tensors, about = checkpoints.read(path)
+        if about.get("key") == key:
+            return tensors, about
+    return None
+
+
+def kept(
+    path: Path, key: str, compute: Callable[[], Kept], elsewhere: Iterable[Path] = (), strict: bool = False
+) -> Kept:
+    """Return what a file keeps for a key; else compute it and keep it, in one rename.
+
+    A file of another key is replaced. So is a damaged one, unless ``strict``: then it is an error, since what it held
+    took hours and should not be made again unasked. Where it can't be kept, a warning says so and nothing is lost.
+
+    Args:
+        path: The file, ``.safetensors``.
+        key: As from :func:`key_of`.
+        compute: Returns tensors and a description.
+        elsewhere: Other files that may hold it, looked at first; it is copied from there to ``path``.
+        strict: Whether damage, and a full disk, are errors.
+    """
+    found = None
+    for place in [*elsewhere, path]:
+        try:
+            found = found or find([place], key)
+        except CheckpointError:
+            if strict:
+                raise
+    fresh = found is None
+    tensors, about = compute() if fresh else found
+    about = {**about, "key": key}
+    try:
+        if fresh or not path.exists() or _key_in(path) != key:
+            checkpoints.save(path, tensors, about)
+    except OSError as error:
+        if strict:
+            raise
+        warnings.warn(f"{path}: could not be kept ({error}); it will be computed again.", stacklevel=2)
+    return tensors, about
+
+
+def _key_in(path: Path) -> str | None:
+    try:
+        return checkpoints.read(path)[1].get("key")
+    except CheckpointError:
+        return None
