@@ -16,7 +16,7 @@ import fercore
 from fercore import checkpoints, models, pretrained
 from fercore.datasets import splits
 from fercore.errors import CheckpointError
-from fercore.training import evaluation
+from fercore.training import evaluation, trainer
 
 
 def card_numbers(row: str) -> list[float]:
