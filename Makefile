@@ -8,7 +8,9 @@ COURSE := course_1_shapley_values course_2_masking course_3_divide course_4_owen
 	course_6_how_close course_7_photo course_8_pitfalls
 EXPERIMENTS := data_card leakage accuracy ablation emotion_maps regions explainers linear landmarks
 
-.PHONY: help book test runs course check-fresh refresh browse soak audit load bench lint figures pretrained gpu status clean
+FACES := $(addprefix faces/,$(EXPERIMENTS) $(COURSE))
+
+.PHONY: $(FACES) help book test runs course check-fresh refresh browse soak audit load bench lint figures pretrained gpu status clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,13 +38,18 @@ runs: $(INSTALLED)
 	@set -e; for experiment in $(EXPERIMENTS); do \
 		$(BIN)/python -m ferlab run $$experiment --dataset $(DATASET); done
 
-# Sphinx warns of a page only when it reads it: forget what a failed strict build has read.
 course: $(INSTALLED)
 	@set -e; for chapter in $(COURSE); do $(BIN)/python -m ferlab run $$chapter; done
 
+# Pages on the embedded faces, those that are fresh left as they are. One of them trains the network that others explain.
+$(FACES): $(INSTALLED)
+	@$(BIN)/python -m ferlab run $(notdir $@) --dataset faces
+$(addprefix faces/,emotion_maps regions explainers linear): faces/accuracy
+faces/course_6_how_close: faces/linear
+
+# Sphinx warns of a page only when it reads it: forget what a failed strict build has read.
 book: $(INSTALLED)
-	@$(MAKE) --no-print-directory runs DATASET=faces
-	@$(MAKE) --no-print-directory course
+	@$(MAKE) --no-print-directory -j2 $(FACES)
 	@$(BIN)/jupyter-book build . -W -n --keep-going || { rm -rf _build/.doctrees; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from _floor import NETWORKS, Floor, Network, Watched, pictures, synchronise
-from _memory import peak_bytes
+from _machine import peak_bytes
 from _rivals import LIME_SAMPLES, Case, Method, dnc, exact_count, expected_rows, methods
 from tqdm import tqdm
 
@@ -110,12 +110,8 @@ def planned(
     method: Method, case: Case, floor: Floor, cell: tuple[str, int, int], plan: Plan
 ) -> dict[str, Any]:
     """Decide whether a method runs in a cell, how often, and with how much of its floor."""
-    row: dict[str, Any] = {
-        "method": method.name,
-        "skipped": method.refusal(case),
-        "rounds": [],
-        "own_rounds": [],
-    }
+    row: dict[str, Any] = {"method": method.name, "skipped": method.refusal(case)}
+    row |= {"rounds": [], "own_rounds": []}
     if row["skipped"] is not None and method.expected is None:
         return row | {"expected": None}
     rows = expected_rows(method, case)
@@ -152,11 +148,8 @@ def speed_cell(
                 row["own_rounds"].append(run_once(method, case, floor, True, 1)[0])
     rows = [summary(row, values) for _, row in listed]
     about = {"network": net.name, "title": net.about, "regions": 2**depth, "images": images}
-    return about | {
-        "floor_batch": floor.batch,
-        "floor_tried": {str(k): v for k, v in floor.tried.items()},
-        "rows": rows,
-    }
+    tried = {str(k): v for k, v in floor.tried.items()}
+    return about | {"floor_batch": floor.batch, "floor_tried": tried, "rows": rows}
 
 
 def summary(row: dict[str, Any], values: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -179,12 +172,8 @@ def agreement(values: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     ]
     errors = np.linalg.norm(values - exact, axis=1) / np.linalg.norm(exact, axis=1)
     mean = None if None in each else statistics.mean(each)
-    return {
-        "correlation": mean,
-        "correlations": each,
-        "error": float(errors.mean()),
-        "errors": errors.tolist(),
-    }
+    found = {"correlation": mean, "correlations": each}
+    return found | {"error": float(errors.mean()), "errors": errors.tolist()}
 
 
 def width(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) -> None:
@@ -201,11 +190,8 @@ def speed(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) ->
         if cell[0] not in nets:
             net = network(cell[0], args)
             warm_up(net.size, args)
-            images = pictures(16, net.size, args.seed)
-            nets[cell[0]] = (
-                net,
-                Floor(net.module, images, torch.device(args.device), 0.5 if args.quick else 12.0),
-            )
+            images, seconds = pictures(16, net.size, args.seed), 0.5 if args.quick else 12.0
+            nets[cell[0]] = net, Floor(net.module, images, torch.device(args.device), seconds)
         done.append(speed_cell(*nets[cell[0]], cell, plan, args))
         write(done)
 
@@ -293,12 +279,8 @@ def memory_child(args: argparse.Namespace) -> None:
     with torch.inference_mode():
         net.module(rows)
     del rows
-    found: dict[str, Any] = {
-        "title": net.about,
-        "regions": case.regions,
-        "batch": batch,
-        "plain": peaks(case),
-    }
+    found: dict[str, Any] = {"title": net.about, "regions": case.regions, "batch": batch}
+    found["plain"] = peaks(case)
     explanation = dnc("(default)", None).prepare(case)()
     found |= {"explained": peaks(case), "evaluations": int(explanation.evaluations.sum())}
     print(json.dumps(found))
@@ -313,15 +295,7 @@ def peaks(case: Case) -> dict[str, int]:
 def memory(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) -> None:
     """Measure in a process of its own."""
     task = ",".join(map(str, plan.memory))
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("explainers.py")),
-        "--memory-child",
-        task,
-        "--device",
-        args.device,
-        "--seed",
-        str(args.seed),
-    ]
+    own = ["--memory-child", task, "--device", args.device, "--seed", str(args.seed)]
+    command = [sys.executable, str(Path(__file__).with_name("explainers.py")), *own]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     write(json.loads(done.stdout.splitlines()[-1]))

@@ -15,25 +15,27 @@ asked for by name, the methods that a bar is about (default, "absent" and "both"
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import _tables
-import torch
+from _machine import RESULTS, machine
 from _rivals import SAMPLED
 from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed, width
-from ferlab import provenance
 
 from fercore import checkpoints
 
 SECTIONS = ("memory", "slope", "accuracy", "width", "speed")
 RIVAL_PACKAGES = ("captum", "lime", "scikit-image")
+
+
+CELLS = [("proposed", 6, 1), ("proposed", 8, 1), ("small", 8, 1), ("small", 8, 16), ("vgg16", 9, 1)]
+CELLS += [("proposed", 8, 16), ("proposed", 9, 1), ("proposed", 10, 1), ("proposed", 6, 16)]
+CELLS += [("vgg16", depth, 1) for depth in (6, 8, 10)]
+CELLS += [("vgg16", depth, 16) for depth in (6, 8, 9, 10)] + [("proposed", depth, 16) for depth in (9, 10)]
 
 
 def required(network: str, depth: int, images: int, method: str) -> bool:
@@ -46,59 +48,17 @@ def required(network: str, depth: int, images: int, method: str) -> bool:
 def make_plan(args: argparse.Namespace) -> Plan:
     """Choose the plan."""
     if args.quick:
-        return Plan(
-            cells=[("small", 6, 1), ("small", 2, 2)],
-            wide=[("small", 3, 1)],
-            limit={"small": 0.0},  # leaves out what is not required, on machines of any speed
-            required=lambda *cell: "exact" not in cell[3],
-            rounds=1,
-            lime_samples=20,
-            accuracy=("small", 3, 1),
-            slopes=(("small", 32, "absent"),),
-            slope_depths=(2, 4, 6),
-            slope_rounds=1,
-            memory=("cheap", 64, 4),
-        )
-    cells = [("proposed", 6, 1), ("proposed", 8, 1), ("small", 8, 1), ("small", 8, 16), ("vgg16", 9, 1)]
-    cells += [("proposed", 8, 16), ("proposed", 9, 1), ("proposed", 10, 1), ("proposed", 6, 16)]
-    cells += [("vgg16", depth, 1) for depth in (6, 8, 10)]
-    cells += [
-        (name, depth, 16)
-        for name, depths in (("vgg16", (6, 8, 9, 10)), ("proposed", (9, 10)))
-        for depth in depths
-    ]
-    wide = [("paper", depth, 1) for depth in ((6, 8, 9, 10) if args.full else (8,))]
+        own = {"accuracy": ("small", 3, 1), "memory": ("cheap", 64, 4), "lime_samples": 20}
+        own |= {"slopes": (("small", 32, "absent"),), "slope_depths": (2, 4, 6), "slope_rounds": 1}
+        own["required"] = lambda *cell: "exact" not in cell[3]
+        # No limit leaves out what is not required, on machines of any speed.
+        return Plan([("small", 6, 1), ("small", 2, 2)], [("small", 3, 1)], {"small": 0.0}, rounds=1, **own)
     if args.full:
-        forever = dict.fromkeys(SIZES, float("inf"))
-        return Plan(
-            cells,
-            wide,
-            forever,
-            minutes=float("inf"),
-            accuracy=("proposed", 8, 16),
-            memory=("vgg16", 224, 10),
-        )
-    return Plan(
-        cells, wide, {"proposed": 40.0, "paper": 40.0, "small": 40.0, "vgg16": 60.0}, required=required
-    )
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Say what was measured on."""
-    found = {
-        "hardware": provenance.hardware("cpu"),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    if torch.device(device).type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(torch.device(device))
-    versions = provenance.versions()
-    for package in RIVAL_PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found | {"versions": versions, "date": datetime.date.today().isoformat()}
+        own = {"accuracy": ("proposed", 8, 16), "memory": ("vgg16", 224, 10), "minutes": float("inf")}
+        wide = [("paper", depth, 1) for depth in (6, 8, 9, 10)]
+        return Plan(CELLS, wide, dict.fromkeys(SIZES, float("inf")), **own)
+    limits = {"proposed": 40.0, "paper": 40.0, "small": 40.0, "vgg16": 60.0}
+    return Plan(CELLS, [("paper", 8, 1)], limits, required=required)
 
 
 def merged(
@@ -158,7 +118,7 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(given)
     if args.quick and args.output is None:
         parser.error("--quick needs --output: its figures mean nothing and must not replace real ones.")
-    args.output = args.output or Path(__file__).resolve().parent / "results"
+    args.output = args.output or RESULTS
     return args
 
 
@@ -178,12 +138,8 @@ def main(given: Sequence[str] | None = None) -> None:
         return
     plan = make_plan(args)
     kind = "full" if args.full else "quick" if args.quick else "default"
-    about = machine(args.device) | {
-        "plan": kind,
-        "device": args.device,
-        "seed": args.seed,
-        "sampled": SAMPLED,
-    }
+    about = machine(args.device, RIVAL_PACKAGES)
+    about |= {"plan": kind, "device": args.device, "seed": args.seed, "sampled": SAMPLED}
     run = {"memory": memory, "slope": slope, "accuracy": accuracy, "width": width, "speed": speed}
     chosen = args.only or SECTIONS
     if args.cell:

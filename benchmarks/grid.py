@@ -4,14 +4,13 @@
     python benchmarks/grid.py --folds 5 --workers 1 2 4
 
 Each way begins in a copy of the project's tracked files, without trained networks, so nothing here is touched.
-Every run has one thread. Writes ``results/grid.json`` and ``results/grid.md``: seconds, speed-up over one worker, and
-what Snakemake adds to each job.
+Every run has one thread. Writes ``results/grid.json``: seconds, speed-up over one worker, and what Snakemake adds to
+each job; the book's page "Grid" shows them.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import subprocess
 import sys
@@ -19,14 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from _snakemake import snakemake_command
-from ferlab import provenance
+from _machine import RESULTS, ROOT, machine, snakemake_command
 from ferlab.runs.grid import Grid
 
 from fercore import checkpoints
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 TRAINING = {"width": 0.125, "epochs": 3}
 
 
@@ -75,26 +71,6 @@ def snakemake(grid: Grid, folder: Path, workers: int) -> float:
     return timed([*snakemake_command(lists), "--cores", str(workers), "-q"], folder)
 
 
-def markdown(content: dict) -> str:
-    """Return the table for people."""
-    lines = [
-        "# The grid on one machine",
-        "",
-        f"Written by `benchmarks/grid.py` on {content['date']}, {content['hardware']}. {content['jobs']} trainings "
-        f"of the embedded faces (width {TRAINING['width']}, {TRAINING['epochs']} epochs), one thread each.",
-        "",
-        "| way | seconds | speed-up over one worker | Snakemake's own, seconds per job |",
-        "|---|---|---|---|",
-        f"| by hand, one after the other | {content['by_hand']:.1f} | | |",
-    ]
-    for way in content["workers"]:
-        own = f"{way['overhead']:.2f}" if way["workers"] == 1 else ""
-        lines.append(
-            f"| Snakemake, {way['workers']} workers | {way['seconds']:.1f} | {way['speed_up']:.2f} | {own} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(
@@ -104,13 +80,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
-    grid = Grid(
-        ("faces",),
-        ("baseline", "proposed"),
-        ("paper", "subject"),
-        tuple(range(args.folds)),
-        training=TRAINING,
-    )
+    kinds = (("faces",), ("baseline", "proposed"), ("paper", "subject"), tuple(range(args.folds)))
+    grid = Grid(*kinds, training=TRAINING)
     with tempfile.TemporaryDirectory() as temporary:
         jobs = by_hand(grid, copy_to(Path(temporary, "by-hand")))
         ways = []
@@ -123,10 +94,7 @@ def main() -> None:
         way["speed_up"] = round(first / way["seconds"], 3)
         way["overhead"] = round((way["seconds"] - sum(jobs)) / len(jobs), 3)
     content = {
-        "date": datetime.date.today().isoformat(),
-        "hardware": provenance.hardware("cpu"),
-        "cores": os.cpu_count(),
-        "versions": provenance.versions(),
+        **machine(),
         "training": TRAINING,
         "jobs": len(jobs),
         "job_seconds": [round(second, 1) for second in jobs],
@@ -135,9 +103,7 @@ def main() -> None:
         "workers": ways,
     }
     checkpoints.write_json(args.output / "grid.json", content)
-    with checkpoints.atomic_path(args.output / "grid.md") as path:
-        path.write_text(markdown(content), encoding="utf-8")
-    print(markdown(content))
+    print(f"Written: {args.output / 'grid.json'}")
 
 
 if __name__ == "__main__":

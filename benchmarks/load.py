@@ -3,18 +3,16 @@
     python benchmarks/load.py                        # all of it, about two minutes
     python benchmarks/load.py --only mapping --output /tmp/load
 
-Writes ``load.json`` (every number of every round) and ``load.md`` (a table) after each section; a section that is run
-again replaces only itself. Records, grid and images are made up, in a temporary folder; memory is that of a process of
-its own, so that nothing that ran before counts.
+Writes ``load.json`` (every number of every round) after each section; a section that is run again replaces only itself.
+Records, grid and images are made up, in a temporary folder; memory is that of a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import copy
 import itertools
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -22,28 +20,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _memory import peak_bytes
-from _snakemake import snakemake_command
-from ferlab import provenance
-from ferlab.runs import records as results
+from _machine import RESULTS, ROOT, machine, peak_bytes, snakemake_command
 from ferlab.studies import maps, tables
 from torch import nn
 
 from fercore import checkpoints, models
 from fercore.datasets import DATASETS, splits
-from fercore.training import recipes
 
-ROOT = Path(__file__).resolve().parents[1]
-EPOCHS = 20  # of the history in a made-up record: real ones have as many, and it is most of a record
 SIZE, DEPTH = 8, 2  # pixels a side of the images that are mapped; 2^DEPTH regions
-BARS = {"records": 5.0, "growth": 64e6}  # seconds; bytes from the smaller to the larger set
+BARS = {
+    "records": ("seconds", 5.0),
+    "mapping": ("growth", 64e6),
+}  # at most: seconds; bytes from small to large set
 
 
 @dataclass(frozen=True)
@@ -59,102 +53,50 @@ class Plan:
 QUICK = Plan(records=60, jobs=12, images=(128, 4_096), rounds=1)
 
 
-def make_record(run: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return the record of a run of accuracy, of the size and shape of real ones.
-
-    Args:
-        run: Dataset, model, protocol, width and fold.
-        number: Which run it is, for its accuracy.
-    """
-    recipe = asdict(recipes.recipe("paper", epochs=EPOCHS))
-    row = {
-        "lr": 8e-4,
-        "train_loss": 1.7,
-        "train_accuracy": 0.3,
-        "validation_loss": 1.6,
-        "validation_accuracy": 0.4,
-    }
-    history = [
-        {"epoch": epoch, **row, "seconds": 70.15327, "images_per_second": 435.78} for epoch in range(EPOCHS)
-    ]
-    score = {"accuracy": 0.4 + 0.2 * (number % 97) / 97, "images": 3589, "balanced_accuracy": 0.41}
-    parameters = {**run, "fusion": "concatenate", "pretrained": False, "recipe": "paper", **recipe}
-    modules = {f"fercore/module_{index}.py": f"{index:064x}" for index in range(60)}
-    return {
-        "schema": results.SCHEMA,
-        "experiment": "accuracy",
-        **{name: run[name] for name in ("dataset", "model", "protocol", "fold")},
-        "parameters": parameters,
-        "metrics": {"test": score, "without_copies": score, "parameters": 1_802_183},
-        "training": {
-            "key": f"{number:064x}",
-            "seconds": 911.1,
-            "hardware": "a processor",
-            "history": history,
-        },
-        "provenance": {
-            "notebook": "notebooks/accuracy.py",
-            "versions": provenance.versions(),
-            "code": modules,
-        },
-    }
-
-
 def write_records(folder: Path, count: int) -> list[Path]:
-    """Write records of different runs, five folds each."""
-    widths = itertools.count(1)
-    runs = (
-        {"dataset": dataset, "model": model, "protocol": protocol, "width": width / 1000, "fold": fold}
-        for width, dataset, model, protocol, fold in (
-            (width, *run)
-            for width in widths
-            for run in itertools.product(DATASETS, models.MODELS, ("paper", "subject"), range(splits.FOLDS))
-        )
+    """Write copies of a real record as those of different runs, five folds each."""
+    real = json.loads(
+        min((ROOT / "results" / "accuracy" / "fer2013").glob("*.json")).read_text(encoding="utf-8")
     )
+    choices = list(itertools.product(DATASETS, models.MODELS, ("paper", "subject"), range(splits.FOLDS)))
     paths = []
-    for number, run in enumerate(itertools.islice(runs, count)):
-        path = folder / "accuracy" / run["dataset"] / f"{number}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(make_record(run, number), indent=2) + "\n", encoding="utf-8")
-        paths.append(path)
+    for number in range(count):
+        record, (dataset, model, protocol, fold) = copy.deepcopy(real), choices[number % len(choices)]
+        run = {"dataset": dataset, "model": model, "protocol": protocol, "fold": fold}
+        record["parameters"] |= run | {"width": (1 + number // len(choices)) / 1000}
+        paths.append(folder / "accuracy" / dataset / f"{number}.json")
+        checkpoints.write_json(paths[-1], record | run)
     return paths
 
 
 def records(plan: Plan) -> dict[str, Any]:
     """Time :func:`ferlab.studies.tables.rows` and the writing of the tables."""
     with tempfile.TemporaryDirectory() as place:
-        paths = write_records(Path(place), plan.records)
-        rounds, rows = [], []
+        paths, rounds, rows = write_records(Path(place), plan.records), [], []
         for _ in range(plan.rounds):
             started = time.perf_counter()
             rows = tables.rows(paths)
             rounds.append(time.perf_counter() - started)
         started = time.perf_counter()
         tables.write(Path(place, "tables"), rows)
-        writing = time.perf_counter() - started
-        size = sum(path.stat().st_size for path in paths)
-    return {
-        "records": len(paths),
-        "bytes": size,
-        "rows": len(rows),
-        "folds": sum(row["folds"] for row in rows),
-        "rounds": rounds,
-        "seconds": statistics.median(rounds),
-        "writing_seconds": writing,
-    }
+        found = {"writing_seconds": time.perf_counter() - started, "records": len(paths), "rows": len(rows)}
+        found |= {
+            "bytes": sum(path.stat().st_size for path in paths),
+            "folds": sum(row["folds"] for row in rows),
+        }
+    return found | {"rounds": rounds, "seconds": statistics.median(rounds)}
 
 
 def grid(plan: Plan) -> dict[str, Any]:
     """Time a dry run of Snakemake on a grid of so many trainings."""
     folds = list(range(plan.jobs // len(models.MODELS)))
     lists = {"models": models.MODELS, "folds": folds, "protocols": ["loso"], "datasets": ["ckplus"]}
-    command = [*snakemake_command(lists), "--dry-run"]
     rounds, said = [], ""
     for _ in range(plan.rounds):
         with tempfile.TemporaryDirectory() as place:
             for name in ("Snakefile", "workflow"):
                 Path(place, name).symlink_to(ROOT / name)
-            started = time.perf_counter()
+            started, command = time.perf_counter(), [*snakemake_command(lists), "--dry-run"]
             said = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
             rounds.append(time.perf_counter() - started)
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE)}
@@ -203,77 +145,8 @@ def mapping(plan: Plan) -> dict[str, Any]:
 SECTIONS = {"records": records, "grid": grid, "mapping": mapping}
 
 
-def machine() -> dict[str, Any]:
-    """Say what was measured on."""
-    found = {
-        "hardware": provenance.hardware("cpu"),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    versions = provenance.versions() | {
-        name: metadata.version(name) for name in ("snakemake",) if _installed(name)
-    }
-    wanted = ("python", "fercore", "torch", "numpy", "snakemake")
-    kept = {name: versions[name] for name in wanted if name in versions}
-    return found | {"versions": kept, "date": datetime.date.today().isoformat()}
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def lines(whole: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return what, how much, the bar and whether it is met, one row per measurement."""
-    rows = []
-    if found := whole.get("records", {}).get("content"):
-        what = f"tables from {found['records']:,} records of accuracy ({found['bytes'] / 1e6:.0f} MB, "
-        what += f"{found['rows']:,} rows), median of {len(found['rounds'])}"
-        rows.append(
-            (what, f"{found['seconds']:.2f} s", f"≤ {BARS['records']:g} s", _met(found, "seconds", "records"))
-        )
-    if found := whole.get("grid", {}).get("content"):
-        what = (
-            f"Snakemake's plan of {found['jobs']['total']:,} jobs (dry run), median of {len(found['rounds'])}"
-        )
-        rows.append((what, f"{found['seconds']:.1f} s", "", ""))
-    if found := whole.get("mapping", {}).get("content"):
-        for part in found["sets"]:
-            what = f"peak memory of mapping {part['images']:,} images of {SIZE} px, {part['regions']} regions"
-            speed = f"{part['peak'] / 1e6:.0f} MB, {part['images'] / part['seconds']:,.0f} images/s"
-            rows.append((what, speed, "", ""))
-        value = f"{found['growth'] / 1e6:.1f} MB, {found['per_image']:.0f} bytes per image"
-        bar = f"≤ {BARS['growth'] / 1e6:.0f} MB"
-        rows.append(
-            ("its growth from the smaller to the larger set", value, bar, _met(found, "growth", "growth"))
-        )
-    return rows
-
-
-def _met(found: dict[str, Any], name: str, bar: str) -> str:
-    return "yes" if found[name] <= BARS[bar] else "**no**"
-
-
-def document(whole: dict[str, Any]) -> str:
-    """Return the page."""
-    table = [f"| {' | '.join(row)} |" for row in lines(whole)]
-    machines = []
-    for name, section in whole.items():
-        about = section["about"]
-        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
-        threads = f"{about['hardware']} of {about['cores']} cores"
-        machines.append(f"- {name}: {about['date']}, {threads}; {versions}.")
-    head = "# Load\n\nWritten by `benchmarks/load.py`; every round is in `load.json`. The records, the grid and the\n"
-    head += "images are made up. Memory is the peak of a process of its own (VmHWM), libraries included.\n\n"
-    columns = "| what | measured | wanted | met |\n| :-- | --: | --: | --: |\n"
-    return head + columns + "\n".join(table) + "\n\nMeasured on:\n\n" + "\n".join(machines) + "\n"
-
-
-def parse(given: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments."""
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the sections and say whether their bars hold."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -284,27 +157,20 @@ def parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder of the results (default benchmarks/results)")
     parser.add_argument("--map", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(given)
-    if args.quick and args.output is None:
-        parser.error("--quick needs --output: its figures mean nothing and must not replace real ones.")
-    args.output = args.output or ROOT / "benchmarks" / "results"
-    return args
-
-
-def main(given: Sequence[str] | None = None) -> None:
-    """Run the sections."""
-    args = parse(given)
     if args.map:
         print(json.dumps(map_images(args.map)))
         return
-    path = args.output / "load.json"
+    if args.quick and args.output is None:
+        parser.error("--quick needs --output: its figures mean nothing and must not replace real ones.")
+    path = (args.output or RESULTS) / "load.json"
     whole = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name in (name for name in SECTIONS if name in (args.only or SECTIONS)):
-        whole[name] = {"about": machine(), "content": SECTIONS[name](QUICK if args.quick else Plan())}
-        whole = {name: whole[name] for name in SECTIONS if name in whole}
+    for name in args.only or SECTIONS:
+        found = SECTIONS[name](QUICK if args.quick else Plan())
+        whole[name] = {"about": machine(), "content": found}
         checkpoints.write_json(path, whole)
-        with checkpoints.atomic_path(args.output / "load.md") as temporary:
-            temporary.write_text(document(whole), encoding="utf-8")
-    print(f"Written: {args.output / 'load.md'} and .json")
+        figure, most = BARS.get(name, ("seconds", float("inf")))
+        print(f"{name}: {figure} {found[figure]:,.1f}, at most {most:,g}: {found[figure] <= most}")
+    print(f"Written: {path}")
 
 
 if __name__ == "__main__":

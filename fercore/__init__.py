@@ -20,22 +20,6 @@ if TYPE_CHECKING:
     from fercore.shapley import Background, Blur, DnCResult, DnCShap, Inpaint, PaperDnCShap, ReleasedDnCShap
 
 __version__ = "0.1.0"
-__all__ = [
-    "EMOTIONS",
-    "Background",
-    "Blur",
-    "DnCResult",
-    "DnCShap",
-    "Emotion",
-    "FaceDataset",
-    "Inpaint",
-    "PaperDnCShap",
-    "ProposedNet",
-    "ReleasedDnCShap",
-    "load",
-    "load_pretrained",
-]
-
 _HOMES = {
     "EMOTIONS": "fercore.emotions",
     "Background": "fercore.shapley",
@@ -51,6 +35,7 @@ _HOMES = {
     "load": "fercore.datasets",
     "load_pretrained": "fercore.pretrained",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,6 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_library: torch.library.Library | None = None  # kept alive: a collected Library takes its operators with it
 
 
 def _compiled_operators_load() -> bool:
@@ -26,7 +25,7 @@ def _compiled_operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # no torchvision at all: let its own import error speak
-    shared = [*Path(spec.origin).parent.glob("_C*.so"), *Path(spec.origin).parent.glob("_C*.pyd")]
+    shared = [path for kind in ("so", "pyd") for path in Path(spec.origin).parent.glob(f"_C*.{kind}")]
     try:
         for path in shared:
             torch.ops.load_library(str(path))
@@ -35,18 +34,9 @@ def _compiled_operators_load() -> bool:
     return bool(shared)
 
 
-def prepare() -> bool:
-    """Declare the operators that torchvision's import insists on, only if its library cannot load.
-
-    Returns:
-        Whether the schemas had to be declared.
-    """
-    global _library
-    if _library is None and not _compiled_operators_load():
-        _library = torch.library.Library("torchvision", "FRAGMENT")
-        for schema in _SCHEMAS:
-            _library.define(schema)
-    return _library is not None
-
-
-prepare()
+if not _compiled_operators_load():
+    _library = torch.library.Library(
+        "torchvision", "FRAGMENT"
+    )  # kept alive: else it takes its operators with it
+    for _schema in _SCHEMAS:
+        _library.define(_schema)

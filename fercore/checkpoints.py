@@ -15,21 +15,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from fercore.errors import CheckpointError
+
+About = dict[str, Any]  # a description that JSON can hold
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to, and rename it to ``path`` on success.
+    """Give a temporary name beside ``path`` to write to, with its suffix, and rename it to ``path`` on success.
 
-    A reader never sees half a file, and a failed or killed writer leaves ``path`` as it was.
-
-    Args:
-        path: The final name; its folder is made if absent.
-
-    Yields:
-        The temporary path, on the same file system and with the same suffix.
+    A reader never sees half a file, and a failed or killed writer leaves ``path`` as it was. Its folder is made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +54,8 @@ def digest(path: str | Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def save(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors, a JSON-able description and a checksum of both to ``path``, atomically.
-
-    Raises:
-        OSError: If there is no room for it.
-    """
+def save(path: str | Path, tensors: dict[str, Tensor], about: About) -> None:
+    """Write tensors, a JSON-able description and a checksum of both, atomically; a full disk is an ``OSError``."""
     whole, said = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, json.dumps(about)
     with atomic_path(path) as temporary:
         try:
@@ -81,24 +74,15 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
     return content.hexdigest()
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read back what :func:`save` wrote.
-
-    Raises:
-        CheckpointError: If the file is damaged or not one of ours; names it.
-    """
+def read(path: str | Path) -> tuple[dict[str, Tensor], About]:
+    """Read back what :func:`save` wrote; a damaged file is a :class:`CheckpointError` that names it."""
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {})["about"]
+            checksum, _, said = (file.metadata() or {})["about"].partition(" ")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        if not said.startswith("{"):  # else it was written before there were checksums
-            checksum, _, said = said.partition(" ")
-            if checksum != _digest(tensors, said):
-                raise ValueError("its checksum is another")
-        about = json.loads(said)
-        if not isinstance(about, dict):
-            raise ValueError("its description is none")
-        return tensors, about
+        if checksum != _digest(tensors, said):
+            raise ValueError("its checksum is another")
+        return tensors, json.loads(said)
     except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a whole checkpoint of this project ({error}). Delete it and train again."
@@ -106,58 +90,42 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_training(
-    path: str | Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    about: dict[str, Any],
-    averaged: nn.Module | None = None,
+    path: Path, model: nn.Module, optimizer: Optimizer, about: About, averaged: nn.Module | None = None
 ) -> None:
     """Write weights, optimiser state and averaged weights in one file, so that all are always of the same epoch."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    if averaged is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in averaged.state_dict().items()}
+    states = {f"optimizer.{k}": state for k, state in optimizer.state_dict()["state"].items()}
+    states |= {"model": model.state_dict(), "average": {} if averaged is None else averaged.state_dict()}
+    tensors = {f"{place}.{name}": t for place, state in states.items() for name, t in state.items()}
     save(path, tensors, about)
 
 
 def load_training(
-    path: str | Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    key: str,
-    averaged: nn.Module | None = None,
-) -> dict[str, Any]:
-    """Restore weights, optimiser state and averaged weights in place; return the description they were saved with.
+    path: Path, model: nn.Module, optimizer: Optimizer, key: str, averaged: nn.Module | None = None
+) -> About:
+    """Restore weights, optimiser state and averaged weights in place; return their description.
 
-    Raises:
-        CheckpointError: If the file is damaged or belongs to another training run.
+    A damaged file, one of another key and the weights of another network are a :class:`CheckpointError`.
     """
     tensors, about = read(path)
     if about.get("key") != key:
         raise CheckpointError(
             f"{path} belongs to a training run with other settings, data or code. Delete it or choose another folder."
         )
-    for prefix, network in (("model.", model), ("average.", averaged)):
-        if network is not None:
-            restore(
-                path, network, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            )
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, field = name.split(".", 2)
-            state.setdefault(int(index), {})[field] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def part(place: str) -> dict[str, Tensor]:
+        return {n.removeprefix(place): t for n, t in tensors.items() if n.startswith(place)}
+
+    restore(path, model, part("model."))
+    if averaged is not None:
+        restore(path, averaged, part("average."))
+    groups = optimizer.state_dict()["param_groups"]
+    state = {k: found for k in groups[0]["params"] if (found := part(f"optimizer.{k}."))}
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
     return about
 
 
 def restore(path: str | Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy weights of any floating type into ``model``.
-
-    Raises:
-        CheckpointError: If they are not the weights of this network.
-    """
+    """Copy weights of any floating type into ``model``; those of another network are a :class:`CheckpointError`."""
     own = model.state_dict()
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors.items()}:
         raise CheckpointError(

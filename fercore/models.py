@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from typing import Any, ClassVar, Literal, get_args
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -82,47 +81,45 @@ class ProposedNet(nn.Module):
         super().__init__()
         if fusion not in get_args(Fusion):
             raise ValueError(f"fusion={fusion!r}: choose one of {', '.join(get_args(Fusion))}.")
-        check_size(width, size)
+        _check_size(width, size)
         self.fusion, self.width, self.size, self.batch_norm = fusion, width, tuple(size), batch_norm
-        channels = [[scaled(count, width) for count in block] for block in TRUNK]
-        last = channels[-1][-1]
+        last = _scaled(TRUNK[-1][-1], width)
         self.blocks, self.branches = nn.ModuleList(), nn.ModuleList()
         inputs = 3
-        for level, block in enumerate(channels, start=1):
+        for level, block in enumerate(TRUNK, start=1):
             layers: list[nn.Module] = []
-            for outputs in block:
+            for outputs in (_scaled(count, width) for count in block):
                 layers += _convolution(inputs, outputs, batch_norm)
                 inputs = outputs
             self.blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
             if level in self.LEVELS:
-                pools: list[nn.Module] = [nn.MaxPool2d(2) for _ in range(4 - level)]
+                pools = [nn.MaxPool2d(2) for _ in range(4 - level)]
                 branch = _convolution(inputs, last, batch_norm)
                 self.branches.append(nn.Sequential(*pools, *branch, nn.MaxPool2d(2)))
         maps = 1 if fusion == "add" else 1 + len(self.branches)
         features = maps * last * (size[0] // 32) * (size[1] // 32)
-        hidden = scaled(self.HIDDEN, width)
+        hidden = _scaled(self.HIDDEN, width)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             *(nn.Linear(features, hidden), _activation(dropout)),
             *(nn.Linear(hidden, hidden), _activation(dropout)),
             nn.Linear(hidden, classes),
         )
-        initialise(self, generator)
+        # He-normal weights and zero biases (He et al. 2015), of which the paper says nothing: without batch
+        # normalisation a plain trunk of 13 convolutions barely starts from smaller weights.
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class scores before the softmax.
-
-        Args:
-            images: (N, 3, H, W) float32 in 0..1.
-
-        Returns:
-            (N, classes) logits.
-        """
-        branches, maps = iter(self.branches), []
+        """Return the (N, classes) logits, before the softmax, of (N, 3, H, W) float32 images in 0..1."""
+        maps = []
         for level, block in enumerate(self.blocks, start=1):
             images = block(images)
             if level in self.LEVELS:
-                maps.append(next(branches)(images))
+                maps.append(self.branches[len(maps)](images))
         maps.append(images)
         fused = torch.cat(maps, dim=1) if self.fusion == "concatenate" else torch.stack(maps).sum(dim=0)
         return self.classifier(fused)
@@ -139,119 +136,74 @@ class BaselineNet(ProposedNet):
     HIDDEN = 4096
 
 
-def check_size(width: float, size: tuple[int, int]) -> None:
-    """Refuse a width or an image size that no network of this module can be built for.
-
-    Raises:
-        ValueError: If the width lies outside (0, 4], or a side of the images is below 32 pixels.
-    """
+def _check_size(width: float, size: tuple[int, int]) -> None:
+    """Refuse a width or an image size that no network of this module can be built for."""
     if not 0 < width <= 4:
         raise ValueError(f"width={width} must lie in (0, 4].")
     if min(size) < 32:
         raise ValueError(f"size={size}: five max-pools need images of at least 32 x 32 pixels.")
 
 
-def scaled(count: int, width: float) -> int:
+def _scaled(count: int, width: float) -> int:
     """Return a number of channels or units times the width, at least 4."""
     return max(4, round(count * width))
 
 
-def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw He-normal weights and zero biases (He et al. 2015); the paper does not name its initialisation.
-
-    Without batch normalisation a plain 13-convolution trunk barely starts from smaller weights.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-# By name and whether the network normalises behind its convolutions.
-IMAGENET = {
-    ("vgg16", False): VGG16_Weights.IMAGENET1K_V1,
-    ("vgg16", True): VGG16_BN_Weights.IMAGENET1K_V1,
-    ("resnet50", False): ResNet50_Weights.IMAGENET1K_V2,
-    ("resnet50", True): ResNet50_Weights.IMAGENET1K_V2,
-}
-_MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which these networks expect
-
-
 class Normalised(nn.Module):
-    """A network behind the normalisation it was designed for: (x - mean) / sd of ImageNet, channel by channel.
-
-    Args:
-        network: Takes normalised (N, 3, H, W) float32.
-    """
+    """A network of ImageNet behind the normalisation it expects: (x - mean) / sd of (N, 3, H, W) in 0..1."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("sd", torch.tensor(_SD).view(1, 3, 1, 1), persistent=False)
+        for name, values in (("mean", (0.485, 0.456, 0.406)), ("sd", (0.229, 0.224, 0.225))):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, classes) logits of (N, 3, H, W) images in 0..1."""
         return self.network((images - self.mean) / self.sd)
 
 
-def vgg16(
-    width: float = 1.0,
-    size: tuple[int, int] = (48, 48),
-    classes: int = len(EMOTIONS),
-    batch_norm: bool = False,
-) -> nn.Module:
-    """Build torchvision's VGG-16 (Simonyan & Zisserman 2015), narrowed by ``width``.
+def vgg16(width: float = 1.0, size: tuple[int, int] = (48, 48), batch_norm: bool = False) -> nn.Module:
+    """Build torchvision's VGG-16 (Simonyan & Zisserman 2015) or ``vgg16_bn``, narrowed by ``width``.
 
     torchvision pools every last map to 7 x 7. Below 224 pixels that would only repeat its few values, so the pool is
     to the map's own size there; at 224 pixels and width 1 the network is torchvision's own.
-
-    Args:
-        width: Multiplier of all channels and hidden units.
-        size: Height and width of the images, at least 32 pixels.
-        classes: Number of classes.
-        batch_norm: Build ``vgg16_bn``.
-
-    Raises:
-        ValueError: If the width or the size is out of range.
     """
-    check_size(width, size)
-    channels = [count if count == "M" else scaled(count, width) for count in cfgs["D"]]
+    _check_size(width, size)
+    classes = len(EMOTIONS)
+    channels = [count if count == "M" else _scaled(count, width) for count in cfgs["D"]]
     network = VGG(make_layers(channels, batch_norm=batch_norm), num_classes=classes, init_weights=True)
     side = tuple(min(7, pixels // 32) for pixels in size)
     network.avgpool = nn.AdaptiveAvgPool2d(side)
-    units = [scaled(512, width) * side[0] * side[1], scaled(4096, width), scaled(4096, width), classes]
+    units = [_scaled(512, width) * side[0] * side[1], *[_scaled(4096, width)] * 2, classes]
     for place, (inputs, outputs) in zip((0, 3, 6), itertools.pairwise(units), strict=True):
-        network.classifier[place] = _linear(inputs, outputs)
+        network.classifier[place] = layer = nn.Linear(inputs, outputs)
+        nn.init.normal_(layer.weight, 0, 0.01)  # as torchvision's own
+        nn.init.zeros_(layer.bias)
     return Normalised(network)
 
 
 class _NarrowResNet(ResNet):
-    """torchvision's ResNet with every stage narrowed; the stem keeps its 64 channels."""
+    """torchvision's ResNet-50 with every stage narrowed; the stem keeps its 64 channels."""
 
-    def __init__(self, width: float, classes: int) -> None:
+    def __init__(self, width: float) -> None:
         self.width_factor = width
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
-        self.fc = nn.Linear(self.inplanes, classes)
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=len(EMOTIONS))
+        self.fc = nn.Linear(self.inplanes, len(EMOTIONS))
 
     def _make_layer(self, block: Any, planes: int, *arguments: Any, **options: Any) -> nn.Sequential:
-        return super()._make_layer(block, scaled(planes, self.width_factor), *arguments, **options)
+        return super()._make_layer(block, _scaled(planes, self.width_factor), *arguments, **options)
 
 
-def resnet50(width: float = 1.0, size: tuple[int, int] = (48, 48), classes: int = len(EMOTIONS)) -> nn.Module:
-    """Build torchvision's ResNet-50 (He et al. 2016), its four stages narrowed by ``width``; at width 1 its own.
+def resnet50(width: float = 1.0, size: tuple[int, int] = (48, 48)) -> nn.Module:
+    """Build torchvision's ResNet-50 (He et al. 2016), its four stages narrowed by ``width``; at width 1 its own."""
+    _check_size(width, size)
+    return Normalised(_NarrowResNet(width))
 
-    Args:
-        width: Multiplier of the channels of the four stages.
-        size: Height and width of the images, at least 32 pixels.
-        classes: Number of classes.
 
-    Raises:
-        ValueError: If the width or the size is out of range.
-    """
-    check_size(width, size)
-    return Normalised(_NarrowResNet(width, classes))
+OWN = {"proposed": ProposedNet, "baseline": BaselineNet}
+BACKBONES = {"vgg16": vgg16, "resnet50": resnet50}
+MODELS = (*OWN, *BACKBONES)
 
 
 def imagenet_weights(name: str, width: float, batch_norm: bool = False) -> dict[str, Tensor] | None:
@@ -266,36 +218,18 @@ def imagenet_weights(name: str, width: float, batch_norm: bool = False) -> dict[
         torchvision's weights, one tensor by name for each layer, from its cache or the internet; None for any other
         network or width, and where they cannot be had.
     """
-    if (name, batch_norm) not in IMAGENET:
+    vgg = VGG16_BN_Weights if batch_norm else VGG16_Weights
+    known = {"vgg16": vgg.IMAGENET1K_V1, "resnet50": ResNet50_Weights.IMAGENET1K_V2}
+    if name not in known:
         return None
     if width != 1:
         print(f"pretrained=False: there are ImageNet weights of {name} for width 1 only, not for {width:g}.")
         return None
     try:
-        return dict(IMAGENET[name, batch_norm].get_state_dict(progress=True, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
+        return dict(known[name].get_state_dict(progress=True, check_hash=True))
+    except (OSError, RuntimeError) as error:
         print(f"pretrained=False: the ImageNet weights of {name} cannot be had ({error}).")
         return None
-
-
-def start_from(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy into a backbone, in place, all weights that fit it: not the last layer, whose classes are others."""
-    own = model.network.state_dict()
-    fitting = {name: tensor for name, tensor in weights.items() if own[name].shape == tensor.shape}
-    model.network.load_state_dict({**own, **fitting})
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a linear layer initialised as torchvision's VGG initialises its own."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, 0, 0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-OWN = {"proposed": ProposedNet, "baseline": BaselineNet}
-BACKBONES = {"vgg16": vgg16, "resnet50": resnet50}
-MODELS = (*OWN, *BACKBONES)
 
 
 def build(
@@ -334,14 +268,15 @@ def build(
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
         torch.manual_seed(seed)
         if name in OWN:
-            generator = torch.Generator().manual_seed(seed)
-            own = {"generator": generator, "batch_norm": batch_norm, "dropout": dropout}
-            model = OWN[name](fusion, width, size, **own)
+            options = {"generator": torch.Generator().manual_seed(seed), "dropout": dropout}
+            model = OWN[name](fusion, width, size, batch_norm=batch_norm, **options)
         else:
             norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
             model = BACKBONES[name](width, size, **norm)
-    if pretrained is not None:
-        start_from(model, pretrained)
+    if pretrained is not None:  # all that fits: not the last layer, whose classes are others
+        own = model.network.state_dict()
+        fitting = {n: tensor for n, tensor in pretrained.items() if own[n].shape == tensor.shape}
+        model.network.load_state_dict(fitting, strict=False)
     return model.to(memory_format=torch.channels_last)
 
 

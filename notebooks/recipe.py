@@ -84,10 +84,8 @@ base, teacher = setting(width, epochs), setting(teacher_width, teacher_epochs)
 key = networks.training_key(teacher, data, parts)
 variants = ablation.recipe_settings(base, ablation.ADDITIONS, key)
 compared = ablation.run(variants, data, parts, device, teacher)
-minutes = {
-    name: sum(row["seconds"] for row in one.outcome.history) / 60
-    for name, one in compared.items()
-}
+histories = ablation.histories(compared)
+minutes = {n: sum(row["seconds"] for row in h) / 60 for n, h in histories.items()}
 print(f"{len(compared)} trainings, {sum(minutes.values()) / 60:.1f} hours in all")
 
 # %% [markdown]
@@ -99,10 +97,10 @@ print(f"{len(compared)} trainings, {sum(minutes.values()) / 60:.1f} hours in all
 
 # %%
 table = ablation.paired(compared, data, parts, "validation")
-wide = table.pivot(index="variant", columns="rule", values="accuracy")
-wide = wide.reindex(index=list(compared), columns=list(table.rule.unique()))
-last = {n: c.outcome.history[-1]["train_accuracy"] for n, c in compared.items()}
-wide.assign(training=pd.Series(last)).round(4)
+wide = table.pivot(index="variant", columns="rule").reindex(list(compared))
+rules = list(table.rule.unique())
+last = {n: h[-1]["train_accuracy"] for n, h in histories.items()}
+wide["accuracy"][rules].assign(training=pd.Series(last)).round(4)
 
 # %% mystnb={"figure": {"name": "fig-additions", "caption": "Difference in accuracy on PublicTest from the recipe as it is, on the same images and by the same rule, with 95 % intervals of the paired differences."}, "image": {"alt": "Dot plot: one row for each addition to the recipe, three dots with bars for the three test-time rules, and a dotted line at no difference."}}
 charts.gain_dots(table[table.variant != "strong"])
@@ -112,8 +110,7 @@ charts.gain_dots(table[table.variant != "strong"])
 # so it is no measure of fit there.
 
 # %%
-verdicts = table.pivot(index="variant", columns="rule", values="verdict")
-verdicts.reindex(index=list(compared)[1:], columns=list(table.rule.unique()))
+wide["verdict"][rules].iloc[1:]
 
 # %% [markdown]
 # How to read the columns. A method that is made for one rule may lose under another: a network that was trained on windows of
@@ -126,7 +123,7 @@ verdicts.reindex(index=list(compared)[1:], columns=list(table.rule.unique()))
 # it has not.
 
 # %% mystnb={"figure": {"name": "fig-additions-curves", "caption": "Accuracy on PublicTest by epoch, single pass; a dot marks the chosen epoch."}, "image": {"alt": "Line chart: validation accuracy against the epoch, one line for each addition to the recipe."}}
-charts.validation_curves(ablation.histories(compared))
+charts.validation_curves(histories)
 
 # %% [markdown]
 # ## What follows

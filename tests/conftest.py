@@ -1,11 +1,14 @@
-"""Shared fixtures: a tiny FER2013 in the official layout, the real one where it can be had, and a tiny network."""
+"""Shared: a tiny FER2013 in the official layout, the real one where it can be had, toy faces, and small books."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,17 +26,14 @@ settings.load_profile("repeatable")
 
 ROOT = provenance.project_root()
 SKETCH = ROOT.parent / "shared" / "data" / "fer2013" / "unpack.py"  # for developers: writes the official file
+sys.path.append(str(ROOT / "book" / "_ext"))  # as Sphinx does
 
 
 def fer2013_rows(per_class: int = 2, seed: int = 0) -> list[tuple[int, str, str]]:
     """Return (label, pixels, Usage) rows of random images, all classes in all parts."""
     rng = np.random.default_rng(seed)
-    rows = []
-    for usage in USAGES:
-        for label in range(7):
-            for _ in range(per_class):
-                rows.append((label, " ".join(map(str, rng.integers(0, 256, 2304))), usage))
-    return rows
+    kinds = [(label, usage) for usage in USAGES for label in range(7) for _ in range(per_class)]
+    return [(label, " ".join(map(str, rng.integers(0, 256, 2304))), usage) for label, usage in kinds]
 
 
 def write_fer2013(root: Path, rows: list[tuple[int, str, str]]) -> Path:
@@ -50,15 +50,22 @@ def brightness_faces(count: int = 70, size: int = 32, subjects: int = 10) -> Fac
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 7
     images = rng.integers(0, 16, (count, size, size, 1)) + (labels * 34)[:, None, None, None]
-    images = images.astype(np.uint8)
-    return FaceDataset(
-        name="toy",
-        title="Toy",
-        images=images,
-        labels=labels.astype(np.int64),
-        checksum=content_checksum(images, labels),
-        subjects=np.array([f"s{index // 7 % subjects}" for index in range(count)]),
-    )
+    images, labels = images.astype(np.uint8), labels.astype(np.int64)
+    people = np.array([f"s{index // 7 % subjects}" for index in range(count)])
+    return FaceDataset("toy", "Toy", images, labels, content_checksum(images, labels), subjects=people)
+
+
+def build_book(folder: Path, builder: str = "html", **options: Any) -> tuple[Any, str]:
+    """Build the pages of a folder with Sphinx, beside it; return the application and its warnings."""
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    options = {"source_suffix": {".md": "markdown"}} | options  # else of the last book with other extensions
+    out, warnings = folder.with_name(f"{folder.name}-{builder}"), io.StringIO()
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(folder, None, out, out / "trees", builder, options, None, warnings, freshenv=True)
+        app.build()
+    return app, re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue())  # without colours
 
 
 @pytest.fixture(autouse=True)

@@ -14,45 +14,71 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
-from hypothesis import given as hypothesis_given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 SOAK = os.environ.get("FERCORE_SOAK") == "1"
 settings.register_profile("soak", max_examples=10_000, deadline=None, database=None, print_blob=True)
-UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+UNCHECKED = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def given(**named: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Draw as many cases as the profile says."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of untrusted file: what is drawn, what reads it and checks the outcome, and cases that once failed."""
+
+    cases: st.SearchStrategy[dict[str, Any]]
+    read: Callable[..., None]
+    known: Sequence[dict[str, Any]]
+    needs: str | None
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def untrusted(
+    kind: str,
+    /,
+    known: Sequence[dict[str, Any]] = (),
+    needs: str | None = None,
+    **drawn: st.SearchStrategy[Any],
+) -> Callable[[Callable[..., None]], None]:
+    """Register what reads a kind of file: a function of a folder, of the fixture it ``needs``, and of what is drawn."""
+
+    def register(read: Callable[..., None]) -> None:
+        KINDS[kind] = Kind(st.fixed_dictionaries(drawn), read, known, needs)
+
+    return register
+
+
+def fuzz(kind: Kind, read: Callable[..., None]) -> None:
+    """Read the known cases, and as many drawn ones as the profile says."""
+
+    def test(case: dict[str, Any]) -> None:
+        read(**case)
+
+    for known in kind.known:
+        test = example(case=known)(test)
     profile = settings.get_profile("soak" if SOAK else "repeatable")
-    chosen = settings(profile, suppress_health_check=UNCHECKED)
-    return lambda test: chosen(hypothesis_given(**named)(test))
+    settings(profile, suppress_health_check=UNCHECKED)(given(case=kind.cases)(test))()
 
 
 # Damage to bytes
 
 SHARES = st.integers(0, 2**16 - 1).map(lambda number: number / 2**16)  # uniform, as floats would not be
-EDITS = st.lists(
-    st.tuples(
-        st.sampled_from(["flip", "flip", "set", "insert", "delete", "repeat", "cut"]),
-        SHARES,
-        st.binary(max_size=8),
-    ),
-    max_size=4,
-)
-FLIPS = st.lists(
-    st.tuples(st.just("flip"), SHARES, st.binary(max_size=8)), min_size=1, max_size=2
-)  # no more than bits
+BYTES = st.binary(max_size=8)
+DAMAGES = st.sampled_from(["flip", "flip", "set", "insert", "delete", "repeat", "cut"])
+EDITS = st.lists(st.tuples(DAMAGES, SHARES, BYTES), max_size=4)
+FLIPS = st.lists(st.tuples(st.just("flip"), SHARES, BYTES), min_size=1, max_size=2)  # no more than bits
 
 
-def damaged(content: bytes, edits: Sequence[tuple[str, float, bytes]]) -> bytes:
+def damaged(content: bytes | str, edits: Sequence[tuple[str, float, bytes]]) -> bytes:
     """Return bytes with pieces changed, added, lost or doubled."""
-    left = bytearray(content)
+    left = bytearray(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
     for kind, share, piece in edits:
         place = int(share * len(left))
         if kind == "flip" and left:
@@ -72,9 +98,7 @@ def damaged(content: bytes, edits: Sequence[tuple[str, float, bytes]]) -> bytes:
 
 # Words and names
 
-ODD = [
-    "",
-    " ",
+NUMBERS = [
     "-1",
     "7",
     "8",
@@ -91,23 +115,8 @@ ODD = [
     "9" * 20,
     "9" * 5000,
 ]
-ODD += [
-    "\0",
-    '"',
-    "'",
-    ",",
-    "\n",
-    "\ufeff",
-    "=1+1",
-    "__import__('os')",
-    "\\",
-    "../x",
-    "é",
-    "ß",
-    "<b>",
-    "|",
-    "[" * 2000,
-]
+SIGNS = ["", " ", "\0", '"', "'", ",", "\n", "\ufeff", "\\", "é", "ß", "<b>", "|", "[" * 2000]
+ODD = [*NUMBERS, *SIGNS, "=1+1", "__import__('os')", "../x"]
 odd = st.sampled_from(ODD) | st.text(st.characters(codec="utf-8"), max_size=5)
 short = odd.filter(lambda text: len(text) < 40)
 
@@ -142,10 +151,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(short, inner, max_size=3),
     max_leaves=6,
 )
-CHANGES = st.lists(
-    st.tuples(st.lists(st.integers(0, 50), max_size=4), st.sampled_from(["value", "value", "delete"]), JSON),
-    max_size=3,
-)
+WAYS = st.lists(st.integers(0, 50), max_size=4)
+CHANGES = st.lists(st.tuples(WAYS, st.sampled_from(["value", "value", "delete"]), JSON), max_size=3)
+DOCUMENT = st.tuples(CHANGES, EDITS)
 
 
 def changed(content: Any, changes: Sequence[tuple[list[int], str, Any]]) -> Any:
@@ -169,14 +177,14 @@ def changed(content: Any, changes: Sequence[tuple[list[int], str, Any]]) -> Any:
 
 def document(content: Any, changes: Sequence[Any], edits: Sequence[Any]) -> bytes:
     """Return a file of JSON with other values, and damaged."""
-    return damaged(json.dumps(changed(content, changes)).encode("utf-8", "surrogatepass"), edits)
+    return damaged(json.dumps(changed(content, changes)), edits)
 
 
 # Images
 
-KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "TGA", "ICO", "PCX"]
+FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "TGA", "ICO", "PCX"]
 MODES = {"RGBA": "PNG", "LA": "PNG", "P": "PNG", "1": "PNG", "CMYK": "TIFF", "I;16": "TIFF", "F": "TIFF"}
-SIGNS = [
+HEADS = [
     b"",
     b"GIF89a",
     b"II*\0",
@@ -195,22 +203,19 @@ def encoded(kind: str) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (50, 52, 4), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
-    picture = Image.fromarray(noise)
     options = {"exif": exif} if kind in ("JPEG", "WEBP", "PNG") else {}
     if kind == "I;16":
         picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     else:
-        picture = picture.convert(kind if kind in MODES else "RGB")
+        picture = Image.fromarray(noise).convert(kind if kind in MODES else "RGB")
     file = io.BytesIO()
     picture.save(file, MODES.get(kind, kind), **options)
     return file.getvalue()
 
 
 PICTURES = st.one_of(
-    st.tuples(st.sampled_from([*KINDS, *MODES]), EDITS).map(
-        lambda drawn: damaged(encoded(drawn[0]), drawn[1])
-    ),
-    st.tuples(st.sampled_from(SIGNS), st.binary(max_size=300)).map(b"".join),
+    st.builds(lambda kind, edits: damaged(encoded(kind), edits), st.sampled_from([*FORMATS, *MODES]), EDITS),
+    st.tuples(st.sampled_from(HEADS), st.binary(max_size=300)).map(b"".join),
 )
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from fercore import datasets
 from fercore.datasets import ck48, ckplus, ferg, jaffe
 from fercore.datasets.ckplus import CODES
+from fercore.emotions import NAMES
 
 SIDE = 20  # of square images
 CK_WIDTH, CK_HEIGHT = 28, 21  # of the frames of CK+: wider than high, like 640 x 490
@@ -168,3 +169,22 @@ def images_of(folder):
 
 def expected_grey(path):
     return np.asarray(Image.open(path).convert("L"))[0, 0]
+
+
+def write_icml(root: Path, rows: Iterable[tuple[int, str, str]]) -> Path:
+    """Write (label, pixels, Usage) rows of FER2013 as ``icml_face_data.csv``: two columns have a leading space."""
+    path = root / "fer2013" / "icml_face_data.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{label},{usage},{pixels}" for label, pixels, usage in rows]
+    path.write_text("\n".join(["emotion, Usage, pixels", *lines]) + "\n")
+    return path.parent
+
+
+def write_fer2013_folders(root: Path, rows: Iterable[tuple[int, str, str]]) -> Path:
+    """Write rows of FER2013 as the folders train/ and test/, without loss, numbered in their order."""
+    for number, (label, pixels, usage) in enumerate(rows):
+        part = "train" if usage == "Training" else "test"
+        path = root / "fer2013" / part / NAMES[label].lower() / f"{usage}_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array(pixels.split(), dtype=np.uint8).reshape(48, 48)).save(path)
+    return root / "fer2013"

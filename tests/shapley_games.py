@@ -1,4 +1,4 @@
-"""Small games for the tests of the explainers, and two oracles that know nothing of how the explainers work."""
+"""Small games for the tests of the explainers, and oracles that know nothing of how the explainers work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from fercore.shapley import DnCShap, build_tree
+
+FIXED = ("absent", "present", "both")
+EVERY = (*FIXED, 2, 4, "exact", "adaptive")
 
 
 def network(channels=3, classes=4, seed=0, gain=1.0):
@@ -21,12 +24,39 @@ def network(channels=3, classes=4, seed=0, gain=1.0):
     return net.eval()
 
 
+def means(x):
+    """A model of three classes: the channel means."""
+    return x.mean((2, 3)).expand(-1, 3)
+
+
 def pictures(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).random(shape))
 
 
+def recorded(model):
+    """The same model, and the inputs it has seen, in order."""
+    seen = []
+
+    def remember(x):
+        seen.extend(row.numpy().tobytes() for row in x.contiguous())
+        return model(x)
+
+    return remember, seen
+
+
+def segments(count, height=8, width=8, seed=0):
+    """A label image of irregular segments: the nearest of ``count`` random points."""
+    rng = np.random.default_rng(seed)
+    points = rng.choice(height * width, count, replace=False)
+    rows, columns = np.indices((height, width))
+    distance = (rows[..., None] - points // width) ** 2 + (columns[..., None] - points % width) ** 2
+    return distance.argmin(axis=-1)
+
+
+# --- games on a white image: under the baseline 0 it shows which regions are visible
+
+
 def white(tree):
-    """A white image of one channel; under the baseline 0 it shows which regions are visible."""
     return torch.ones(1, 1, tree.height, tree.width, dtype=torch.float64)
 
 
@@ -36,31 +66,26 @@ def members(x, tree):
     return x.flatten(1)[:, torch.from_numpy(pixel)]
 
 
-def table_model(tree, table):
-    """A model of white one-channel images that plays a listed game: row of ``table`` by which leaves are white."""
+def play(game, height=8, width=8, depth=3, **settings):
+    """Explain a game, all outputs: a listed one, (2^n, K), or one that a function of :func:`members` plays."""
+    tree = build_tree(height, width, depth, settings.get("tree", "longest"))
 
     def model(x):
-        return table[members(x, tree).long() @ (1 << torch.arange(tree.n_leaves))]
+        shown = members(x, tree)
+        return game(shown) if callable(game) else game[shown.long() @ (1 << torch.arange(tree.n_leaves))]
 
-    return model
-
-
-def play(table, height=8, width=8, depth=3, **settings):
-    """Explain a white image under the listed game, all outputs: a DnCResult."""
-    tree = build_tree(height, width, depth, settings.get("tree", "longest"))
-    explainer = DnCShap(table_model(tree, table), output="logit", depth=depth, **settings)
-    return explainer.attribute(white(tree), "all")
-
-
-def listed(table):
-    """The same game for the oracles."""
-    return lambda s: table.numpy()[s @ (1 << np.arange(s.shape[1]))]
+    return DnCShap(model, output="logit", depth=depth, **settings).attribute(white(tree), "all")
 
 
 def random_table(seed, depth=3, outputs=2, players=None):
     """Values of independent normal coalitions: as rough as a game can be."""
     n = 2**depth if players is None else players
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(2**n, outputs)))
+
+
+def listed(table):
+    """A listed game for the oracles, bit i of the row for player i."""
+    return lambda s: np.asarray(table)[s @ (1 << np.arange(s.shape[1]))]
 
 
 def random_products(seed, n_players, sizes, count, outputs=2):
@@ -70,15 +95,13 @@ def random_products(seed, n_players, sizes, count, outputs=2):
     return [(players, rng.normal(size=outputs)) for players in some]
 
 
-def product_model(tree, products):
-    """The same as a model of white images."""
+def sum_of(products):
+    """The same as a function of members."""
     weights = torch.from_numpy(np.stack([weight for _, weight in products]))
+    return lambda s: torch.stack([s[:, players].prod(dim=1) for players, _ in products], dim=1) @ weights
 
-    def model(x):
-        shown = members(x, tree)
-        return torch.stack([shown[:, players].prod(dim=1) for players, _ in products], dim=1) @ weights
 
-    return model
+# --- oracles
 
 
 def inside(tree, level, start, end):
@@ -126,23 +149,3 @@ def mean_over_orders(tree, table):
             values[leaf] += table[coalition | 1 << leaf] - table[coalition]
             coalition |= 1 << leaf
     return values / len(every)
-
-
-def segments(count, height=8, width=8, seed=0):
-    """A label image of irregular segments: the nearest of ``count`` random points."""
-    rng = np.random.default_rng(seed)
-    points = rng.choice(height * width, count, replace=False)
-    rows, columns = np.indices((height, width))
-    distance = (rows[..., None] - points // width) ** 2 + (columns[..., None] - points % width) ** 2
-    return distance.argmin(axis=-1)
-
-
-def recorded(model):
-    """The same model, and the inputs it has seen, in order."""
-    seen = []
-
-    def remember(x):
-        seen.extend(row.numpy().tobytes() for row in x.contiguous())
-        return model(x)
-
-    return remember, seen

@@ -75,16 +75,22 @@ def test_captum_finds_the_values_of_an_additive_game():
         assert found == pytest.approx(weights, abs=1e-2)
 
 
-def test_exact_values_of_a_listed_game():
-    values = np.random.default_rng(1).normal(size=256)
+def test_exact_values_of_a_listed_game_and_how_close_methods_come():
+    pytest.importorskip("captum")
+    values, tree = np.random.default_rng(1).normal(size=256), build_tree(8, 8, 3)
     every = closeness.numbered(closeness.all_coalitions(8))
-    table = closeness.Table(build_tree(8, 8, 3), every, values)
 
     def game(members):
         return values[members @ (1 << np.arange(8))]
 
-    assert closeness.exact(table) == pytest.approx(exact_owen(game, 8), abs=1e-12)
-    assert closeness.shapley(values, 8) == pytest.approx(exact_shapley(game, 8), abs=1e-12)
+    owen, truth = closeness.exact(closeness.Table(tree, every, values)), closeness.shapley(values, 8)
+    assert owen == pytest.approx(exact_owen(game, 8), abs=1e-12)
+    assert truth == pytest.approx(exact_shapley(game, 8), abs=1e-12)
+    rows = closeness.against_shapley(truth, tree, every, values, {"output": "logit"})
+    errors = {row["method"]: row["error"] for row in rows}
+    assert errors["exact Owen values"] == pytest.approx(closeness.agreement(owen, truth)[2])
+    assert len(errors) == 6
+    assert all(row["evaluations"] <= 256 for row in rows)
 
 
 def test_a_kept_table_is_read_again_and_that_of_another_network_is_refused(tabled, tmp_path):
@@ -114,15 +120,17 @@ def test_duel_counts_faces_not_means():
     assert found["error a"].item() > found["error b"].item()
 
 
-@pytest.mark.parametrize("kind", [closeness.NoGuess, closeness.NoReach, closeness.AnyPair])
-def test_leaving_out_parts_changes_the_map_but_not_its_sum(tabled, kind):
+def test_leaving_out_parts_changes_the_map_but_not_its_sum(tabled):
     _, _, tree, rows, logits = tabled
-    values = closeness.worth(logits, "logit")
-    whole, part = (
-        closeness.adaptive(closeness.Table(tree, rows, values), 80, k)[0] for k in (closeness.Search, kind)
-    )
-    assert part.sum() == pytest.approx(values[1] - values[0], abs=1e-12)
-    assert np.abs(part - whole).max() > 1e-9
+    values, scores = closeness.worth(logits, "logit"), {}
+    for kind in (closeness.Search, closeness.NoGuess, closeness.NoReach, closeness.AnyPair):
+        part, _ = scores[kind.__name__] = closeness.adaptive(closeness.Table(tree, rows, values), 128, kind)
+        assert part.sum() == pytest.approx(values[1] - values[0], abs=1e-12)
+    whole, truth = scores.pop("Search")[0], closeness.exact(closeness.Table(tree, rows, values))
+    assert all(np.abs(part - whole).max() > 1e-9 for part, _ in scores.values())
+    kinds = {name: getattr(closeness, name) for name in scores}
+    for row in closeness.ablation(tree, rows, values, kinds, {}):  # the same budget, eight per region
+        assert row["error"] == pytest.approx(closeness.agreement(scores[row["rule"]][0], truth)[2])
 
 
 def test_rows_of_a_comparison(tabled):
@@ -131,9 +139,8 @@ def test_rows_of_a_comparison(tabled):
     values = closeness.worth(logits, "logit")
     truth = closeness.exact(closeness.Table(tree, rows, values))
     frame = pd.DataFrame(closeness.against(truth, tree, rows, values, {"face": 0}, seed=0))
-    assert (
-        len(frame) == 9
-    )  # three fixed contexts, three methods at 4 and 8; 16 x 16 exceeds the 172 there are
+    # Three fixed contexts, three methods at 4 and 8; 16 x 16 exceeds the 172 there are.
+    assert len(frame) == 9
     assert (frame.evaluations <= frame["per region"] * 16).all()
     errors = frame[frame.method == "adaptive"].set_index("per region").error
     assert errors[8] < errors[4]

@@ -15,7 +15,7 @@ from ferlab import interactive as figures
 from ferlab import provenance, temo
 from ferlab.interactive.embedding import shown
 from ferlab.studies import closeness
-from ferlab.temo import ranking as interactive
+from ferlab.temo import ranking
 
 from fercore.emotions import NAMES
 from fercore.shapley import build_tree
@@ -25,43 +25,37 @@ NODE = shutil.which("node")
 DOCUMENT = Path(__file__).with_name("toy_document.js")
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 
-# Every control has a name: a label of its own or an aria-label; ids are used once.
-NAMED = """
+# A damaged figure stays as it is; in a live one every control has a name, and no id is used twice.
+CHECKS = """
+if (roots[1].names.has("fercore-live")) throw new Error("damaged, but live");
+if (!roots[0].names.has("fercore-live")) throw new Error("not live");
 const controls = roots[0].all((part) => ["input", "select"].includes(part.tag));
 const labels = new Set(roots[0].all("label").map((label) => label.attributes.for));
 const ids = roots[0].all((part) => part.id).map((part) => part.id);
-const named = controls.length > 0 && new Set(ids).size === ids.length &&
-  controls.every((part) => labels.has(part.id) || part.attributes["aria-label"]);
+if (!controls.length || new Set(ids).size < ids.length) throw new Error("ids");
+if (!controls.every((part) => labels.has(part.id) || part.attributes["aria-label"])) throw new Error("no name");
+const boxes = roots[0].all((part) => part.attributes.type === "checkbox");
+const told = () => roots[0].styled("fercore-said").map((line) => line.textContent);
+const texts = (parts) => parts.map((part) => part.textContent);
 """
 
 
 def play(html: str | dict[str, Any], steps: str) -> Any:
-    """Run the script on a figure and a damaged copy of it, then the steps; returns what these return."""
+    """Run the script on a figure and a damaged copy of it, then the checks and steps; return what these return."""
     if isinstance(html, str):
         kind = re.search(r'data-figure="(\w+)"', html)[1]
-        html = {
-            "kind": kind,
-            "data": re.search(r'<script type="application/json">(.*?)</script>', html)[1],
-        }
+        html = {"kind": kind, "data": re.search(r'<script type="application/json">(.*?)</script>', html)[1]}
     given = {"figures": [html, html | {"data": "{"}], "script": SCRIPT.read_text(encoding="utf-8")}
-    given["steps"] = 'if (roots[1].names.has("fercore-live")) throw new Error("damaged, but live");\n'
-    given["steps"] += 'if (!roots[0].names.has("fercore-live")) throw new Error("not live");\n' + steps
+    given["steps"] = CHECKS + steps
     answer = subprocess.run([NODE, str(DOCUMENT)], input=json.dumps(given), capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
 
-def ranking() -> str:
+def test_slider_and_list_change_the_ranking():
+    about = {"balanced": 0.5, "fold": 0}
     rows = [
-        {
-            "fold": fold,
-            "method": method,
-            "k": k,
-            "class": label,
-            "accuracy": 0.5 + label / 30,
-            "balanced": 0.5,
-        }
-        for fold in range(2)
+        {"method": method, "k": k, "class": label, "accuracy": 0.5 + label / 30} | about
         for label in (0, 3)
         for method, k in (("all", 12), ("integrated gradients", 3))
     ]
@@ -69,28 +63,19 @@ def ranking() -> str:
     study = temo.Study(rows, relevance, {}, (0, 3), temo.Plan(sizes=(12, 3)))
     costs = [{"k": 12, "parameters": 1200, "flops": 9}, {"k": 3, "parameters": 300, "flops": 4}]
     faces = np.random.default_rng(0).normal(size=(2, 12, 2))
-    return interactive.slider(study, faces, costs)
-
-
-def test_slider_and_list_change_the_ranking():
     steps = """
     const state = () => ({
       kept: roots[0].find("svg").children.flatMap((dot, i) => (dot.attributes.class === "kept" ? [i - 1] : [])),
-      output: roots[0].find("output").textContent,
-      title: roots[0].find("title").textContent,
-      said: roots[0].styled("fercore-said")[0].textContent,
+      output: roots[0].find("output").textContent, title: roots[0].find("title").textContent, said: told()[0],
     });
     const before = state();
     roots[0].find("input").choose("5");
     roots[0].find("select").choose("1");
-    return {before, after: state(), named, type: roots[0].find("input").attributes.type};
+    return {before, after: state()};
     """
-    seen = play(ranking(), NAMED + steps)
+    seen = play(ranking.slider(study, faces, costs), steps)
     before, after = seen["before"], seen["after"]
-    assert seen["type"] == "range"
-    assert seen["named"]
-    assert before["kept"] == [9, 10, 11]
-    assert before["output"] == "3 of 12"
+    assert (before["kept"], before["output"]) == ([9, 10, 11], "3 of 12")
     assert before["said"] == "Measured: 50.0 % accuracy, 300 parameters, 4 operations per clip."
     assert after["kept"] == [0, 1, 2, 3, 4]
     assert after["title"] == "Happy: the 5 most relevant of 12 landmarks on a mean face"
@@ -101,74 +86,57 @@ def test_slider_and_list_change_the_ranking():
 
 PLAYERS = """
 const state = () => ({
-  said: roots[0].styled("fercore-said")[0].textContent,
-  sum: roots[0].styled("fercore-said")[1].textContent,
+  said: told()[0], sum: told()[1],
   present: roots[0].styled("fercore-present").map((line) => line.children[0].textContent),
   current: roots[0].all((part) => part.attributes["aria-current"] === "true").length,
-  steps: roots[0].all("table")[1].children[2].children.map((line) => line.children.map((cell) => cell.textContent)),
+  steps: roots[0].all("table")[1].children[2].children.map((line) => texts(line.children)),
   values: roots[0].all("table")[2].children[2].children.map((line) => line.children[2].textContent),
 });
-const boxes = roots[0].all((part) => part.attributes.type === "checkbox");
 const worths = roots[0].all((part) => part.attributes.type === "number");
 """
 
 
 def test_players_tell_coalitions_orders_and_shapley_values():
     worths = np.random.default_rng(0).normal(size=8) * [0, 0.01, 0.1, 1, 10, 100, 1000, 10000]
-    steps = (
-        PLAYERS
-        + """
-    const before = state();
+    steps = """
     boxes[0].tick();
     boxes[2].tick();
     roots[0].find("select").choose("3");
-    return {before, after: state(), named, orders: roots[0].find("select").children.map((o) => o.textContent)};
+    return {...state(), orders: texts(roots[0].find("select").children)};
     """
-    )
-    seen = play(figures.three_players(["A", "B", "C"], worths), NAMED + steps)
+    seen = play(figures.three_players(["A", "B", "C"], worths), PLAYERS + steps)
     worths = np.array([float(f"{value:.6g}") for value in worths])  # as they are embedded
-    before, after = seen["before"], seen["after"]
-    assert seen["named"]
     assert seen["orders"] == ["A, B, C", "A, C, B", "B, A, C", "B, C, A", "C, A, B", "C, B, A"]
-    assert before["present"] == ["∅"]
-    assert after["present"] == ["{A, C}"]
-    assert after["current"] == 1
-    assert after["said"] == f"v({{A, C}}) = {shown(worths[0b101])}"
-    steps = [(0, 0b010), (0b010, 0b110), (0b110, 0b111)]  # B, then C, then A
-    told = [f"{shown(worths[b])} − {shown(worths[a])} = {shown(worths[b] - worths[a])}" for a, b in steps]
-    assert after["steps"] == [
-        ["B", "∅", told[0]],
-        ["C", "{B}", told[1]],
-        ["A", "{B, C}", told[2]],
+    assert (seen["present"], seen["current"]) == (["{A, C}"], 1)
+    assert seen["said"] == f"v({{A, C}}) = {shown(worths[0b101])}"
+    arrivals = [("B", "∅", 0, 0b010), ("C", "{B}", 0b010, 0b110), ("A", "{B, C}", 0b110, 0b111)]
+    assert seen["steps"] == [
+        [who, there, f"{shown(worths[b])} − {shown(worths[a])} = {shown(worths[b] - worths[a])}"]
+        for who, there, a, b in arrivals
     ]
-    # comparison.shapley weighs coalitions by their size, the script goes through all orders.
-    truth = closeness.shapley(worths, 3)
-    assert after["values"] == [shown(value) for value in truth]
+    # closeness.shapley weighs coalitions by their size, the script goes through all orders.
+    assert seen["values"] == [shown(value) for value in closeness.shapley(worths, 3)]
     total = shown(worths[7] - worths[0])
-    assert after["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."
+    assert seen["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."
 
 
 def test_players_follow_other_worths_ignore_nonsense_and_go_back():
-    steps = (
-        PLAYERS
-        + """
+    steps = """
     const first = state();
     boxes[1].tick();
     worths[7].choose("7");
-    const changed = state();
+    const changed = state().values;
     worths[7].choose("");
     const nonsense = [state().values, worths[7].attributes["aria-invalid"]];
     roots[0].find("button").fire("click");
-    const valid = worths[7].attributes["aria-invalid"];
-    return {first, changed, nonsense, last: state(), shown: worths[7].value, valid};
+    return {first, changed, nonsense, last: state(), valid: [worths[7].value, worths[7].attributes["aria-invalid"]]};
     """
-    )
-    seen = play(figures.three_players(["A", "B", "C"], [0, 1, 1, 2, 1, 2, 2, 4]), steps)
+    seen = play(figures.three_players(["A", "B", "C"], [0, 1, 1, 2, 1, 2, 2, 4]), PLAYERS + steps)
     assert seen["first"]["values"] == ["1.33"] * 3
-    assert seen["changed"]["values"] == ["2.33"] * 3
+    assert seen["changed"] == ["2.33"] * 3
     assert seen["nonsense"] == [["2.33"] * 3, "true"]
     assert seen["last"] == seen["first"]
-    assert (seen["shown"], seen["valid"]) == ("4", "false")
+    assert seen["valid"] == ["4", "false"]
 
 
 # --- the stepper --------------------------------------------------------------------------------------------
@@ -177,47 +145,39 @@ STEPPER = """
 const map = roots[0].styled("fercore-map")[0];
 const range = roots[0].all((part) => part.attributes.type === "range")[0];
 const [face, rule] = roots[0].all("select");
-const same = roots[0].all((part) => part.attributes.type === "checkbox")[0];
 const rects = () => roots[0].styled("fercore-regions")[0].children;
 const box = (part) => ["y", "x", "height", "width"].map((name) => Number(part.attributes[name]));
-const told = () => roots[0].styled("fercore-said").map((line) => line.textContent);
 const frame = () => box(roots[0].styled("fercore-frame")[0]);
-const ends = () => roots[0].styled("fercore-ends")[0].children.map((end) => end.textContent);
+const ends = () => texts(roots[0].styled("fercore-ends")[0].children);
+range.choose("6");
 """
 
 
-def stepper(levels: int = 6, height: int = 21, width: int = 30) -> tuple[str, list[np.ndarray]]:
-    random = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def stepped() -> tuple[str, list[np.ndarray]]:
+    random, levels = np.random.default_rng(0), 6
     first = [random.normal(size=2**level) for level in range(levels + 1)]
     second = [100 * scores for scores in first]
     spent = [2 * 2**level for level in range(levels + 1)]
-    image = random.integers(0, 255, (height, width, 3)).astype(np.uint8)
+    image = random.integers(0, 255, (21, 30, 3)).astype(np.uint8)
     large = figures.stepper_face("large", image, {"one": (first, spent), "two": (second, spent)})
     small = figures.stepper_face("small", image[:4, :4], {"two": (second[:3], spent[:3])})
     return figures.stepper([large, small]), first
 
 
-def test_stepper_draws_the_regions_of_a_level_and_their_sum():
-    html, scores = stepper()
-    steps = (
-        STEPPER
-        + """
-    const start = told()[0];
+def test_stepper_draws_the_regions_of_a_level_and_their_sum(stepped):
+    html, scores = stepped
+    steps = """
     const drawn = [];
     for (let level = 0; level <= 6; level++) {
       range.choose(String(level));
       const colors = rects().map((part) => part.attributes.fill.match(/\\d+/g).map(Number));
       drawn.push({boxes: rects().map(box), colors, told: told()[0], text: range.attributes["aria-valuetext"]});
     }
-    return {start, drawn, named, max: range.attributes.max};
+    return drawn;
     """
-    )
-    seen = play(html, NAMED + steps)
     tree = build_tree(21, 30, 6, "alternate")
-    assert seen["named"]
-    assert seen["max"] == "6"
-    assert seen["start"].startswith("16 regions")
-    for level, drawn in enumerate(seen["drawn"]):
+    for level, drawn in enumerate(play(html, STEPPER + steps)):
         top, left, bottom, right = tree.boxes[tree.nodes(level)].T
         assert drawn["boxes"] == np.stack([top, left, bottom - top, right - left], axis=1).tolist()
         red, _, blue = np.array(drawn["colors"]).T
@@ -232,81 +192,65 @@ def test_stepper_draws_the_regions_of_a_level_and_their_sum():
         assert drawn["text"] == f"level {level}, {regions}"
 
 
-def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels():
-    html, scores = stepper()
-    steps = (
-        STEPPER
-        + """
-    range.choose("6");
-    const hidden = roots[0].styled("fercore-frame")[0].style.display;
+def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels(stepped):
+    html, scores = stepped
+    steps = """
     map.focus();
-    const walk = {start: frame()};
+    const walk = [frame()];
     for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"]) {
       map.press(key);
-      walk[key] = frame();
+      walk.push(frame());
     }
     const ignored = map.press("Tab").prevented;
     map.fire("pointermove", {target: rects()[0]});
     const corner = [frame(), told()[1]];
     for (const key of ["ArrowLeft", "ArrowUp"]) map.press(key);
-    const edge = frame();
     map.fire("pointermove", {target: map});
     const beside = frame();
     map.fire("pointermove", {target: rects()[63]});
     range.choose("1");
-    return {hidden, walk, ignored, corner, edge, beside, half: [frame(), told()[1]], described: map.attributes};
+    return {walk, ignored, corner, beside, half: [frame(), told()[1]]};
     """
-    )
-    seen = play(html, steps)
-    walk = seen["walk"]
-    (row, column, height, width) = walk["start"]
-    assert row <= 10.5 < row + height
-    assert column <= 15 < column + width
-    assert walk["ArrowRight"][1] == column + width  # neighbours touch
-    assert walk["ArrowDown"][0] == walk["ArrowRight"][0] + walk["ArrowRight"][2]
-    assert walk["ArrowLeft"][1] + walk["ArrowLeft"][3] == walk["ArrowDown"][1]
-    assert walk["ArrowUp"][0] + walk["ArrowUp"][2] == walk["ArrowLeft"][0]
-    assert seen["hidden"] == "none"
+    seen = play(html, STEPPER + steps)
+    start, right, down, left, up = seen["walk"]  # each [row, column, height, width]
+    assert start[0] <= 10.5 < start[0] + start[2]
+    assert start[1] <= 15 < start[1] + start[3]
+    assert right[1] == start[1] + start[3]  # neighbours touch
+    assert down[0] == right[0] + right[2]
+    assert left[1] + left[3] == down[1]
+    assert up[0] + up[2] == left[0]
     assert not seen["ignored"]
     tree = build_tree(21, 30, 6, "alternate")
     _, _, bottom, right = tree.boxes[tree.nodes(6)][0]
     sign = "+" if scores[6][0] > 0 else ""
-    assert seen["corner"][0] == seen["edge"] == seen["beside"] == [0, 0, bottom, right]
+    assert seen["corner"][0] == seen["beside"] == [0, 0, bottom, right]
     assert seen["corner"][1] == (
         f"Region 1 of 64: score {sign}{shown(scores[6][0])}, rows 0 to {bottom - 1}, columns 0 to {right - 1}, "
         f"{bottom * right} pixels."
     )
     assert seen["half"][0] == [10, 0, 11, 30]
     assert seen["half"][1].startswith("Region 2 of 2: ")
-    assert seen["described"]["tabindex"] == "0"
-    assert seen["described"]["aria-label"] == "large, one, 2 regions"
 
 
-def test_stepper_changes_face_rule_and_scale():
-    html, _ = stepper()
-    steps = (
-        STEPPER
-        + """
-    range.choose("6");
+def test_stepper_changes_face_rule_and_scale(stepped):
+    steps = """
     const own = ends();
-    same.tick();
+    boxes[0].tick();
     const common = ends();
-    same.tick();
+    boxes[0].tick();
     rule.choose("1");
     const second = ends();
     map.focus();
     face.choose("1");
-    const rules = rule.children.map((option) => option.textContent);
-    return {own, common, second, rules, level: range.value, count: rects().length, frame: frame()};
+    const left = [texts(rule.children), range.value, rects().length];
+    return {own, common, second, left, frame: frame()};
     """
-    )
-    seen = play(html, steps)
+    seen = play(stepped[0], STEPPER + steps)
     own, common, second = (float(seen[key][2].replace("+", "")) for key in ("own", "common", "second"))
     assert second == pytest.approx(100 * own, rel=0.01)
     assert common >= second
     assert seen["own"][0] == seen["own"][2].replace("+", "−")
-    assert seen["rules"] == ["two"]
-    assert (seen["level"], seen["count"]) == ("2", 4)
+    assert seen["left"] == [["two"], "2", 4]
     assert seen["frame"] == [2, 2, 2, 2]  # the point of before lies outside the smaller face
 
 
@@ -314,92 +258,82 @@ def test_stepper_changes_face_rule_and_scale():
 
 
 def test_switches_show_the_stored_outputs_of_the_coalition():
-    random = np.random.default_rng(1)
-    outputs = random.dirichlet(np.ones(7), size=8)
+    outputs = np.random.default_rng(1).dirichlet(np.ones(7), size=8)
     outputs[-1] = [0.05, 0.05, 0.05, 0.7, 0.05, 0.05, 0.05]
-    masks = {name: np.zeros((6, 6), dtype=bool) for name in ("eyes", "nose", "mouth")}
-    for place, mask in enumerate(masks.values()):
-        mask[2 * place : 2 * place + 2] = True
+    rows = np.arange(6)[:, None] // 2 * np.ones((1, 6), int)
+    masks = {name: rows == place for place, name in enumerate(("eyes", "nose", "mouth"))}
     face = figures.switch_face("a", np.zeros((6, 6), np.uint8), masks, outputs)
     other = figures.switch_face("b", np.zeros((6, 6), np.uint8), {"all": masks["eyes"]}, outputs[[0, 7]])
     steps = """
     const [gains, bars] = roots[0].all("table");
-    const boxes = () => gains.all("input");
-    const numbers = (part) =>
-      part.styled("fercore-number").filter((cell) => cell.tag === "td").map((cell) => cell.textContent);
+    const own = () => gains.all("input");
+    const numbers = (part) => texts(part.styled("fercore-number").filter((cell) => cell.tag === "td"));
     const state = () => ({
-      bars: numbers(bars), gains: numbers(gains), said: roots[0].styled("fercore-said")[0].textContent,
+      bars: numbers(bars), gains: numbers(gains), said: told()[0], title: roots[0].find("title").textContent,
       hidden: roots[0].styled("fercore-cover").map((cover) => cover.attributes.class.includes("hidden")),
-      title: roots[0].find("title").textContent,
     });
-    const all = state();
-    boxes()[1].tick();
-    const first = state();
-    roots[0].styled("fercore-cover")[0].fire("click");
-    const second = state();
     const [show, hide] = roots[0].all("button");
+    const seen = {7: state()};
+    own()[1].tick();
+    seen[5] = state();
+    roots[0].styled("fercore-cover")[0].fire("click");
+    seen[4] = state();
     hide.fire("click");
-    const none = state();
+    seen[0] = state();
     show.fire("click");
     const again = state();
     roots[0].find("select").choose("1");
-    return {all, first, second, none, again, named, other: boxes().length};
+    return {seen, again, other: own().length};
     """
-    seen = play(figures.region_switches([face, other]), NAMED + steps)
-    for key, code in (("all", 0b111), ("first", 0b101), ("second", 0b100), ("none", 0), ("again", 0b111)):
-        state = seen[key]
-        assert state["bars"] == [f"{round(value, 4):.3f}" for value in outputs[code]], key
+    played = play(figures.region_switches([face, other]), steps)
+    seen = {int(code): state for code, state in played["seen"].items()}
+    assert played["again"] == seen[7]
+    assert played["other"] == 1
+    for code, state in seen.items():
+        assert state["bars"] == [f"{round(value, 4):.3f}" for value in outputs[code]], code
         assert state["hidden"] == [not code >> place & 1 for place in range(3)]
         gains = [outputs[code | 1 << place, 3] - outputs[code & ~(1 << place), 3] for place in range(3)]
-        told = [float(text.replace("−", "-")) for text in state["gains"]]
-        assert told == pytest.approx(gains, abs=2e-3)
-    assert seen["named"]
-    assert seen["all"]["said"] == "Shown: everything. Happy 0.700, the most probable."
-    best = int(outputs[0b100].argmax())
-    assert seen["second"]["said"].startswith(f"Shown: mouth. Happy {outputs[0b100, 3]:.3f}")
-    assert NAMES[best] in seen["second"]["said"]
-    assert seen["none"]["said"].startswith("Shown: no region.")
-    assert seen["second"]["title"] == "a, shown: mouth"
-    assert seen["other"] == 1
+        assert [float(text.replace("−", "-")) for text in state["gains"]] == pytest.approx(gains, abs=2e-3)
+    assert seen[7]["said"] == "Shown: everything. Happy 0.700, the most probable."
+    assert seen[4]["said"].startswith(f"Shown: mouth. Happy {outputs[4, 3]:.3f}")
+    assert NAMES[int(outputs[4].argmax())] in seen[4]["said"]
+    assert seen[0]["said"].startswith("Shown: no region.")
+    assert seen[4]["title"] == "a, shown: mouth"
 
 
 # --- error against evaluations ------------------------------------------------------------------------------
 
 
-def rows() -> list[dict[str, Any]]:
-    def row(method: str, spent: float, error: float, regions: int = 64) -> dict[str, Any]:
-        what = {"dataset": "faces", "regions": regions, "output": "logit", "method": method}
-        return what | {"evaluations_per_region": spent, "error": error, "correlation": 1 - error / 2}
-
-    found = [row("slow", 8, 0.5), row("slow", 4, 1), row("slow", 16, 0.25), row("quick", 4, 0.4)]
-    return [*found, row("quick", 8, 0.1), row("quick", 16, 0), row("slow", 4, 2, 256)]
+def row(method: str, spent: float, error: float, regions: int = 64) -> dict[str, Any]:
+    what = {"dataset": "faces", "regions": regions, "output": "logit", "method": method}
+    return what | {"evaluations_per_region": spent, "error": error, "correlation": 1 - error / 2}
 
 
 def test_errors_are_drawn_and_gone_through_by_keys():
+    rows = [row("slow", 8, 0.5), row("slow", 4, 1), row("slow", 16, 0.25), row("quick", 4, 0.4)]
+    rows += [row("quick", 8, 0.1), row("quick", 16, 0), row("slow", 4, 2, 256)]
     steps = """
     const points = () => roots[0].styled("fercore-point");
     const stops = () => points().filter((point) => point.attributes.tabindex === "0");
     const place = (point) => point.all("circle").map((c) => [Number(c.attributes.cx), Number(c.attributes.cy)])[0];
-    const told = () => roots[0].styled("fercore-said")[0].textContent;
-    const start = {told: told(), places: points().map(place), stops: stops().length};
+    const start = {told: told()[0], places: points().map(place), stops: stops().length};
     stops()[0].focus();
-    const path = [told()];
+    const path = [told()[0]];
     for (const key of ["ArrowRight", "ArrowDown", "ArrowUp", "End", "Home", "ArrowLeft"]) {
       document.activeElement.press(key);
-      path.push(told());
+      path.push(told()[0]);
     }
     const label = document.activeElement.attributes["aria-label"];
     const lines = [roots[0].styled("fercore-line").length];
-    roots[0].all((part) => part.attributes.type === "checkbox")[0].tick();
+    boxes[0].tick();
     lines.push(roots[0].styled("fercore-line").length);
     const left = points().map(place);
-    const numbers = roots[0].all("tbody")[1].children.map((line) => line.children.map((cell) => cell.textContent));
+    const numbers = roots[0].all("tbody")[1].children.map((line) => texts(line.children));
     roots[0].all("select")[1].choose("1");
-    return {start, path, label, lines, left, numbers, named, none: points().length, told: told(),
-      stops: stops().length, disabled: roots[0].all("input").map((box) => box.disabled)};
+    return {start, path, label, lines, left, numbers, none: [points().length, stops().length], told: told()[0],
+      disabled: roots[0].all("input").map((box) => box.disabled)};
     """
-    seen = play(figures.error_plot(rows()), NAMED + steps)
-    assert seen["named"]
+    seen = play(figures.error_plot(rows), steps)
     assert seen["start"]["told"].startswith("5 points, and 1 with error 0, which are not drawn.")
     assert seen["start"]["stops"] == 1
     (x4, y1), (x8, y05), (x16, y025), (_, y04), (_, y01) = seen["start"]["places"]
@@ -415,15 +349,10 @@ def test_errors_are_drawn_and_gone_through_by_keys():
     assert seen["label"] == slow[0]
     assert seen["lines"] == [2, 1]
     assert seen["left"] == seen["start"]["places"][3:]  # a line stays where it is when another goes
-    assert seen["numbers"] == [
-        ["quick", "4", "0.4", "0.8"],
-        ["quick", "8", "0.1", "0.95"],
-        ["quick", "16", "0", "1"],
-    ]
-    assert (seen["none"], seen["stops"]) == (
-        0,
-        0,
-    )  # the slow method alone has 256 regions, and it is switched off
+    cells = ("quick 4 0.4 0.8", "quick 8 0.1 0.95", "quick 16 0 1")
+    assert seen["numbers"] == [line.split() for line in cells]
+    # The slow method alone has 256 regions, and it is switched off.
+    assert seen["none"] == [0, 0]
     assert seen["told"].startswith("0 points.")
     assert seen["disabled"] == [False, True]
 
@@ -436,52 +365,39 @@ TABLE = [
     ["VGG-16", "two", "2", "3"],
     ["ResNet", "two", "\u2013", "4"],
 ]
-FILTER = """
-const rows = () => roots[0].find("table").tBodies[0].rows;
-const state = () => ({
-  rows: rows().map((row) => !row.hidden), columns: rows()[0].cells.map((cell) => !cell.hidden),
-  head: roots[0].find("table").tHead.rows[0].cells.map((cell) => !cell.hidden),
-  count: roots[0].find("output").textContent,
-});
-const lists = roots[0].all("select");
-"""
 
 
 def test_filter_hides_rows_and_columns():
-    across = {"label": "Data", "names": ["JAFFE", "CK+"]}
-    data = {"columns": ["Network", "Dataset"], "across": across}
-    steps = (
-        FILTER
-        + """
-    const start = state();
+    data = {"columns": ["Network", "Dataset"], "across": {"label": "Data", "names": ["JAFFE", "CK+"]}}
+    steps = """
+    const table = roots[0].find("table");
+    const shown = (parts) => parts.map((part) => !part.hidden);
+    const state = () => ({
+      rows: shown(table.tBodies[0].rows), columns: shown(table.tBodies[0].rows[0].cells),
+      head: shown(table.tHead.rows[0].cells), count: roots[0].find("output").textContent,
+    });
+    const lists = roots[0].all("select");
+    const seen = [state()];
     lists[0].choose("1");
-    const first = state();
+    seen.push(state());
     lists[1].choose("2");
-    const both = state();
+    seen.push(state());
     lists[0].choose("0"); lists[1].choose("0"); lists[2].choose("1");
-    return {start, first, both, jaffe: state(), named, before: roots[0].children[0].tag,
-      options: lists.map((list) => list.children.map((option) => option.textContent))};
+    seen.push(state());
+    return {seen, first: roots[0].children[0].tag, options: lists.map((list) => texts(list.children))};
     """
-    )
-    seen = play({"kind": "filter", "data": json.dumps(data), "table": TABLE}, NAMED + steps)
-    assert seen["options"] == [["All", "VGG-16", "ResNet"], ["All", "one", "two"], ["All", "JAFFE", "CK+"]]
-    assert seen["named"]
-    assert seen["before"] == "div"  # above the table
-    assert seen["start"] == {
-        "rows": [True] * 3,
-        "columns": [True] * 4,
-        "head": [True] * 4,
-        "count": "3 of 3 rows",
-    }
-    assert seen["first"]["rows"] == [True, True, False]
-    assert seen["first"]["count"] == "2 of 3 rows"
-    assert seen["both"]["rows"] == [False, True, False]
-    assert seen["jaffe"]["rows"] == [True, True, False]  # where there is a number for it
-    assert seen["jaffe"]["columns"] == seen["jaffe"]["head"] == [True, True, True, False]
+    played = play({"kind": "filter", "data": json.dumps(data), "table": TABLE}, steps)
+    assert played["options"] == [["All", "VGG-16", "ResNet"], ["All", "one", "two"], ["All", "JAFFE", "CK+"]]
+    assert played["first"] == "div"  # above the table
+    start, vgg, both, jaffe = played["seen"]
+    assert all(all(start[key]) for key in ("rows", "columns", "head"))
+    assert [state["count"] for state in (start, vgg, both)] == [f"{count} of 3 rows" for count in (3, 2, 1)]
+    assert vgg["rows"] == jaffe["rows"] == [True, True, False]  # where there is a number for JAFFE
+    assert both["rows"] == [False, True, False]
+    assert jaffe["columns"] == jaffe["head"] == [True, True, True, False]
 
 
 def test_filter_leaves_alone_what_it_cannot_read():
     spanned = [*TABLE, ["a cell over all columns"]]
-    figure = {"kind": "filter", "data": '{"columns": ["Network"]}', "table": spanned}
     with pytest.raises(AssertionError, match="not live"):
-        play(figure, "return 1;")
+        play({"kind": "filter", "data": '{"columns": ["Network"]}', "table": spanned}, "return 1;")

@@ -1,19 +1,104 @@
-"""Drawing of faces and averaging of maps, against numbers by hand."""
+"""Which faces are drawn, averages of maps by hand, and scores of many images: exact, resumed, found again."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from ferlab.figures import panels
 from ferlab.studies import maps
+from torch import nn
 
+from fercore import models
 from fercore.emotions import Emotion
+from fercore.shapley import DnCShap
+
+
+class Linear(nn.Module):
+    """A network whose logits are linear in the pixels, without a softmax to bend them: scores are additive."""
+
+    def __init__(self, size: int = 8) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(7, 3 * size * size, generator=generator))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits."""
+        return images.flatten(1) @ self.weight.T
+
+
+def pictures(count: int, channels: int = 1, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def explain(folder, images, **options):
+    about = {"folder": folder, "progress": False, "depth": 4, **options}
+    return maps.explain_all(Linear().eval(), images, "toy", "net", **about)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Chunks of four images; the seed and size of each that is explained."""
+    monkeypatch.setattr(maps, "CHUNK", 4)
+    found, real = [], maps._explain
+    monkeypatch.setattr(maps, "_explain", lambda e, part: found.append((e.seed, len(part))) or real(e, part))
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scores_are_those_of_dncshap_and_keep_their_sum(tmp_path, channels):
+    images = pictures(5, channels)
+    found = explain(tmp_path, images, contexts="exact")
+    direct = DnCShap(Linear().eval(), contexts="exact", depth=4).attribute(models.to_input(images, "cpu"))
+    size = np.abs(direct.region_scores).max(axis=1)
+    assert (np.abs(found.scores - direct.region_scores[..., 0]) <= 5e-4 * size).all()
+    worth = (direct.predictions - direct.base_values)[:, 0]
+    np.testing.assert_allclose(found.worth, worth, rtol=1e-6)
+    np.testing.assert_array_equal(found.classes, direct.classes[:, 0])
+    assert found.evaluations == direct.evaluations[0]
+    np.testing.assert_allclose(found.maps().sum(axis=(1, 2)), found.scores.sum(axis=1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(found.maps(slice(1, 3)), found.maps()[1:3])
+
+
+def test_a_kill_costs_one_chunk_and_changes_nothing(tmp_path, calls, monkeypatch):
+    images = pictures(10)
+    whole = explain(tmp_path / "whole", images, seed=2)
+    assert calls == [(2000, 4), (2001, 4), (2002, 2)]  # random contexts differ between chunks
+    with monkeypatch.context() as patch:
+        counted = maps._explain
+        patch.setattr(maps, "_explain", lambda e, part: counted(e, part) if e.seed < 2002 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            explain(tmp_path / "killed", images, seed=2)
+    (chunk,) = (tmp_path / "killed").glob("runs/toy/maps-*/chunk-0000.safetensors")
+    chunk.write_bytes(chunk.read_bytes()[:100])  # one of the two is damaged besides: it is computed again
+    for expected in ([(2000, 4), (2002, 2)], []):
+        calls.clear()
+        resumed = explain(tmp_path / "killed", images, seed=2)
+        assert calls == expected
+        np.testing.assert_array_equal(resumed.scores, whole.scores)
+
+
+def test_what_the_scores_depend_on_has_a_key_of_its_own(tmp_path):
+    images = pictures(3)
+    keys = [explain(tmp_path, images, **o).key for o in ({}, {"seed": 1}, {"depth": 3}, {"contexts": "both"})]
+    assert len({*keys, explain(tmp_path, images[:2]).key}) == 5
+    assert explain(tmp_path, images).key == keys[0]
+
+
+def test_wrong_requests_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no images to explain"):
+        explain(tmp_path, pictures(2)[:0])
+    with pytest.raises(ValueError, match="depth"):
+        explain(tmp_path, pictures(2), depth=9)
+    with pytest.raises(ValueError, match="-1 faces per emotion"):
+        maps.choose(np.zeros(3, int), np.ones(3, bool), -1)
+    with pytest.raises(ValueError, match="classifies none correctly"):
+        maps.choose(np.zeros(3, int), np.zeros(3, bool), 3)
 
 
 def test_faces_are_drawn_by_emotion_seeded_and_only_if_eligible():
     labels = np.repeat([0, 3, 5], [50, 40, 2])
-    eligible = np.ones(92, dtype=bool)
-    eligible[:49] = False
+    eligible = np.arange(92) >= 49
     chosen = maps.choose(labels, eligible, 3, seed=1)
     assert labels[chosen].tolist() == [0, 3, 3, 3, 5, 5]
     assert chosen[0] == 49
@@ -22,30 +107,11 @@ def test_faces_are_drawn_by_emotion_seeded_and_only_if_eligible():
     assert (chosen != maps.choose(labels, eligible, 3, seed=2)).any()
 
 
-def test_wrong_requests_are_named():
-    with pytest.raises(ValueError, match="-1 faces per emotion"):
-        maps.choose(np.zeros(3, int), np.ones(3, bool), -1)
-    with pytest.raises(ValueError, match="classifies none correctly"):
-        maps.choose(np.zeros(3, int), np.zeros(3, bool), 3)
-
-
-@pytest.mark.parametrize("emotions", [1, 2, 7])
-def test_figures_draw_any_number_of_emotions(emotions):
-    labels = np.repeat(np.arange(emotions), 2)
-    images, signed = np.zeros((len(labels), 8, 8, 1), np.uint8), np.ones((len(labels), 8, 8))
-    figure = panels.emotion_rows(images, signed, labels, ["p"] * len(labels), columns=3)
-    assert sum(bool(axes.images) for axes in figure.axes) == 2 * len(labels)
-    mean = maps.average(signed, images, labels)
-    figure = panels.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
-    assert sum(bool(axes.get_title()) for axes in figure.axes) == emotions
-
-
 def test_equal_maps_share_all_their_energy_and_opposite_ones_none():
     one = np.arange(6.0).reshape(2, 3)
-    signed = np.stack([one, one, one, -one, one])
     images = np.zeros((5, 2, 3, 1), np.uint8)
     images[1] = 200
-    mean = maps.average(signed, images, np.array([0, 0, 3, 3, 6]))
+    mean = maps.average(np.stack([one, one, one, -one, one]), images, np.array([0, 0, 3, 3, 6]))
     assert mean.emotions == (Emotion.ANGRY, Emotion.HAPPY, Emotion.NEUTRAL)
     assert mean.counts.tolist() == [2, 2, 1]
     assert mean.shared_energy == pytest.approx([1, 0, 1])
@@ -54,9 +120,39 @@ def test_equal_maps_share_all_their_energy_and_opposite_ones_none():
     assert (mean.faces[0] == 100).all()
 
 
-def test_maps_with_nothing_in_common_share_one_over_their_number():
-    signed = np.random.default_rng(0).standard_normal((50, 40, 40))
-    mean = maps.average(signed, np.zeros((50, 40, 40, 1), np.uint8), np.zeros(50, int))
+def test_standard_errors_and_shared_energy_of_maps_with_nothing_in_common():
+    signed = np.random.default_rng(2).standard_normal((51, 40, 40))
+    mean = maps.average(signed, np.zeros((51, 40, 40, 1), np.uint8), np.repeat([0, 1], [50, 1]))
     assert mean.shared_energy[0] == pytest.approx(1 / 50, rel=0.1)
+    assert mean.errors[0] == pytest.approx(signed[:50].std(axis=0, ddof=1) / np.sqrt(50))
+    assert np.isnan(mean.errors[1]).all()
     silent = maps.average(np.zeros((2, 4, 4)), np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, int))
     assert silent.shared_energy.tolist() == [0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_figures_have_every_face_and_the_mean_and_say_what_is_missing(channels):
+    labels = np.repeat([0, 3], [2, 5])
+    images, signed = pictures(7, channels), np.random.default_rng(1).standard_normal((7, 8, 8))
+    mean = maps.average(signed, images, labels)
+    drawn = panels.Gallery(images, signed, labels, ["p"] * 7, mean)
+    assert [sum(bool(a.images) for a in panels.emotion(drawn, e, 3).axes) for e in (0, 3)] == [9, 12]
+    assert "mean of 5" in [axes.get_title() for axes in panels.emotion(drawn, Emotion.HAPPY, 3).axes]
+    for reason in ("No test image is labelled Sad.", ""):
+        (axes,) = panels.emotion(drawn, Emotion.SAD, 3, reason).axes
+        assert [text.get_text() for text in axes.texts] == [reason or "There is no map of Sad."]
+    figure = panels.mean_maps(mean.faces, mean.maps, mean.emotions, mean.counts)
+    assert sum(bool(axes.get_title()) for axes in figure.axes) == 2
+
+
+def test_why_an_emotion_has_no_map():
+    labels = np.array([0, 0, 3, 5, 5])
+    correct = np.array([True, True, False, True, True])
+    eligible = np.array([True, False, False, False, False])
+    said = [maps.why_none(Emotion(e), labels, correct, eligible) for e in (0, 3, 5, 6)]
+    assert said == [
+        "",
+        "None of the 1 images of Happy is classified correctly.",
+        "All correctly classified images of Surprise are copies of training images.",
+        "No test image is labelled Neutral.",
+    ]

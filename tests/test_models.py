@@ -1,23 +1,36 @@
-"""The paper's own networks against the published parameter counts, their shape, and how networks are built by name."""
+"""The four networks: the published parameter counts, torchvision's own VGG-16 and ResNet-50, first weights, names."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from ferlab import networks
 from torch import nn
+from torchvision import models as torchvision_models
+from torchvision.models import WeightsEnum
+from torchvision.transforms.v2 import functional as transforms
+from toy_training import same_weights
 
 from fercore import models
 from fercore.errors import UnknownNameError
 
 CHANNELS = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]  # VGG-16's convolutions
 TRUNK = sum(9 * a * b + b for a, b in zip([3, *CHANNELS], CHANNELS, strict=False))
+SMALL = {"width": 0.05, "size": (32, 32)}
 
 
-def weights_of(kind, *arguments, **options):
-    """Count the weights of a network that takes no memory."""
+def on_meta(build, *arguments, **options):
+    """Build a network that takes neither memory nor time."""
     with torch.device("meta"):
-        return models.count_parameters(kind(*arguments, **options))
+        return build(*arguments, **options)
+
+
+def count(*arguments, **options):
+    return models.count_parameters(on_meta(*arguments, **options))
+
+
+# The paper's two
 
 
 @pytest.mark.parametrize(
@@ -25,14 +38,7 @@ def weights_of(kind, *arguments, **options):
     [(48, "concatenate", 28.60), (48, "add", 24.40), (224, "concatenate", 280.25), (224, "add", 74.73)],
 )
 def test_parameter_counts_match_the_paper(size, fusion, millions):
-    assert round(weights_of(models.ProposedNet, fusion, size=(size, size)) / 1e6, 2) == millions
-
-
-def test_trunk_and_branches_have_the_published_size():
-    with torch.device("meta"):
-        model = models.ProposedNet()
-    assert models.count_parameters(model.blocks) == TRUNK == 14_714_688
-    assert models.count_parameters(model.branches) == 4_425_728  # four 3 x 3 convolutions to 512 channels
+    assert round(count(models.ProposedNet, fusion, size=(size, size)) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize(("fusion", "maps"), [("concatenate", 3), ("add", 1)])
@@ -41,85 +47,147 @@ def test_the_baseline_has_two_branches_and_hidden_layers_of_4096(fusion, maps, s
     features = maps * 512 * (size // 32) ** 2
     branches = (256 * 512 * 9 + 512) + (512 * 512 * 9 + 512)
     hidden = (features * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * 7 + 7)
-    assert weights_of(models.BaselineNet, fusion, size=(size, size)) == TRUNK + branches + hidden
+    assert count(models.BaselineNet, fusion, size=(size, size)) == TRUNK + branches + hidden
 
 
-@pytest.mark.parametrize("kind", [models.ProposedNet, models.BaselineNet])
-def test_batch_normalisation_swaps_each_bias_for_a_scale_and_a_shift(kind):
-    extra = weights_of(kind, batch_norm=True) - weights_of(kind)
-    channels = sum(CHANNELS) + len(kind.LEVELS) * 512
-    assert extra == 2 * channels - channels
-    with torch.device("meta"):
-        layers = list(kind(batch_norm=True).modules())
-    norms = [place for place, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d)]
-    assert len(norms) == len(CHANNELS) + len(kind.LEVELS)
-    for place in norms:  # between its convolution and the rectifier
-        assert isinstance(layers[place - 1], nn.Conv2d)
-        assert layers[place - 1].bias is None
-        assert isinstance(layers[place + 1], nn.ReLU)
-
-
-@pytest.mark.parametrize("name", ["proposed", "baseline"])
 @pytest.mark.parametrize("fusion", ["concatenate", "add"])
-@pytest.mark.parametrize("size", [(32, 32), (48, 48), (50, 71)])
-def test_any_size_gives_seven_logits(name, fusion, size):
-    model = models.build(name, fusion, width=0.05, size=size)
-    assert model(torch.rand(3, 3, *size)).shape == (3, 7)
-
-
-@pytest.mark.parametrize(("name", "count"), [("proposed", 4), ("baseline", 2)])
-@pytest.mark.parametrize("fusion", ["concatenate", "add"])
-def test_every_branch_reaches_the_output(name, count, fusion):
-    model = models.build(name, fusion, width=0.1)
-    assert len(model.branches) == count
-    image = torch.rand(1, 3, 48, 48)
-    whole = model(image)
-    for branch in model.branches:
-        kept = branch[-3].weight.detach().clone()
-        with torch.no_grad():
-            branch[-3].weight.zero_()
-            assert not torch.allclose(model(image), whole)
-            branch[-3].weight.copy_(kept)
-
-
 @pytest.mark.parametrize(("name", "levels"), [("proposed", (0, 1, 2, 3)), ("baseline", (2, 3))])
-def test_fusion_joins_the_branches_of_these_blocks_and_the_trunk(name, levels):
-    model, both = models.build(name, "add", width=0.1), models.build(name, width=0.1)
-    image = torch.rand(2, 3, 48, 48)
-    for network in (model, both):
-        outputs, x = [], image
-        for block in network.blocks:
-            x = block(x)
-            outputs.append(x)
-        maps = [branch(outputs[k]) for branch, k in zip(network.branches, levels, strict=True)]
-        maps.append(outputs[4])
-        fused = sum(maps) if network is model else torch.cat(maps, dim=1)
-        torch.testing.assert_close(network(image), network.classifier(fused))
-
-
-@pytest.mark.parametrize("name", ["proposed", "baseline", "resnet50"])
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_initial_weights_are_seeded(name, batch_norm):
-    options = {"width": 0.05, "size": (32, 32), "batch_norm": batch_norm}
-    one, same, other = (models.build(name, seed=seed, **options).state_dict() for seed in (3, 3, 4))
-    assert all(torch.equal(one[n], same[n]) for n in one)
-    assert any(not torch.equal(one[n], other[n]) for n in one)
-
-
-@pytest.mark.parametrize("name", models.MODELS)
-def test_building_leaves_the_global_generator_alone(name):
-    before = torch.get_rng_state()
-    models.build(name, width=0.05, size=(32, 32), seed=5)
-    assert torch.equal(torch.get_rng_state(), before)
+@pytest.mark.parametrize("size", [(32, 32), (50, 71)])
+def test_fusion_joins_the_branches_of_these_blocks_and_the_trunk(name, levels, fusion, size):
+    model = models.build(name, fusion, width=0.1, size=size)
+    outputs, x = [], (image := torch.rand(3, 3, *size))
+    for block in model.blocks:
+        x = block(x)
+        outputs.append(x)
+    maps = [branch(outputs[k]) for branch, k in zip(model.branches, levels, strict=True)]
+    maps.append(outputs[4])
+    fused = sum(maps) if fusion == "add" else torch.cat(maps, dim=1)
+    whole = model(image)
+    assert whole.shape == (3, 7)
+    torch.testing.assert_close(whole, model.classifier(fused))
+    for branch in model.branches:  # each of which says something
+        branch[-3].weight.data.zero_()
+        before, whole = whole, model(image)
+        assert not torch.allclose(before, whole)
 
 
 def test_first_weights_are_he_normal_and_biases_zero():
     for name, layer in models.build("proposed", width=0.25).named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            inputs = layer.weight[0].numel()
-            spread = layer.weight.std().item() / (2 / inputs) ** 0.5
+            spread = layer.weight.std().item() / (2 / layer.weight[0].numel()) ** 0.5
             assert spread == pytest.approx(1, abs=4 / layer.weight.numel() ** 0.5), name
             assert layer.bias.abs().max() == 0
+
+
+# torchvision's two
+
+
+def fill(model):
+    """Give a network on the meta device random weights that keep the size of its signals."""
+    few, tensors = torch.randn(4099, generator=torch.Generator().manual_seed(0)), {}
+    for name, tensor in model.state_dict().items():
+        # Repeating a few thousand numbers is much faster than drawing a hundred million.
+        values = few.repeat(-(-max(1, tensor.numel()) // 4099))[: tensor.numel()].view(tensor.shape)
+        if tensor.dim() < 2:  # biases, and all of batch normalisation, where variances must be positive
+            tensors[name] = (values.abs() * 0.1 + 0.5).to(tensor.dtype)
+        else:
+            tensors[name] = values * (2 / tensor[0].numel()) ** 0.5
+    model.load_state_dict(tensors, assign=True)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("vgg16", 224), ("vgg16_bn", 224), ("resnet50", 64), ("resnet50", 32)]
+)
+def test_whole_networks_compute_what_torchvision_s_compute(name, side):
+    norm = {"batch_norm": True} if name == "vgg16_bn" else {}
+    own = on_meta(getattr(models, name.removesuffix("_bn")), size=(side, side), **norm).network.eval()
+    theirs = on_meta(getattr(torchvision_models, name), num_classes=7).eval()
+    theirs.load_state_dict(fill(own), assign=True)
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+    preset = torchvision_models.get_model_weights(name).DEFAULT.transforms()
+    with torch.inference_mode():
+        expected = theirs(transforms.normalize(image, preset.mean, preset.std))
+        torch.testing.assert_close(models.Normalised(own)(image), expected, rtol=1e-4, atol=1e-5)
+        assert expected.std() > 1e-3
+        assert not torch.allclose(theirs(image), expected, rtol=0.01)  # the normalisation counts
+
+
+def test_small_images_are_not_pooled_up_to_seven_by_seven():
+    for size, side in {(32, 32): (1, 1), (48, 48): (1, 1), (70, 100): (2, 3), (500, 224): (7, 7)}.items():
+        model = on_meta(models.vgg16, size=size).network
+        assert model.avgpool.output_size == side
+        assert model.classifier[0].in_features == 512 * side[0] * side[1]
+
+
+# ImageNet's weights
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """Let torchvision fetch what is made here: each tensor is its own constant and takes no memory."""
+    made = {
+        name: {
+            n: torch.tensor(k, dtype=t.dtype).expand(t.shape)
+            for k, (n, t) in enumerate(on_meta(getattr(torchvision_models, name)).state_dict().items())
+        }
+        for name in ("vgg16", "vgg16_bn", "resnet50")
+    }
+    kind = lambda weights: made[type(weights).__name__.removesuffix("_Weights").lower()]  # noqa: E731
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda weights, **_: kind(weights))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_norm", "new"),
+    [
+        ("resnet50", False, {"fc"}),
+        (
+            "vgg16",
+            False,
+            {"classifier.0", "classifier.6"},
+        ),  # the first hidden layer has other inputs at 48 pixels
+        ("vgg16", True, {"classifier.0", "classifier.6"}),  # torchvision numbers its layers differently
+    ],
+)
+def test_fetched_weights_fill_all_layers_that_fit(fetched, name, batch_norm, new):
+    chosen = networks.setting("faces", name, recipe="strong", batch_norm=batch_norm, pretrained=True)
+    assert chosen.pretrained
+    model, weights = networks.build(chosen, (48, 48)), fetched[name + "_bn" * batch_norm]
+    found = model.network.state_dict()
+    others = {n for n, t in found.items() if t.shape != weights[n].shape or (t != weights[n]).any()}
+    assert {n.rpartition(".")[0] for n in others} == new
+    assert all(found[n].abs().max() < 1 for n in others)  # torchvision's first weights are small
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_weights_that_cannot_be_had_are_told_and_not_claimed(monkeypatch, capsys):
+    def unreachable(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", unreachable)
+    for name, width, reason in (
+        ("vgg16", 1.0, "the ImageNet weights of vgg16 cannot be had (no network)"),
+        ("resnet50", 0.25, "there are ImageNet weights of resnet50 for width 1 only, not for 0.25"),
+        ("proposed", 1.0, ""),
+    ):
+        assert not networks.setting("faces", name, width=width, pretrained=True).pretrained
+        assert capsys.readouterr().out == (f"pretrained=False: {reason}.\n" if reason else "")
+
+
+# By name
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_networks_are_seeded_and_leave_the_global_generator_alone(name):
+    before = torch.get_rng_state()
+    one, same, other = (models.build(name, seed=seed, **SMALL).eval() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same_weights(one, same)
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in pairs if a.dim() > 1)
+    assert one(torch.rand(3, 3, 32, 32)).shape == (3, 7)
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in one.parameters() if p.dim() == 4)
 
 
 def test_grey_and_colour_bytes_become_the_same_input():
@@ -131,10 +199,6 @@ def test_grey_and_colour_bytes_become_the_same_input():
     assert tensor[1, 2, 4, 3].item() == pytest.approx(grey[1, 4, 3, 0] / 255)
 
 
-def test_only_networks_with_branches_have_a_fusion():
-    assert [models.has_fusion(name) for name in models.MODELS] == [True, True, False, False]
-
-
 def test_errors_name_the_argument():
     with pytest.raises(
         UnknownNameError, match=r"'propsed'; choose one of proposed, baseline, vgg16, resnet50"
@@ -142,6 +206,8 @@ def test_errors_name_the_argument():
         models.build("propsed")
     with pytest.raises(ValueError, match="fusion='sum'"):
         models.build("proposed", "sum")
+    with pytest.raises(ValueError, match=r"dropout=0\.5 is an option of proposed and baseline, not of vgg16"):
+        models.build("vgg16", dropout=0.5)
     for name in models.MODELS:
         with pytest.raises(ValueError, match=r"width=0 must lie"):
             models.build(name, width=0)

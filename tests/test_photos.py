@@ -19,16 +19,11 @@ from fercore.training import evaluation
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 # What a camera stores so that the picture is upright once its note is followed, by the EXIF standard (tag Orientation).
-STORED = {
-    1: NOISE,
-    2: NOISE[:, ::-1],
-    3: NOISE[::-1, ::-1],
-    4: NOISE[::-1],
-    5: NOISE.transpose(1, 0, 2),
-    6: NOISE.transpose(1, 0, 2)[::-1],
-    7: NOISE[::-1, ::-1].transpose(1, 0, 2),
-    8: NOISE.transpose(1, 0, 2)[:, ::-1],
-}
+TURNED = NOISE.transpose(1, 0, 2)
+STORED = dict(
+    enumerate([NOISE, NOISE[:, ::-1], NOISE[::-1, ::-1], NOISE[::-1], TURNED, TURNED[::-1]], start=1)
+)
+STORED |= {7: TURNED[::-1, ::-1], 8: TURNED[:, ::-1]}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +37,6 @@ def saved(folder, pixels, name="photo.png", **options):
     return folder / name
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_photo_is_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
@@ -52,10 +44,10 @@ def test_a_photo_is_turned_upright(tmp_path, orientation):
     np.testing.assert_array_equal(photos.read(saved(tmp_path, STORED[orientation], exif=exif)), NOISE)
 
 
-def test_grey_and_sixteen_bits_become_eight_bits_of_three_equal_channels(tmp_path):
-    for pixels in (NOISE[..., 0], NOISE[..., 0].astype(np.uint16) * 257):
-        read = photos.read(saved(tmp_path, pixels))
-        np.testing.assert_array_equal(read, np.repeat(NOISE[..., :1], 3, axis=2))
+@pytest.mark.parametrize("pixels", [NOISE[..., 0], NOISE[..., 0].astype(np.uint16) * 257])
+def test_grey_and_sixteen_bits_become_eight_bits_of_three_equal_channels(tmp_path, pixels):
+    read = photos.read(saved(tmp_path, pixels))
+    np.testing.assert_array_equal(read, np.repeat(NOISE[..., :1], 3, axis=2))
 
 
 def test_transparent_becomes_white_and_opaque_stays(tmp_path):
@@ -86,25 +78,17 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, monkeypatch):
         photos.read(saved(tmp_path, NOISE))
 
 
-# --- finding ----------------------------------------------------------------------------------------------------------
+def test_faces_are_found_where_they_are_drawn_and_photographed(portrait):
+    from skimage import data
 
-
-def test_the_face_of_the_portrait_is_found_where_it_is(portrait):
-    scene, person = (
-        faces.Scene(pose=(5.0, 2.0, -3.0), zoom=0.5, shift=(-4.0, -9.0)),
-        faces.make_character(1, 0),
-    )
-    drawn = faces.render_face(person, Emotion.HAPPY, 0.9, size=512, scene=scene, masks=False)
+    scene = faces.Scene(pose=(5.0, 2.0, -3.0), zoom=0.5, shift=(-4.0, -9.0))
+    about = {"size": 512, "scene": scene, "masks": False}
+    drawn = faces.render_face(faces.make_character(1, 0), Emotion.HAPPY, 0.9, **about)
     truth = drawn.landmarks[[33, 133, 362, 263, 4, 61, 291]] - (0, 128)  # eyes, nose tip and mouth corners
     left, top, side = photos.face_box(portrait)
     inside = (truth - (left, top)) / side
     assert 0 < inside.min() < inside.max() < 1
     assert inside[:4, 1].max() < 0.6 < inside[5:, 1].min()  # eyes above, mouth below
-
-
-def test_a_photograph_of_a_person_has_its_face_found():
-    from skimage import data
-
     [(left, top, side)] = photos.find_faces(data.astronaut())
     assert left < 201 < 247 < left + side  # the eyes, by hand
     assert top < 110 < 160 < top + side  # from the brows to the lips
@@ -119,12 +103,9 @@ def test_a_face_is_found_at_any_size_of_the_photo_and_as_a_close_up(portrait):
     np.testing.assert_allclose(close, (0, 0, side), atol=0.3 * side)
 
 
-def test_a_photo_without_a_face_says_what_to_do():
+def test_without_a_face_or_with_several_it_says_what_to_do(portrait):
     with pytest.raises(PhotoError, match=r"No face was found.*box = \[left, top, side\]"):
         photos.face_box(np.full((100, 120, 3), 128, np.uint8))
-
-
-def test_several_faces_are_listed_and_one_of_them_can_be_chosen(portrait):
     both = np.concatenate([portrait, portrait[:, ::-1]], axis=1)
     with pytest.raises(PhotoError, match="2 faces were found") as refused:
         photos.face_box(both)
@@ -140,9 +121,6 @@ def test_a_box_that_cannot_be_cut_out_is_refused(portrait, box):
     assert photos.face_box(portrait, [0, 0, 384]) == Box(0, 0, 384)
     with pytest.raises(PhotoError, match=r"three numbers|fewer than 24|reaches beyond"):
         photos.face_box(portrait, box)
-
-
-# --- cutting ----------------------------------------------------------------------------------------------------------
 
 
 @given(left=st.integers(0, 48), top=st.integers(0, 16))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,88 +14,91 @@ from fercore.errors import FercoreError
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one notebook, a fresh record, a stale one with its page, and a damaged one."""
+    """A project with a fresh record, a stale one with its page, a stale one without, and a damaged one."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "count.py").write_text("# %%\nn = 1\n", encoding="utf-8")
-    for module in (provenance, runner.provenance, records.provenance):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    for name, seconds, wrong in (("fresh", 1.0, False), ("slow", 700.0, True), ("quick", 3.0, True)):
-        record = {
-            "schema": records.SCHEMA,
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    for name, seconds in (("fresh", 1.0), ("slow", 700.0), ("quick", 3.0)):
+        facts = {
+            "seconds": seconds,
+            "hardware": "an abacus, 2 threads",
+            "notebook": "count.py",
+            "versions": {},
+        }
+        facts["code"] = records.code("count") if name == "fresh" else {"atomic_path": "0"}
+        record = {"schema": records.SCHEMA, "experiment": "count", "dataset": "faces", "provenance": facts}
+        path = tmp_path / "results" / "count" / "faces" / f"{name}.json"
+        checkpoints.write_json(path, record | {"training": {"seconds": 90.0} if name == "slow" else {}})
+        about = {
             "experiment": "count",
             "dataset": "faces",
-            "training": {"seconds": 90.0} if name == "slow" else {},
-            "provenance": {
-                "seconds": seconds,
-                "hardware": "an abacus, 2 threads",
-                "notebook": "notebooks/count.py",
-                "code": {"atomic_path": "0"} if wrong else records.code("count"),
-                "versions": {},
-            },
-        }
-        checkpoints.write_json(tmp_path / "results" / "count" / "faces" / f"{name}.json", record)
-        page = {"metadata": {"fercore": {"experiment": "count", "dataset": "faces"}}}
-        page["metadata"]["fercore"] |= {
             "asked": {"dataset": "faces", "n": 2},
-            "record": f"results/count/faces/{name}.json",
+            "seconds": 3.0,
         }
+        about |= {"record": records.place(path), "record_sha256": checkpoints.digest(path)}
         if name != "slow":
-            checkpoints.write_json(tmp_path / "book" / "runs" / "faces" / f"count-{name}.ipynb", page)
+            page = tmp_path / "book" / "runs" / "faces" / f"count-{name}.ipynb"
+            checkpoints.write_json(page, {"metadata": {"fercore": about}})
     (tmp_path / "results" / "count" / "faces" / "zz.json").write_text("{", encoding="utf-8")
     return tmp_path
 
 
-def test_lists_what_is_stale_and_what_it_takes(project: Path):
-    runs = {run.record.stem: run for run in freshness.stale_runs()}
-    assert set(runs) == {"slow", "quick", "zz"}
-    assert runs["quick"].reasons == ("atomic_path is gone", "notebook is new")
-    assert runs["quick"].command == "ferlab run count --dataset faces -p n=2"
-    assert runs["slow"].command == ""
-    text = freshness.text(list(runs.values()))
-    assert text.index("quick.json") < text.index("slow.json")
+def test_lists_what_is_stale_and_what_it_takes(project: Path, capsys):
+    assert cli.main(["refresh"]) == 1
+    text = capsys.readouterr().out
+    assert "fresh.json" not in text
+    assert (
+        "quick.json: atomic_path is gone; notebook is new\n    took 3 s, on an abacus, 2 threads; data: faces"
+        in text
+    )
+    assert "\n    ferlab run count --dataset faces -p n=2\n" in text
+    assert text.index("zz.json is not a run record") < text.index("quick.json") < text.index("slow.json")
     assert "took 12 min, its network 90 s before, on an abacus, 2 threads; data: faces" in text
-    assert "is not a run record" in text
-    assert text.endswith("3 to run again, 12 min in all without training.")
+    assert text.endswith("3 to run again, 12 min in all without training.\n")
+    assert cli.main(["status"]) == 1
+    text = capsys.readouterr().out
+    assert "fresh.json: fresh\n" in text
+    assert "zz.json is not a run record" in text
 
 
-def test_nothing_to_do(project: Path):
-    fresh = project / "results" / "count" / "faces" / "fresh.json"
-    assert freshness.stale_runs([fresh]) == []
+def test_a_record_that_is_not_that_of_its_page_is_stale(project: Path):
+    path = project / "results" / "count" / "faces" / "fresh.json"
+    assert freshness.stale_runs([path]) == []
     assert freshness.text([]) == "All runs are fresh."
+    path.write_text(path.read_text().replace("abacus", "engine"))
+    (run,) = freshness.stale_runs([path])
+    assert run.reasons == ["its record is not the one that the page was made with, by its checksum"]
 
 
-def test_outside_a_checkout_all_records_count(project: Path, monkeypatch: pytest.MonkeyPatch):
+def test_outside_a_checkout_all_records_count_and_inside_those_under_version_control(project, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    assert freshness.committed(records.paths(project)) == records.paths(project)
+    assert freshness.committed(records.paths()) == records.paths()
+    freshness.subprocess.run(["git", "init", "-q", str(project)], check=True)
+    freshness.subprocess.run(["git", "-C", str(project), "add", "results/count/faces/zz.json"], check=True)
+    assert [path.stem for path in freshness.committed(records.paths())] == ["zz"]
 
 
 def test_renew_goes_on_after_a_failure(project: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     asked = []
 
-    def run(experiment: str, dataset: str, parameters: dict) -> None:
-        asked.append((experiment, dataset, parameters))
-        raise FercoreError("no data")
+    def run(*given: object) -> None:
+        asked.append(given)
+        if len(asked) == 1:
+            raise FercoreError("no data")
 
     monkeypatch.setattr(runner, "run", run)
-    made, failures = freshness.renew(freshness.stale_runs(), most_seconds=60)
-    assert (made, asked) == (0, [("count", "faces", {"n": 2})])
-    assert failures == ["results/count/faces/quick.json: no data"]
-    monkeypatch.setattr(runner, "run", lambda *_: None)
-    assert freshness.renew(freshness.stale_runs())[0] == 1
-    assert "made again: results/count/faces/quick.json" in capsys.readouterr().out
-
-
-def test_command_line_exits_with_one_while_something_is_stale(project: Path, capsys):
-    assert cli.main(["refresh"]) == 1
-    assert "count --dataset faces -p n=2" in capsys.readouterr().out
-    for name in ("slow", "quick", "zz"):
+    for name in ("slow", "zz"):
         (project / "results" / "count" / "faces" / f"{name}.json").unlink()
-    assert cli.main(["refresh", "--committed"]) == 0
+    assert cli.main(["refresh", "--run"]) == 1
+    assert capsys.readouterr().err == "ferlab: results/count/faces/quick.json: no data\n"
     assert cli.main(["refresh", "--run"]) == 0
+    assert "made again: results/count/faces/quick.json\n1 of 1 stale runs" in capsys.readouterr().out
+    assert asked == [("count", "faces", {"n": 2})] * 2
+    assert cli.main(["refresh", "--run", "--minutes", "0.01"]) == 1  # left out: it took longer
+    assert len(asked) == 2
 
 
 def test_page_without_origin_is_named(tmp_path: Path):
-    page = tmp_path / "x.ipynb"
-    page.write_text(json.dumps({"metadata": {}}), encoding="utf-8")
+    (tmp_path / "x.ipynb").write_text('{"metadata": {}}', encoding="utf-8")
     with pytest.raises(FercoreError, match=r"x\.ipynb does not say"):
-        runner.asked_of(page)
+        runner.asked_of(tmp_path / "x.ipynb")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import brightness_faces
 from toy_training import SHORT, STRONG, fit, numbers, parts_of_toy, same_weights, small_network
 
 from fercore import checkpoints
-from fercore.datasets import splits
 from fercore.errors import CheckpointError
 from fercore.training import evaluation, trainer
 
@@ -24,13 +24,19 @@ RECIPES = {"short": SHORT, "strong": STRONG}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fit")
-    return *fit(folder), folder
+    """Network, history and folder of a training by each recipe."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RECIPES}
+    return {name: (*fit(folder, RECIPES[name]), folder) for name, folder in folders.items()}
 
 
-@pytest.fixture(scope="module")
-def undisturbed_strong(tmp_path_factory):
-    return fit(tmp_path_factory.mktemp("strong"), STRONG)
+def assert_same(found, expected):
+    """Two pairs of network and history agree to the last bit."""
+    assert numbers(found[1]) == numbers(expected[1])
+    assert same_weights(found[0], expected[0])
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_it_learns_an_easy_task(tmp_path):
@@ -40,32 +46,10 @@ def test_it_learns_an_easy_task(tmp_path):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_same_seed_same_numbers_and_another_seed_others(undisturbed, undisturbed_strong, tmp_path, name):
-    model, history = {"short": undisturbed[:2], "strong": undisturbed_strong}[name]
-    again, repeated = fit(tmp_path / "again", RECIPES[name])
-    assert numbers(repeated) == numbers(history)
-    assert same_weights(model, again)
-    assert numbers(fit(tmp_path / "other", replace(RECIPES[name], seed=2))[1]) != numbers(history)
-
-
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_killed_run_resumes_to_the_same_numbers(undisturbed, tmp_path, monkeypatch, epoch):
-    model, history, _ = undisturbed
-    real, calls = trainer._Trainer.epoch, []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) > epoch:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer._Trainer, "epoch", killed)
-        fit(tmp_path)
-    resumed, whole = fit(tmp_path)
-    assert numbers(whole) == numbers(history)
-    assert same_weights(model, resumed)
-    assert len(calls) == epoch + 1  # nothing was lost but the epoch under way
+def test_same_seed_same_numbers_and_another_seed_others(undisturbed, tmp_path, name):
+    assert_same(fit(tmp_path / "again", RECIPES[name]), undisturbed[name])
+    other = fit(tmp_path / "other", replace(RECIPES[name], seed=2))
+    assert numbers(other[1]) != numbers(undisturbed[name][1])
 
 
 STEPS = -(-len(parts_of_toy()[0]) // SHORT.batch_size)  # of an epoch
@@ -103,117 +87,118 @@ for place, name, count, recipe, folder in {runs!r}:
 """
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """The folders of the killed runs, by their name in KILLS."""
-    folders = {name: tmp_path_factory.mktemp("killed") for name in KILLS}
-    runs = [(*how, str(folders[name])) for name, how in KILLS.items()]
+def test_a_process_killed_without_warning_resumes_to_the_same_numbers(undisturbed, tmp_path):
+    runs = [(*how, str(tmp_path / name)) for name, how in KILLS.items()]
     code = KILLED.format(tests=str(Path(__file__).parent), runs=runs)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert [int(line) for line in done.stdout.split()] == [-signal.SIGKILL] * len(KILLS)
-    return folders
-
-
-@pytest.mark.parametrize("name", KILLS)
-def test_a_process_killed_without_warning_resumes_to_the_same_numbers(
-    undisturbed, undisturbed_strong, killed, name
-):
     assert STEPS > 4
-    with open(killed[name] / "log.csv") as file:
-        assert len(list(csv.DictReader(file))) == 2
-    strong = KILLS[name][-1] == "STRONG"
-    model, history = undisturbed_strong if strong else undisturbed[:2]
-    resumed, whole = fit(killed[name], STRONG if strong else SHORT)
-    assert numbers(whole) == numbers(history)
-    assert same_weights(model, resumed)
+    for name, (*_, recipe) in KILLS.items():
+        with open(tmp_path / name / "log.csv") as file:
+            assert len(list(csv.DictReader(file))) == 2
+        assert_same(fit(tmp_path / name, RECIPES[recipe.lower()]), undisturbed[recipe.lower()])
 
 
 def test_a_kill_between_the_two_checkpoints_changes_nothing(undisturbed, tmp_path, monkeypatch):
-    model, history, _ = undisturbed
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoints, "save_training", killed)
         fit(tmp_path)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
-    resumed, whole = fit(tmp_path)
-    assert numbers(whole) == numbers(history)
-    assert same_weights(model, resumed)
+    assert_same(fit(tmp_path), undisturbed["short"])
 
 
-def test_a_resumed_run_waits_and_falls_on_its_plateau_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        evaluation, "score", lambda *_: {"loss": 1.0, "accuracy": 0.5}
-    )  # never better than at first
-    recipe = replace(SHORT, epochs=6, patience=1, min_lr=1e-4)
-    model, history = fit(tmp_path / "undisturbed", recipe)
-    assert [row["lr"] for row in history] == [1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4]
-    for epochs in (2, 4):  # one of two idle epochs over, before and after the first fall
-        folder = tmp_path / str(epochs)
-        fit(folder, replace(recipe, epochs=epochs))
-        resumed, whole = fit(folder, recipe)
-        assert numbers(whole) == numbers(history)
-        assert same_weights(model, resumed)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_resumed_run_waits_and_falls_on_its_plateau_as_before(tmp_path, monkeypatch, on_device):
+    """Also where the learning rate is a tensor, as on a GPU."""
+    if on_device:
+        monkeypatch.setattr(trainer, "_rate", lambda value, device: torch.tensor(value, dtype=torch.float64))
+    recipe = replace(SHORT, epochs=9, patience=1, lr=1e-3, min_lr=2e-4, optimizer="sgd")
+    accuracy = dict(enumerate([0.2, 0.3, 0.3, 0.3, 0.4, 0.1, 0.1, 0.1, 0.1], start=1))
+    real = trainer._Trainer.epoch
+
+    def epoch(self, number, progress):
+        monkeypatch.setattr(evaluation, "score", lambda *_: {"loss": 1.0, "accuracy": accuracy[number]})
+        return real(self, number, progress)
+
+    monkeypatch.setattr(trainer._Trainer, "epoch", epoch)
+    expected = fit(tmp_path / "undisturbed", recipe)
+    # The fourth epoch is the second without progress, the seventh and the ninth the second since then.
+    assert [row["lr"] for row in expected[1]] == pytest.approx([1e-3] * 4 + [5e-4] * 3 + [2.5e-4] * 2)
+    for epochs in (3, 5, 6):  # one of two idle epochs over, and after the first fall
+        fit(tmp_path / str(epochs), replace(recipe, epochs=epochs))
+        assert_same(fit(tmp_path / str(epochs), recipe), expected)
 
 
-def test_a_finished_run_is_only_read(undisturbed, monkeypatch):
-    model, history, folder = undisturbed
-    monkeypatch.setattr(trainer._Trainer, "epoch", None)  # any further epoch would fail
-    again, whole = fit(folder)
-    assert whole == history
-    assert same_weights(model, again)
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_every_step_climbs_a_line_then_falls_along_half_a_cosine(tmp_path, monkeypatch, warmup):
+    recipe = replace(SHORT, schedule="cosine", warmup=warmup, lr=0.01, min_lr=1e-3, epochs=4)
+    used, real = [], trainer._Trainer.step
+
+    def spy(self, *arguments):
+        used.append(self.optimizer.param_groups[0]["lr"])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(trainer._Trainer, "step", spy)
+    _, history = fit(tmp_path, recipe)
+    climb, fall = warmup * STEPS, (4 - warmup) * STEPS
+    mean, swing = (0.01 + 1e-3) / 2, (0.01 - 1e-3) / 2
+    line = [0.01 * k / climb for k in range(1, climb + 1)]
+    assert used == pytest.approx(
+        line + [mean + swing * math.cos(math.pi * k / fall) for k in range(1, fall + 1)]
+    )
+    assert [row["lr"] for row in history] == used[::STEPS]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_weights_left_are_those_of_the_best_epoch(undisturbed, undisturbed_strong, name):
+def test_a_finished_run_is_read_and_leaves_the_weights_of_its_best_epoch(undisturbed, monkeypatch, name):
     """Of the strong recipe: the averaged ones."""
-    model, history = {"short": undisturbed[:2], "strong": undisturbed_strong}[name]
+    model, history, folder = undisturbed[name]
+    monkeypatch.setattr(trainer._Trainer, "epoch", None)  # any further epoch would fail
+    again, whole = fit(folder, RECIPES[name])
+    assert whole == history
+    assert same_weights(model, again)
     best, found = trainer.best_epoch(history), evaluation.score(model, parts_of_toy()[1])
     assert found["accuracy"] == best["validation_accuracy"]
     assert found["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
-    losses = [row["validation_loss"] for row in history]
-    assert len(set(losses)) == len(losses)
-
-
-def test_the_log_holds_the_history(undisturbed):
-    _, history, folder = undisturbed
+    assert len({row["validation_loss"] for row in history}) == len(history)
     with open(folder / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [{name: float(value) for name, value in row.items()} for row in rows] == history
+    assert [{column: float(value) for column, value in row.items()} for row in rows] == history
 
 
-def test_best_epoch_is_the_first_of_equals():
-    history = [{"epoch": e, "validation_accuracy": a} for e, a in enumerate([0.1, 0.5, 0.3, 0.5], start=1)]
+def test_best_epoch_is_the_first_of_equals_and_ends_a_training_without_progress(tmp_path, monkeypatch):
+    accuracies = iter([0.1, 0.5, 0.3, 0.5, 0.9])
+    monkeypatch.setattr(evaluation, "score", lambda *_: {"loss": 1.0, "accuracy": next(accuracies)})
+    _, history = fit(tmp_path, replace(SHORT, epochs=5, stop=2))
+    assert len(history) == 4
     assert trainer.best_epoch(history)["epoch"] == 2
 
 
-def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path):
-    recipe = replace(SHORT, epochs=1)
-    fit(tmp_path, recipe)
+def test_checkpoints_of_other_settings_or_networks_are_refused(undisturbed):
+    folder = undisturbed["short"][2]
     with pytest.raises(CheckpointError, match="other settings"):
-        fit(tmp_path, key="another")
-    last = tmp_path / "last.safetensors"
-    last.write_bytes(last.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"last.safetensors is not a whole checkpoint"):
-        fit(tmp_path)
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(undisturbed):
-    folder = undisturbed[2]
+        fit(folder, key="another")
     for other in (small_network(width=0.06), small_network(batch_norm=True)):
-        with pytest.raises(CheckpointError, match=r"last.safetensors holds the weights of another network"):
+        with pytest.raises(CheckpointError, match=r"last\.safetensors holds the weights of another network"):
             fit(folder, model=other)
     with pytest.raises(CheckpointError, match="another network"):  # it has no averaged weights
         fit(folder, replace(SHORT, averaging=0.9))
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    checkpoints.save(tmp_path / "w.safetensors", small_network().state_dict(), {})
-    tensors, _ = checkpoints.read(tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match="another network"):
-        checkpoints.restore("w", small_network(width=0.06), tensors)
+@pytest.mark.parametrize("damage", ["missing", "cut", "of another run", "of another epoch"])
+def test_checkpoints_that_do_not_belong_together_are_refused(undisturbed, tmp_path, damage):
+    run = shutil.copytree(undisturbed["short"][2], tmp_path / "run")
+    best = run / "best.safetensors"
+    tensors, about = checkpoints.read(best)
+    if damage == "missing":
+        best.unlink()
+    elif damage == "cut":
+        best.write_bytes(best.read_bytes()[:-100])
+    else:
+        wrong = {"key": "other"} if damage == "of another run" else {"epoch": about["epoch"] % 4 + 1}
+        checkpoints.save(best, tensors, about | wrong)
+    with pytest.raises(CheckpointError, match=r"Delete the folder .* and train again"):
+        fit(run)
 
 
 def test_a_diverging_loss_is_an_error_and_leaves_no_checkpoint(tmp_path):
@@ -230,33 +215,17 @@ def test_a_batch_larger_than_the_training_part_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=rf"batch_size=512 is larger .*choose at most {count}"):
         fit(tmp_path, replace(SHORT, batch_size=512))
     assert list(tmp_path.iterdir()) == []
-    whole = replace(SHORT, epochs=1, batch_size=count)
-    assert len(fit(tmp_path, whole)[1]) == 1
-
-
-def test_a_fold_that_does_not_exist_is_an_error_that_names_the_folds():
-    for fold in (5, -1):
-        with pytest.raises(ValueError, match=rf"fold={fold} .* has folds 0 to 4"):
-            splits.split(brightness_faces(70), "paper", fold)
+    assert len(fit(tmp_path, replace(SHORT, epochs=1, batch_size=count))[1]) == 1
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_bfloat16_trains_and_is_deterministic(tmp_path, name):
-    recipe = replace(RECIPES[name], epochs=2, precision="bfloat16")
-    model, history = fit(tmp_path / "one", recipe)
-    again, repeated = fit(tmp_path / "two", recipe)
-    assert numbers(history) == numbers(repeated)
-    assert same_weights(model, again)
-    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_bfloat16_computes_the_same_loss_up_to_its_rounding(tmp_path, name):
+def test_bfloat16_trains_deterministically_to_the_same_loss_up_to_its_rounding(tmp_path, name):
     # Weights that hardly move: in training that moves, rounding grows differently on every processor.
     still = replace(RECIPES[name], epochs=1, lr=1e-7, min_lr=1e-8, warmup=0)
-    rounded, exact = (
-        fit(tmp_path / precision, replace(still, precision=precision))[1][0]["train_loss"]
-        for precision in ("bfloat16", "float32")
-    )
-    assert rounded != exact
-    assert rounded == pytest.approx(exact, rel=0.02)
+    rounded = replace(still, precision="bfloat16")
+    found, again = fit(tmp_path / "one", rounded), fit(tmp_path / "two", rounded)
+    assert_same(found, again)
+    assert {tensor.dtype for tensor in found[0].parameters()} == {torch.float32}
+    loss, exact = (run[1][0]["train_loss"] for run in (found, fit(tmp_path / "exact", still)))
+    assert loss != exact
+    assert loss == pytest.approx(exact, rel=0.02)

@@ -34,14 +34,13 @@ from fercore import checkpoints
 
 PHASES = ("training", "mapping", "writing")
 ATTEMPTS = 3  # that are killed, at most; the next one is left alone
-CHUNK = 8  # images between two files of maps
 ASKED = {"dataset": "faces", "level": 1}
 Watch = Callable[[str], None]  # is told which phase begins
 
 
 def work(root: Path, watch: Watch = lambda phase: None) -> dict[str, Any]:
     """Train and map in ``root``, a project folder; return the metrics of the record."""
-    maps.CHUNK = CHUNK
+    maps.CHUNK = 8  # images between two files of maps
     watch("training")
     model, history = toy_training.fit(root / "runs" / "training")
     watch("mapping")
@@ -91,66 +90,53 @@ def fill(path: Path) -> None:
                 pass
 
 
-def _die(*_: Any) -> None:
+def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _watching(at_call: Callable[[str], None], at_rename: Callable[[Any, Any], None]) -> Watch:
+    """Do something at each call of each phase, and in the place of each rename."""
+    os.replace = at_rename
+    return lambda phase: sys.setprofile((lambda *_: at_call(phase)) if phase else None)
+
+
 def _counting(into: Path) -> Watch:
-    """Count the calls of each phase, and all renames, into a file."""
-    calls: Counter[str] = Counter()
-
-    def watch(now: str) -> None:
-        def count(*_: Any) -> None:
-            calls[now] += 1
-
-        sys.setprofile(count if now else None)
-        if not now:
-            into.write_text(json.dumps(calls))
-
-    real = os.replace
+    """Count calls and renames into a file."""
+    calls, rename = Counter(), os.replace
 
     def replace(*given: Any) -> None:
         calls["renames"] += 1
-        real(*given)
+        rename(*given)
+        if calls["writing"]:
+            into.write_text(json.dumps(calls))
 
-    os.replace = replace
-    return watch
-
-
-def _at_call(phase: str, number: int) -> Watch:
-    """Die at the call of this number after a phase has begun, wherever that is."""
-
-    def watch(now: str) -> None:
-        left = iter(range(number))
-
-        def count(*_: Any) -> None:
-            if next(left, None) is None:
-                _die()
-
-        sys.setprofile(count if now == phase else None)
-
-    return watch
+    return _watching(lambda phase: calls.update([phase]), replace)
 
 
-def _at_rename(moment: str, number: int) -> Watch:
-    """Die as the file of this number is about to get its name: while it is written, before or after the rename."""
-    real, left = os.replace, iter(range(number))
+def _dying(where: str, number: int) -> Watch:
+    """Die at the call of this number of a phase; or at the rename: of half a file, or before or after it."""
+    left, rename = iter(range(number)), os.replace
 
-    def replace(source: str | Path, target: str | Path) -> None:
-        last = next(left, None) is None
-        if last and moment == "half":
-            os.truncate(source, Path(source).stat().st_size // 2)
-        if last and moment != "after":
+    def call(phase: str) -> None:
+        if phase == where and next(left, None) is None:
             _die()
-        real(source, target)
+
+    def replace(source: str, target: str) -> None:
+        last = where not in PHASES and next(left, None) is None
+        if last and where == "half":
+            os.truncate(source, Path(source).stat().st_size // 2)
+        if last and where != "after":
+            _die()
+        rename(source, target)
         if last:
             _die()
 
-    os.replace = replace
-    return lambda phase: None
+    return _watching(call, replace)
 
 
-def _attempt(root: Path, make: Callable[[], Watch], delay: float | None = None) -> int:
+def _attempt(
+    root: Path, make: Callable[[], Watch] = lambda: lambda phase: None, delay: float | None = None
+) -> int:
     """Do the study in a forked process, killed from outside after a delay if one is given; return its exit status."""
     child = os.fork()
     if not child:
@@ -167,41 +153,32 @@ def _attempt(root: Path, make: Callable[[], Watch], delay: float | None = None) 
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _unwatched() -> Watch:
-    return lambda phase: None
-
-
-def _kill(root: Path, chance: random.Random, counts: dict[str, int], seconds: float, how: str) -> list[Any]:
-    """Start the study and kill it."""
-    share = chance.random()
-    if how == "call":
-        where = chance.choice(PHASES)
-        number = int(share * counts[where])
-        return [how, where, share, _attempt(root, lambda: _at_call(where, number))]
-    if how == "rename":
-        where = chance.choice(["half", "before", "after"])
-        number = int(share * counts["renames"])
-        return [how, where, share, _attempt(root, lambda: _at_rename(where, number))]
-    return [how, "", share, _attempt(root, _unwatched, share * seconds)]
-
-
 def main(folder: str, seed: str, rounds: str) -> None:
     """Run the undisturbed study, then the rounds."""
     torch.set_num_threads(1)
     place, counted = Path(folder), Path(folder, "counted.json")
     study(place / "warm-up")  # what is imported when it is first used, is imported now
     started = time.perf_counter()
-    status = _attempt(place / "undisturbed", _unwatched)
+    status = _attempt(place / "undisturbed")
     seconds = time.perf_counter() - started
     _attempt(place / "counted", lambda: _counting(counted))
     counts = json.loads(counted.read_text())
     print(json.dumps({"status": status, "counts": counts, "seconds": seconds}), flush=True)
     for number in range(int(rounds)):
-        chance, root = random.Random(f"{seed}-{number}"), place / f"round-{number}"
+        chance, root, kills = random.Random(f"{seed}-{number}"), place / f"round-{number}", []
         # A first kill by the clock may come too late on a machine that has sped up; the others always hit.
         hows = ["call", "rename"][number % 2 :][:1] + chance.choices(["call", "rename", "clock"], k=ATTEMPTS)
-        kills = [_kill(root, chance, counts, seconds, how) for how in hows[: chance.randint(1, ATTEMPTS)]]
-        kills.append(["", "", 1.0, _attempt(root, _unwatched)])
+        for how in hows[: chance.randint(1, ATTEMPTS)]:
+            share, where = (
+                chance.random(),
+                chance.choice(PHASES if how == "call" else ["half", "before", "after"]),
+            )
+            if how == "clock":
+                kills.append([how, "", share, _attempt(root, delay=share * seconds)])
+                continue
+            last = int(share * counts[where if how == "call" else "renames"])
+            kills.append([how, where, share, _attempt(root, lambda w=where, n=last: _dying(w, n))])
+        kills.append(["", "", 1.0, _attempt(root)])
         print(json.dumps({"round": number, "kills": kills}), flush=True)
 
 

@@ -8,55 +8,48 @@ the cells of its Table 1 whether they can be means over folds. ``{reachable} 213
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 from docutils import nodes
 from docutils.parsers.rst import directives
-from ferlab.runs import records
+from ferlab.runs.records import place
 from ferlab.studies import arithmetic, paper, tables
+from records import warn
+from run_table import NAMED, table_of
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from fercore import datasets
 from fercore.errors import FercoreError
 
-logger = logging.getLogger(__name__)
-
-KINDS = ("paper-and-ours", "table-1", "table-2", "ranks", "reachable")
+KINDS: dict[str, Callable[[list[tables.Group], str], pd.DataFrame]] = {
+    "paper-and-ours": lambda found, _: tables.paper_and_ours(found),
+    "table-1": tables.table_1,
+    "table-2": lambda found, _: tables.table_2(found),
+    "ranks": lambda *_: tables.ranks(),
+    "reachable": lambda *_: tables.reachable(),
+}
 DASH = "–"
 
 
 def explanation(group: tables.Group) -> str:
     """Say which records a number comes from, and what else there is to know of it."""
     parameters = group.runs.parameters.iloc[0]
-    facts = [", ".join(map(records.place, group.runs.record))]
+    facts = [", ".join(map(place, group.runs.record))]
     facts += [] if parameters is None else [f"{parameters:,} parameters"]
-    return "; ".join(
-        [*facts, *(f"trained on {machine}" for machine in group.runs.hardware.unique() if machine)]
-    )
-
-
-def build(kind: str, found: list[tables.Group], dataset: str) -> pd.DataFrame:
-    """Return the table that a directive asks for."""
-    if kind == "table-1":
-        return tables.table_1(found, dataset)
-    makers = {"paper-and-ours": tables.paper_and_ours, "table-2": tables.table_2}
-    return makers[kind](found) if kind in makers else getattr(tables, kind)()
+    facts += [f"trained on {machine}" for machine in group.runs.hardware.unique() if machine]
+    return "; ".join(facts)
 
 
 class AccuracyTable(SphinxDirective):
     """One of the tables; our numbers link to the pages of their runs, where these are part of the book."""
 
     required_arguments = 1
-    option_spec: ClassVar = {
-        "dataset": directives.unchanged_required,
-        "name": directives.unchanged_required,
-        "caption": directives.unchanged_required,
-    }
+    option_spec: ClassVar = NAMED | {"dataset": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # records may come and go between builds
@@ -70,32 +63,19 @@ class AccuracyTable(SphinxDirective):
         try:
             found = tables.load(Path(self.env.srcdir))
         except FercoreError as error:
-            logger.warning(
-                "accuracy-table: %s", error, location=self.get_location(), type="fercore", subtype="record"
-            )
-        return [nodes.container("", self.table(build(kind, found, dataset)), classes=["full-width"])]
+            warn(self, error)
+        return [nodes.container("", self.table(KINDS[kind](found, dataset)), classes=["full-width"])]
 
     def table(self, content: pd.DataFrame) -> nodes.table:
         """Return the table; its index heads the rows."""
-        headings = [content.index.name, *content.columns]
-        columns = [nodes.colspec(colwidth=1, stub=None if column else 1) for column in range(len(headings))]
-        group, head, body = nodes.tgroup("", *columns, cols=len(columns)), nodes.thead(), nodes.tbody()
-        head += nodes.row("", *[nodes.entry("", *self.lines(text)) for text in headings])
-        for row in content.itertuples():
-            body += nodes.row("", *[nodes.entry("", *self.lines(cell)) for cell in row])
-        group += [head, body]
-        table = nodes.table("", classes=["accuracy-table"])
-        if "caption" in self.options:
-            table += nodes.title(text=self.options["caption"])
-        table += group
-        self.add_name(table)
+        rows = [[self.lines(cell) for cell in row] for row in content.itertuples()]
+        table = table_of(self, [content.index.name, *content.columns], rows, classes=["accuracy-table"])
+        next(iter(table.findall(nodes.colspec)))["stub"] = 1
         return table
 
-    def lines(self, cell: str | list[tables.Entry]) -> list[nodes.paragraph]:
-        """Return a cell's paragraphs: its text, or one per entry, a dash if there is none."""
-        if isinstance(cell, str):
-            return [nodes.paragraph(text=cell)]
-        return [self.line(*entry) for entry in cell] or [nodes.paragraph(text=DASH)]
+    def lines(self, cell: str | list[tables.Entry]) -> str | list[nodes.paragraph]:
+        """Return a cell's text, or a paragraph for each of its entries, a dash if there is none."""
+        return cell if isinstance(cell, str) else [self.line(*entry) for entry in cell] or DASH
 
     def line(self, group: tables.Group, note: str) -> nodes.paragraph:
         shown = self.link(group.text, group) or nodes.Text(group.text)
@@ -107,33 +87,19 @@ class AccuracyTable(SphinxDirective):
 
     def link(self, text: str, group: tables.Group) -> nodes.Node | None:
         """Return a reference to the first page of a group that the book holds, None if it holds none."""
-        source = Path(self.env.srcdir).resolve()
-        inside = [
-            page.resolve() for page in group.runs.page if page and page.resolve().is_relative_to(source)
-        ]
-        names = [page.relative_to(source).with_suffix("").as_posix() for page in inside]
+        names = [self.env.path2doc(str(page.resolve())) for page in group.runs.page if page]
         name = next((name for name in names if name in self.env.found_docs), None)
         if name is None:
             return None
-        return addnodes.pending_xref(
-            "",
-            nodes.inline(text=text),
-            refdomain="std",
-            reftype="doc",
-            reftarget=f"/{name}",
-            refdoc=self.env.docname,
-            refexplicit=True,
-            refwarn=True,
-        )
+        about = {"refdomain": "std", "reftype": "doc", "reftarget": f"/{name}", "refdoc": self.env.docname}
+        return addnodes.pending_xref("", nodes.inline(text=text), refexplicit=True, refwarn=True, **about)
 
 
 def sentence(images: int, folds: int, printed: str) -> str:
     """Say whether a percentage can be a mean over folds, and what the nearest means are where it cannot."""
     found = arithmetic.verdict(images, folds, printed)
-    sizes = " or ".join(map(str, found.sizes))
-    start = f"{images:,} images in {folds} folds of {sizes}:"
-    if folds == 1:
-        start = f"{images:,} images at once:"
+    parts = f"in {folds} folds of {' or '.join(map(str, found.sizes))}" if folds > 1 else "at once"
+    start = f"{images:,} images {parts}:"
     if found.possible:
         right = " or ".join(f"{count:,}" for count in sorted({*found.rounded, *found.cut}))
         way = {(True, False): ", if it is rounded", (False, True): ", if further decimals are cut off"}

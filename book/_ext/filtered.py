@@ -55,10 +55,7 @@ class Filtered(SphinxDirective):
     """Wrap one table."""
 
     has_content = True
-    option_spec: ClassVar = {
-        "columns": directives.unchanged_required,
-        "across": directives.unchanged_required,
-    }
+    option_spec: ClassVar = dict.fromkeys(("columns", "across"), directives.unchanged_required)
 
     def run(self) -> list[nodes.Node]:
         self.assert_has_content()
@@ -67,10 +64,9 @@ class Filtered(SphinxDirective):
         tables = list(element.findall(nodes.table))
         if len(tables) != 1:
             raise self.error(f"filtered: one table is needed inside, and there are {len(tables)}.")
+        columns, across = self.options.get("columns", ""), self.options.get("across", "")
         try:
-            element["choices"] = choices(
-                headings(tables[0]), self.options.get("columns", ""), self.options.get("across", "")
-            )
+            element["choices"] = choices(headings(tables[0]), columns, across)
         except ValueError as error:
             raise self.error(f"filtered: {error}.") from error
         return [element]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
 DISTRIBUTION = "sphinx-mathjax-offline"
@@ -21,38 +20,31 @@ TARGET = f"mathjax/{FILE}"
 
 
 def find_mathjax(distribution: str = DISTRIBUTION) -> Path:
-    """Return the installed MathJax file.
-
-    Raises:
-        ExtensionError: The distribution, or the file inside it, is missing.
-    """
-    remedy = "install the book's tools with: pip install -c constraints.txt -e '.[book]'"
+    """Return the installed MathJax file; an ExtensionError says how to install it."""
     try:
         files = metadata.files(distribution) or []
     except metadata.PackageNotFoundError:
-        raise ExtensionError(f"mathjax_local: {distribution} is not installed; {remedy}") from None
-    for file in files:
-        if file.name == FILE and (path := Path(str(file.locate()))).is_file():
-            return path
-    raise ExtensionError(f"mathjax_local: {distribution} has no {FILE}; {remedy}")
+        files = []
+    found = next((Path(str(file.locate())) for file in files if file.name == FILE), None)
+    if found is None or not found.is_file():
+        remedy = "pip install -c constraints.txt -e . -e 'notebooks[book]'"
+        raise ExtensionError(
+            f"mathjax_local: {distribution} is not installed; install the book's tools: {remedy}"
+        )
+    return found
 
 
-def use_local_mathjax(app: Sphinx, config: Config) -> None:
-    """Point Sphinx at the copy under ``_static``."""
-    config.mathjax_path = TARGET  # type: ignore[attr-defined]
-
-
-def copy_mathjax(app: Sphinx) -> None:
-    """Copy the file into the build, once; other output formats do not need it."""
+def use_local_mathjax(app: Sphinx) -> None:
+    """Copy the file into an HTML build, once, and point Sphinx at it; other formats do not need it."""
     if app.builder.format != "html":
         return
     source, target = find_mathjax(), Path(app.outdir) / "_static" / TARGET
     if not target.exists() or target.stat().st_size != source.stat().st_size:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+    app.config.mathjax_path = TARGET  # type: ignore[attr-defined]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.connect("config-inited", use_local_mathjax)
-    app.connect("builder-inited", copy_mathjax)
+    app.connect("builder-inited", use_local_mathjax)
     return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -22,28 +22,26 @@ from ferlab import definitions
 FOLDER = "_downloads/run"  # below the built book
 
 
+def git(root: str | Path, *words: str) -> str:
+    """Return what git says of a working tree, or ``""`` where there is none."""
+    if shutil.which("git") is None:
+        return ""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment).stdout.strip()
+
+
 def repository(root: str | Path) -> str:
     """Return ``owner/name`` on GitHub, or ``""``."""
-    given = os.environ.get("FERCORE_REPOSITORY", "")
+    given = os.environ.get("FERCORE_REPOSITORY")
     if not given:
-        command = ["git", "-C", str(root), "remote", "get-url", "origin"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", done.stdout.strip())
+        found = re.search(r"github\.com[:/](.+?)(\.git)?/?$", git(root, "remote", "get-url", "origin"))
         given = found[1] if found else ""
     return given if re.fullmatch(r"[\w.-]+/[\w.-]+", given) else ""
 
 
-def launch(name: str, notebook: str, branch: str = "main") -> str:
-    """Return the links that open a notebook of a repository in Binder and in Colab, as HTML.
-
-    Args:
-        name: ``owner/name``, or ``""``.
-        notebook: Path of the paired ``.ipynb`` in the repository.
-        branch: Branch or tag.
-    """
+def launch(name: str, notebook: str, branch: str) -> str:
+    """Return links that open a notebook (its path in the repository ``owner/name``) in Binder and Colab, as HTML."""
     if not name:
         return (
             '<span class="launch-none">Buttons for Binder and Colab appear in copies that are built with '
@@ -52,33 +50,23 @@ def launch(name: str, notebook: str, branch: str = "main") -> str:
     where, ref = quote(name), quote(branch, safe="")
     binder = f"https://mybinder.org/v2/gh/{where}/{ref}?urlpath={quote(f'lab/tree/{notebook}', safe='')}"
     colab = f"https://colab.research.google.com/github/{where}/blob/{ref}/{quote(notebook)}"
-    links = {"Binder": binder, "Colab": colab}
-    return " ".join(
-        f'<a class="launch" rel="noopener" href="{escape(link)}">Open in {title}</a>'
-        for title, link in links.items()
-    )
+    shown = '<a class="launch" rel="noopener" href="{}">Open in {}</a>'
+    return f"{shown.format(escape(binder), 'Binder')} {shown.format(escape(colab), 'Colab')}"
 
 
 def downloads(root: Path, run: Mapping[str, Any]) -> dict[str, str]:
     """Return {what it is: path in the project} of the files behind a run."""
     experiment = str(run.get("experiment", ""))
-    found = {
-        "notebook": f"notebooks/{experiment}.ipynb",
-        "its text": f"notebooks/{experiment}.py",
-        "record": str(run.get("record", "")),
-    }
-    text = root / found["its text"]
-    reached = definitions.modules(text) if text.is_file() else []
+    pair, text = f"notebooks/{experiment}.ipynb", f"notebooks/{experiment}.py"
+    found = {"notebook": pair, "its text": text, "record": str(run.get("record", ""))}
+    reached = definitions.modules(root / text) if (root / text).is_file() else []
     used = [path.relative_to(root).as_posix() for path in reached if path.is_relative_to(root)]
-    drawn = [name for name in used if re.search(r"/(figures|interactive)/\w+\.py$", name)]
-    return found | {f"figures: {Path(name).stem}": name for name in drawn if "__init__" not in name}
+    drawn = [name for name in used if re.search(r"/(figures|interactive)/(?!__init__)\w+\.py$", name)]
+    return found | {f"figures: {Path(name).stem}": name for name in drawn}
 
 
 def offer(root: Path, outdir: Path, page: str, files: Mapping[str, str], pathto: Callable[..., str]) -> str:
-    """Copy the files into the build and return the links to them, as HTML.
-
-    The executed notebook itself is there already, as the page's source.
-    """
+    """Copy files into the build and return links to them, as HTML; the executed notebook is there as the source."""
     links = [f'<a href="{escape(pathto(f"_sources/{page}", 1))}" download>executed notebook</a>']
     for title, name in files.items():
         source = root / name

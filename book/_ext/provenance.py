@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import subprocess
+import tomllib
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import page_tools
+from ferlab.runs import records
 from sphinx.application import Sphinx
-from sphinx.util import logging
 
-logger = logging.getLogger(__name__)
+from fercore.errors import FercoreError
 
 # Metadata key -> what the reader sees, in the order shown. Keys not listed here are not shown.
 FIELDS = {
@@ -39,17 +38,6 @@ FIELDS = {
 }
 
 
-def built_from(folder: str | Path) -> str:
-    """Return the commit of a working tree, marked ``+`` if files differ from it, or ``""`` outside one."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.strip()
-
-
 def duration(seconds: float) -> str:
     """Write a duration as a person would: ``"2 h 05 min"``, ``"3 min 20 s"``, ``"4.2 s"``."""
     if seconds < 60:
@@ -60,8 +48,8 @@ def duration(seconds: float) -> str:
 
 def show(key: str, value: Any) -> str:
     """Return one value as safe HTML."""
-    if key == "seconds" and isinstance(value, int | float) and not isinstance(value, bool):
-        return escape(duration(value))
+    if key == "seconds":
+        return duration(value)
     if isinstance(value, Mapping):
         parts = (f"<code>{escape(str(name))} = {escape(str(item))}</code>" for name, item in value.items())
         return " ".join(parts) or "none"
@@ -76,53 +64,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Return the ``fercore`` metadata of a notebook; empty for any other page."""
     if path.suffix != ".ipynb":
         return {}
-    run = json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("fercore", {})
-    if not isinstance(run, dict):
-        logger.warning("provenance: metadata.fercore is not a dictionary in %s", path, type="fercore")
-        return {}
-    return run
+    return json.loads(path.read_text(encoding="utf-8"))["metadata"].get("fercore", {})
 
 
-def read_record(root: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of a run; empty where it is not there or damaged."""
-    from ferlab.runs import records
-
-    from fercore.errors import FercoreError
-
-    path = root / str(run.get("record") or "no record")
+def state(path: Path) -> str:
+    """Say whether a run with this record would still come out the same, as HTML."""
     try:
-        return records.read(path) if path.is_file() else {}
+        reasons = records.stale(records.read(path))
     except FercoreError:
-        return {}
-
-
-def state(record: dict[str, Any]) -> str:
-    """Say whether a run would still come out the same, as HTML."""
-    from ferlab.runs import records
-
-    if not record:
-        return '<span class="state-stale">stale</span>: its record is not there'
-    reasons = records.stale(record)
+        reasons = ["its record is not there"]
     if not reasons:
         return '<span class="state-fresh">fresh</span>: the present code would make this page'
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return f'<span class="state-stale">stale</span>: {escape("; ".join(reasons[:3]) + more)}'
 
 
-def render(
-    run: Mapping[str, Any],
-    commit: str,
-    record_url: str | None = None,
-    extra: Mapping[str, str] | None = None,
-) -> str:
-    """Return the block under a page: a list of facts for a run, one line for a page of prose.
-
-    ``extra`` holds further rows, title to safe HTML, which come first.
-    """
+def render(run: Mapping[str, Any], commit: str, record_url: str | None, extra: Mapping[str, str]) -> str:
+    """Return the block under a page: a run's facts, after ``extra`` rows of safe HTML; one line for a page of prose."""
     if not run:
         source = f"commit <code>{escape(commit)}</code>" if commit else "a copy without version control"
         return f'<p class="provenance provenance-page">Built from {source}.</p>'
-    rows = [f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in (extra or {}).items() if value]
+    rows = [f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in extra.items() if value]
     for key, title in FIELDS.items():
         if run.get(key) in (None, "", {}):
             continue
@@ -136,44 +98,40 @@ def render(
     )
 
 
-def add_provenance(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
+def note_build(app: Any) -> None:
+    """Find out once what every page says: commit (with ``+`` if files differ from it), version and repository."""
+    project = tomllib.loads((Path(app.srcdir) / "pyproject.toml").read_text(encoding="utf-8"))
+    app.fercore_version = project["project"]["version"]
+    app.fercore_commit = page_tools.git(app.srcdir, "describe", "--always", "--dirty=+", "--exclude=*")
+    app.fercore_repository = page_tools.repository(app.srcdir)
+
+
+def add_provenance(app: Any, pagename: str, _: str, context: dict[str, Any], doctree: Any) -> None:
     """Append the block to a page; generated pages such as the search page are left alone."""
-    if doctree is None or not pagename or "body" not in context:
+    if doctree is None:
         return
     path, root = Path(app.env.doc2path(pagename)), Path(app.srcdir)
     run = read_metadata(path)
     # The status page offers the record for download: link to that copy.
     download = app.env.dlfiles.get(str(run.get("record", "")))
     url = context["pathto"](f"_downloads/{download[1]}", True) if download else None
-    if not hasattr(app, "fercore_commit"):
-        app.fercore_commit = built_from(app.srcdir)  # type: ignore[attr-defined]
-        app.fercore_repository = page_tools.repository(app.srcdir)  # type: ignore[attr-defined]
-    commit = app.fercore_commit  # type: ignore[attr-defined]
     extra = {}
     if run:
-        record = read_record(root, run)
         page, files = path.relative_to(root).as_posix(), page_tools.downloads(root, run)
         if url:
             del files["record"]  # its own row leads to it
         notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
         extra = {
-            "State": state(record),
-            "Run it": page_tools.launch(app.fercore_repository, notebook, page_tools.branch()),  # type: ignore[attr-defined]
+            "State": state(root / str(run.get("record"))),
+            "Run it": page_tools.launch(app.fercore_repository, notebook, page_tools.branch()),
             "Download": page_tools.offer(root, Path(app.outdir), page, files, context["pathto"]),
         }
     title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))
-    context["body"] += render(run, commit, url, extra)
-    context["body"] += page_tools.citation(title, version(root), commit)
-
-
-def version(root: Path) -> str:
-    """Return the version of the project."""
-    found = re.search(r'^version = "([^"]+)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.M)
-    return found[1] if found else ""
+    context["body"] += render(run, app.fercore_commit, url, extra)
+    context["body"] += page_tools.citation(title, app.fercore_version, app.fercore_commit)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", note_build)
     app.connect("html-page-context", add_provenance)
     return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,7 @@ An unknown file, key or format is a warning, which fails a strict build.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,17 @@ class RecordError(ValueError):
 def load(path: Path) -> dict[str, Any]:
     """Read one record."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path.parent.name}/{path.name}: cannot be read ({error})") from None
-    if not isinstance(record, dict):
-        raise RecordError(f"{path.parent.name}/{path.name}: is not a JSON object")
-    return record
-
-
-def split_reference(text: str) -> tuple[str, str, str]:
-    """Split ``file.json:key:format`` into its three parts; the format may be absent."""
-    file, mark, rest = text.strip().partition(".json:")
-    key, _, form = rest.partition(":")
-    if not (file and mark and key):
-        raise RecordError(f"{text!r} is not of the form 'experiment/dataset/name.json:key:format'")
-    return file + ".json", key, form
 
 
 def quote(results: Path, text: str) -> str:
-    """Return the value that a reference names, formatted for print."""
-    file, key, form = split_reference(text)
+    """Return the value that ``file.json:key:format`` names, formatted for print; the format may be absent."""
+    parts = re.fullmatch(r"(.+\.json):([^:]+):?(.*)", text.strip())
+    if parts is None:
+        raise RecordError(f"{text!r} is not of the form 'experiment/dataset/name.json:key:format'")
+    file, key, form = parts.groups()
     path = (results / file).resolve()
     if not path.is_relative_to(results.resolve()) or not path.is_file():
         raise RecordError(f"{file}: no such record under results/ (asked for key {key!r})")
@@ -63,6 +55,11 @@ def quote(results: Path, text: str) -> str:
         raise RecordError(f"{file}: key {key!r} cannot be shown as {form!r}") from None
 
 
+def warn(of: Any, error: Exception) -> None:
+    """Warn where a role or a directive stands."""
+    logger.warning("%s: %s", of.name, error, location=of.get_location(), type="fercore", subtype="record")
+
+
 class RecordRole(SphinxRole):
     """Quote one value; hovering over it shows its source."""
 
@@ -72,15 +69,12 @@ class RecordRole(SphinxRole):
         try:
             value = quote(Path(self.env.srcdir) / self.folder, self.text)
         except RecordError as error:
-            logger.warning(
-                "record: %s", error, location=self.get_location(), type="fercore", subtype="record"
-            )
+            warn(self, error)
             return [nodes.problematic(self.rawtext, "??")], []
-        file, key, _ = split_reference(self.text)
+        file, key = self.text.strip().split(":")[:2]
         self.env.note_dependency(f"{self.folder}/{file}")
-        return [
-            nodes.abbreviation(value, value, explanation=f"{self.folder}/{file}: {key}", classes=["record"])
-        ], []
+        source = f"{self.folder}/{file}: {key}"
+        return [nodes.abbreviation(value, value, explanation=source, classes=["record"])], []
 
 
 class BenchmarkRole(RecordRole):

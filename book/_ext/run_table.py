@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from records import RecordError, load
+from records import RecordError, load, warn
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-logger = logging.getLogger(__name__)
-
 HEADINGS = (
-    "Dataset",
-    "Experiment",
-    "Model",
-    "Protocol",
-    "Accuracy",
-    "Date",
-    "Run",
-    "Training",
-    "Hardware",
-    "Record",
+    *("Dataset", "Experiment", "Model", "Protocol", "Accuracy"),
+    *("Date", "Run", "Training", "Hardware", "Record"),
 )
 
 
 def accuracies(record: dict[str, Any]) -> str:
     """Return the accuracy on each split that has one, e.g. ``"test 91.3 %"``."""
-    metrics = record.get("metrics")
-    splits = metrics.items() if isinstance(metrics, dict) else ()
-    found = [
-        (name, part["accuracy"]) for name, part in splits if isinstance(part, dict) and "accuracy" in part
-    ]
+    splits = {name: part for name, part in record.get("metrics", {}).items() if isinstance(part, dict)}
     cells = [
-        f"{name.replace('_', ' ')} {100 * value:.1f}\u00a0%"
-        for name, value in found
-        if isinstance(value, int | float)
+        f"{name.replace('_', ' ')} {100 * part['accuracy']:.1f}\u00a0%"
+        for name, part in splits.items()
+        if isinstance(part.get("accuracy"), float)  # an interval has several
     ]
     return ", ".join(cells) or "–"
-
-
-def span(seconds: Any) -> str:
-    """Return a number of seconds for a cell."""
-    return f"{seconds:,.0f}\u00a0s" if isinstance(seconds, int | float) else "–"
 
 
 def row(record: dict[str, Any]) -> list[str]:
@@ -57,31 +37,50 @@ def row(record: dict[str, Any]) -> list[str]:
     protocol = str(record.get("protocol") or "–")
     if record.get("fold") is not None:
         protocol += f", fold {record['fold']}"
-    times = [span(part.get("seconds")) for part in (provenance, training)]
+    seconds = [part.get("seconds") for part in (provenance, training)]
+    times = ["–" if one is None else f"{one:,.0f}\u00a0s" for one in seconds]
     start = [str(record.get(key) or "–") for key in ("dataset", "experiment", "model")]
     date, hardware = str(provenance.get("started") or "–")[:10], str(provenance.get("hardware") or "–")
     return [*start, protocol, accuracies(record), date, *times, hardware]
 
 
-def table_of(headings: Sequence[str], rows: Iterable[Sequence[nodes.Node]], empty: str) -> nodes.table:
-    """Return a table; a sentence stands in it where there are no rows."""
+def entry(content: str | nodes.Node | list[nodes.Node]) -> nodes.entry:
+    """Return a cell: of text, of a node, or of a list of paragraphs."""
+    if not isinstance(content, list):
+        inside = nodes.Text(content) if isinstance(content, str) else content
+        content = [nodes.paragraph("", "", inside)]
+    return nodes.entry("", *content)
+
+
+def table_of(
+    directive: SphinxDirective, headings: Sequence[str], rows: list[list[Any]], empty: str = "", **own: Any
+) -> nodes.table:
+    """Return a table of what :func:`entry` takes, with the directive's caption and name, and ``own`` attributes.
+
+    Where there are no rows, the sentence ``empty`` stands in it.
+    """
     group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in headings], cols=len(headings))
     head, body = nodes.thead(), nodes.tbody()
-    head += nodes.row("", *[nodes.entry("", nodes.paragraph(text=text)) for text in headings])
-    for cells in rows:
-        body += nodes.row("", *[nodes.entry("", cell) for cell in cells])
-    if not len(body):
-        note = [empty, *[""] * (len(headings) - 1)]
-        body += nodes.row("", *[nodes.entry("", nodes.paragraph(text=cell)) for cell in note])
+    for cells in rows or [[empty, *[""] * (len(headings) - 1)]]:
+        body += nodes.row("", *map(entry, cells))
+    head += nodes.row("", *map(entry, headings))
     group += [head, body]
-    return nodes.table("", group, classes=["run-table"])
+    table = nodes.table("", **own)
+    if "caption" in directive.options:
+        table += nodes.title(text=directive.options["caption"])
+    table += group
+    directive.add_name(table)
+    return table
+
+
+NAMED: dict[str, Any] = dict.fromkeys(("name", "caption"), directives.unchanged_required)
 
 
 class RunTable(SphinxDirective):
     """List the records, each with a link to download it."""
 
     optional_arguments = 1
-    option_spec: ClassVar = {"name": directives.unchanged_required, "caption": directives.unchanged_required}
+    option_spec: ClassVar = NAMED
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # records may come and go between builds
@@ -90,26 +89,21 @@ class RunTable(SphinxDirective):
         rows = []
         for path in sorted(results.glob(pattern)):
             try:
-                cells = [nodes.paragraph(text=cell) for cell in row(load(path))]
+                cells = row(load(path))
             except RecordError as error:
-                logger.warning(
-                    "run-table: %s", error, location=self.get_location(), type="fercore", subtype="record"
-                )
+                warn(self, error)
                 continue
             name = path.relative_to(self.env.srcdir).as_posix()
             link = addnodes.download_reference("", "", nodes.literal(text=path.stem), reftarget=f"/{name}")
-            rows.append([*cells, nodes.paragraph("", "", link)])
-        table = table_of(HEADINGS, rows, "No run has been recorded yet.")
-        if "caption" in self.options:
-            table.insert(0, nodes.title(text=self.options["caption"]))
-        self.add_name(table)
+            rows.append([*cells, link])
+        table = table_of(self, HEADINGS, rows, "No run has been recorded yet.", classes=["run-table"])
         return [nodes.container("", table, classes=["full-width"])]
 
 
 class FullScaleTable(SphinxDirective):
     """List the steps of the full-scale script whose records were brought home."""
 
-    option_spec: ClassVar = {"name": directives.unchanged_required, "caption": directives.unchanged_required}
+    option_spec: ClassVar = NAMED
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
@@ -117,13 +111,10 @@ class FullScaleTable(SphinxDirective):
         for path in sorted((Path(self.env.srcdir) / "results" / "full_scale").glob("*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             cells = [record["step"], record["found"].get("brief", "–"), f"{record['seconds']:,.0f}\u00a0s"]
-            cells += [record["device"], record["finished"][:10]]
-            rows.append([nodes.paragraph(text=cell) for cell in cells])
+            rows.append([*cells, record["device"], record["finished"][:10]])
         empty = "None of these steps has been done: no GPU has been at hand."
-        table = table_of(("Step", "What came out", "Time", "Machine", "Date"), rows, empty)
-        if "caption" in self.options:
-            table.insert(0, nodes.title(text=self.options["caption"]))
-        self.add_name(table)
+        headings = ("Step", "What came out", "Time", "Machine", "Date")
+        table = table_of(self, headings, rows, empty, classes=["run-table"])
         return [nodes.container("", table, classes=["full-width"])]
 
 

@@ -120,7 +120,7 @@
     return element;
   }
 
-  /* As fercore.interactive.embedding.shown: about three significant digits, a true minus sign, no powers of ten. */
+  /* As ferlab.interactive.embedding.shown: about three significant digits, a true minus sign, no powers of ten. */
   function shown(value) {
     if (!value) {
       return "0";

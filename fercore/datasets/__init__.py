@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ def title(name: str) -> str:
 
 
 def about(name: str) -> About:
-    """Return what there is to know of a dataset of photographs or drawings before it is there.
+    """Return what there is to know of a dataset before it is there.
 
     Raises:
         UnknownNameError: If there is no such dataset, or it is the embedded faces, which are made here.
@@ -61,7 +62,10 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDatas
         name: ``"faces"`` (rendered here, nothing to download), ``"fer2013"``, ``"ferg"``, ``"jaffe"``, ``"ckplus"``
             (the official tree of sequences) or ``"ck48"`` (the folders of its peak frames at 48 pixels).
         root: The data folder; :func:`data_root` by default. Ignored by ``"faces"``.
-        **options: Passed on to the loader, e.g. ``verify=False`` or ``size=96``.
+        **options: Passed on to the loader. ``verify=False`` does not compare with the official counts,
+            ``progress=False`` shows no progress bar, ``size=96`` resizes to squares of 16 ... 512 pixels a side (all
+            but FER2013, 48 by default), ``contempt=True`` reads also the images of contempt of CK+ and CK+48. See
+            ``fercore.datasets.ckplus.load`` for ``neutral``, ``frames`` and ``crop``.
 
     Returns:
         The whole dataset; see :mod:`fercore.datasets.splits` for its parts.
@@ -70,15 +74,16 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDatas
         UnknownNameError: If there is no such dataset.
         DatasetNotFoundError: If its files are absent; says where to get them and where to put them.
         DatasetError: If its files are damaged; names file and line.
+        ValueError: If an option is none of those allowed.
         ImportError: If ``"faces"`` is asked for and ferlab, which renders them, is not installed.
     """
     title(name)
-    if name == "faces" and importlib.util.find_spec("ferlab") is None:
+    if name != "faces":
+        module = importlib.import_module(DATASETS[name][1])
+        return module.load(root=data_root() if root is None else Path(root), **options)
+    if importlib.util.find_spec("ferlab") is None:
         raise ImportError(
             "The embedded faces are rendered by ferlab, which comes with the companion's repository: "
             "run `make` there, or `pip install ./notebooks` in a checkout."
         )
-    module = importlib.import_module(DATASETS[name][1])
-    if name == "faces":
-        return module.load(**options)
-    return module.load(root=data_root() if root is None else Path(root), **options)
+    return importlib.import_module("ferlab.faces").load(**options)

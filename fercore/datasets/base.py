@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 
 from fercore.emotions import EMOTIONS, Emotion
 from fercore.errors import DatasetError, DatasetNotFoundError
+
+COLUMNS = ("labels", "subjects", "groups", "usage", "paths")  # of a dataset: one value per image, or None
+OTHER_RELEASE = "The copy is incomplete or changed: copy it again, or pass verify=False to use it as it is."
 
 
 @dataclass(frozen=True)
@@ -65,25 +69,23 @@ class About:
         Raises:
             DatasetError: If they differ; names the parts and emotions that do.
         """
-        parts = np.full(len(labels), "all") if parts is None else parts
+        names = ["all"] * len(labels) if parts is None else parts.tolist()
+        found = Counter(zip(names, labels.tolist(), strict=True))
         wrong = []
         for part, official in self.counts.items():
-            found = np.bincount(labels[parts == part], minlength=len(Emotion))
-            listed = [
-                f"{emotion.title} {found[emotion]} instead of {official.get(emotion, 0)}"
-                for emotion in Emotion
-                if found[emotion] != official.get(emotion, 0)
+            here = {emotion: found[part, emotion] for emotion in Emotion}
+            differ = [
+                f"{emotion.title} {count} instead of {official.get(emotion, 0)}"
+                for emotion, count in here.items()
+                if count != official.get(emotion, 0)
             ]
-            if listed:
-                total = f"{found.sum()} images instead of {sum(official.values())}"
-                wrong.append(f"{part} has {total} ({'; '.join(listed)})")
-        if unknown := sorted(set(np.unique(parts).tolist()) - set(self.counts)):
+            if differ:
+                total = f"{sum(here.values())} images instead of {sum(official.values())}"
+                wrong.append(f"{part} has {total} ({'; '.join(differ)})")
+        if unknown := sorted(set(names) - set(self.counts)):
             wrong.append(f"{', '.join(unknown)}: not in the official release")
         if wrong:
-            raise DatasetError(
-                f"{where}: {'. '.join(wrong)}. The copy is incomplete or changed: copy it again, or pass verify=False "
-                "to use it as it is."
-            )
+            raise DatasetError(f"{where}: {'. '.join(wrong)}. {OTHER_RELEASE}")
 
 
 def content_checksum(images: np.ndarray, labels: np.ndarray) -> str:
@@ -139,19 +141,10 @@ class FaceDataset:
     def __post_init__(self) -> None:
         """Check the shapes once, so that nothing downstream has to."""
         if self.images.ndim != 4 or self.images.shape[-1] not in (1, 3) or self.images.dtype != np.uint8:
-            raise DatasetError(
-                f"{self.title}: images must be uint8 of shape (N, H, W, 1 or 3), "
-                f"not {self.images.dtype} of shape {self.images.shape}."
-            )
-        columns = {
-            "labels": self.labels,
-            "subjects": self.subjects,
-            "groups": self.groups,
-            "usage": self.usage,
-            "paths": self.paths,
-        }
-        for name, column in {**columns, **self.extras}.items():
-            if column is not None and len(column) != len(self.images):
+            given = f"{self.images.dtype} of shape {self.images.shape}"
+            raise DatasetError(f"{self.title}: images must be uint8 of shape (N, H, W, 1 or 3), not {given}.")
+        for name, column in {**self._columns(), **self.extras}.items():
+            if len(column) != len(self.images):
                 raise DatasetError(f"{self.title}: {len(column)} {name} for {len(self.images)} images.")
         outside = np.setdiff1d(self.labels, [int(emotion) for emotion in Emotion])
         if outside.size:
@@ -173,17 +166,10 @@ class FaceDataset:
 
     def subset(self, index: np.ndarray) -> FaceDataset:
         """Return the images chosen by an integer or boolean index of shape (M,) or (N,)."""
+        columns = {name: column[index] for name, column in self._columns().items()}
+        extras = {name: column[index] for name, column in self.extras.items()}
+        return replace(self, images=self.images[index], extras=extras, **columns)
 
-        def pick(column: np.ndarray | None) -> np.ndarray | None:
-            return None if column is None else column[index]
-
-        return replace(
-            self,
-            images=self.images[index],
-            labels=self.labels[index],
-            subjects=pick(self.subjects),
-            groups=pick(self.groups),
-            usage=pick(self.usage),
-            paths=pick(self.paths),
-            extras={name: column[index] for name, column in self.extras.items()},
-        )
+    def _columns(self) -> dict[str, np.ndarray]:
+        """The columns that there are, by name."""
+        return {name: column for name in COLUMNS if (column := getattr(self, name)) is not None}

@@ -19,23 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from fercore.datasets.base import FaceDataset
+from fercore.datasets.base import COLUMNS, FaceDataset
 from fercore.errors import FercoreError
 
 VERSION = 1  # of the readers: raise it when one of them gives other images, labels or columns
-_COLUMNS = ("labels", "subjects", "groups", "usage", "paths")
+_FACTS = ("name", "title", "checksum", "source", "skipped")
 _IN_MEMORY = 2**28  # sets of more bytes stay on the disk, memory-mapped
-
-
-def fingerprint(paths: Iterable[Path], root: Path) -> str:
-    """Return the SHA-256 of names below ``root``, sizes and modification times of files, in their order."""
-    content, above = hashlib.sha256(), os.fsencode(root)
-    for path in paths:
-        status = path.stat()
-        content.update(
-            os.fsencode(path).removeprefix(above) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
-        )
-    return content.hexdigest()
 
 
 def cached(
@@ -45,87 +34,62 @@ def cached(
     options: dict[str, Any],
     build: Callable[[Path], FaceDataset],
 ) -> FaceDataset:
-    """Return a dataset from the cache, or build it and keep it.
+    """Return a dataset from the cache, or build it from ``files`` and JSON-able ``options`` and keep it.
 
-    Args:
-        root: The data folder.
-        name: Of the dataset.
-        files: All files that it is read from, in a fixed order.
-        options: What else decides its content, JSON-able.
-        build: Makes the dataset; is given a file name under which it may write the images, as
-            :func:`fercore.datasets.folders.read_images` does. It checks the data, for nothing is checked later.
-
-    Returns:
-        The dataset; its images are in memory up to 256 MiB, else memory-mapped and read-only.
-
-    Raises:
-        DatasetError: As ``build`` does; nothing is kept then.
-        OSError: If there is no room for temporary files either, or a file cannot be read.
-
-    Warns:
-        UserWarning: If the cache cannot be written (a read-only folder, a full disk); the dataset is returned all the
-            same, from memory.
+    ``build`` checks the data, for nothing is checked later; it may write the images to the ``.npy`` file it is given.
+    Where the cache cannot be written (a read-only folder, a full disk) there is a warning and the dataset all the same.
     """
-    about = {"version": VERSION, "options": options, "files": fingerprint(files, Path(root))}
+    about = {"version": VERSION, "options": options, "files": _fingerprint(files, root)}
     of_options = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
-    entry = Path(root) / ".cache" / f"{name}-{of_options}"
+    entry = root / ".cache" / f"{name}-{of_options}"
     if (found := _read(entry, about)) is not None:
         return found
+    reason = "it was changed at once"
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
+        _make(entry, about, build)
+    except FercoreError:
+        raise
     except OSError as error:
-        return _without_cache(entry, error, build)
-    try:
-        data = build(working / "images.npy")
-        _write(working, data, about)
-        _put_in_place(working, entry)
-    except OSError as error:
-        if isinstance(error, FercoreError):
-            raise
-        shutil.rmtree(working, ignore_errors=True)  # there may be room now, where temporary files go
-        return _without_cache(entry, error, build)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-    return _read(entry, about) or _without_cache(entry, OSError("it was changed at once"), build)
-
-
-def _without_cache(entry: Path, error: OSError, build: Callable[[Path], FaceDataset]) -> FaceDataset:
+        reason = str(error)
+    if (found := _read(entry, about)) is not None:  # also if another process was faster
+        return found
     warnings.warn(
-        f"{entry}: the cache could not be written ({error}); the dataset will be read anew each time.",
+        f"{entry}: the cache could not be written ({reason}); the dataset will be read anew each time.",
         UserWarning,
         stacklevel=4,
     )
     with tempfile.TemporaryDirectory() as folder:
-        return _in_memory(build(Path(folder, "images.npy")))
+        data = build(Path(folder, "images.npy"))
+        return replace(data, images=np.array(data.images))  # their file is about to go
 
 
-def _in_memory(data: FaceDataset) -> FaceDataset:
-    """Copy memory-mapped images, whose file is about to go."""
-    return replace(data, images=np.array(data.images))
+def _fingerprint(paths: Iterable[Path], root: Path) -> str:
+    """Return the SHA-256 of names below ``root``, sizes and modification times of files, in their order."""
+    content, above = hashlib.sha256(), os.fsencode(root)
+    for path in paths:
+        status, name = path.stat(), os.fsencode(path).removeprefix(above)
+        content.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return content.hexdigest()
 
 
-def _write(folder: Path, data: FaceDataset, about: dict[str, Any]) -> None:
-    """Write a dataset into a folder; images that ``build`` has written there already stay."""
-    if not (folder / "images.npy").exists():
-        np.save(folder / "images.npy", data.images)
-    columns = {name: getattr(data, name) for name in _COLUMNS if getattr(data, name) is not None}
-    columns |= {f"extra_{name}": column for name, column in data.extras.items()}
-    np.savez(folder / "columns.npz", **columns)
-    facts = {name: getattr(data, name) for name in ("name", "title", "checksum", "source", "skipped")}
-    (folder / "about.json").write_text(json.dumps(about | {"facts": facts}), encoding="utf-8")
-
-
-def _put_in_place(working: Path, entry: Path) -> None:
-    """Rename a finished folder to its name; one that was there, of other files, goes."""
-    if entry.exists():
-        shutil.rmtree(entry)
-    working.chmod(0o755)
-    try:
+def _make(entry: Path, about: dict[str, Any], build: Callable[[Path], FaceDataset]) -> None:
+    """Write an entry beside its place and rename it, so that nobody ever sees half of one."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{entry.name}.", dir=entry.parent) as folder:
+        working = Path(folder, "entry")
+        working.mkdir()
+        data = build(working / "images.npy")
+        if not (working / "images.npy").exists():
+            np.save(working / "images.npy", data.images)
+        columns = {column: getattr(data, column) for column in COLUMNS if getattr(data, column) is not None}
+        np.savez(
+            working / "columns.npz", **columns, **{f"extra_{n}": rows for n, rows in data.extras.items()}
+        )
+        facts = {fact: getattr(data, fact) for fact in _FACTS}
+        (working / "about.json").write_text(json.dumps(about | {"facts": facts}), encoding="utf-8")
+        if entry.exists():  # of other files
+            shutil.rmtree(entry)
         working.rename(entry)
-    except OSError:
-        if not entry.exists():  # else another process was faster, with the same content
-            raise
 
 
 def _read(entry: Path, about: dict[str, Any]) -> FaceDataset | None:
@@ -137,7 +101,7 @@ def _read(entry: Path, about: dict[str, Any]) -> FaceDataset | None:
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
         with np.load(entry / "columns.npz", allow_pickle=False) as columns:
             rows = {name: columns[name] for name in columns.files}
-        extras = {name.removeprefix("extra_"): rows.pop(name) for name in list(rows) if name not in _COLUMNS}
+        extras = {name.removeprefix("extra_"): rows.pop(name) for name in list(rows) if name not in COLUMNS}
         facts = kept["facts"] | {"skipped": tuple(kept["facts"]["skipped"])}
         small = images.nbytes <= _IN_MEMORY
         return FaceDataset(images=np.array(images) if small else images, extras=extras, **rows, **facts)

@@ -8,21 +8,12 @@ same image.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from fercore.datasets.base import About, FaceDataset
-from fercore.datasets.folders import (
-    Found,
-    Item,
-    check_size,
-    compare,
-    entries,
-    passed_over,
-    read_found,
-    tally,
-    top_folder,
-)
+from fercore.datasets.folders import Found, Item, check_size, compare, leaves, read_found, top_folder
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 
@@ -50,67 +41,42 @@ ABOUT = About(
     counts={"all": {emotion: n for emotion, n in _COUNTS.items() if emotion is not Emotion.CONTEMPT}},
     citation="lucey2010extended",
 )
+_LEVELS = [("|".join(EMOTIONS), f"an emotion of CK+48 ({', '.join(EMOTIONS)})")]
 _FILE_NAME = re.compile(r"((S[0-9]{3})_[0-9]{3})_[0-9]{8}\.png")
 
 
 def load(
     root: str | Path, size: int = 48, verify: bool = True, progress: bool = True, contempt: bool = False
 ) -> FaceDataset:
-    """Read CK+48 from ``<root>/ck48``.
+    """Read CK+48: (927, size, size, 1) uint8, (981, ...) with contempt, by emotion and name.
 
-    Args:
-        root: The data folder (see :func:`fercore.datasets.data_root`).
-        size: Height and width that the images are resized to, 16 ... 512 pixels; 48 leaves them as they are.
-        verify: Check that there are three frames of each sequence, and the number of images per emotion.
-        progress: Show a progress bar.
-        contempt: Read also the 54 images of contempt, with the label ``Emotion.CONTEMPT``.
-
-    Returns:
-        Images (927, size, size, 1) uint8, (981, …) with contempt, by emotion and name. Subjects are ``"S010"``, groups
-        are the sequences, ``"S010_004"``.
-
-    Raises:
-        DatasetNotFoundError: If the folders of the emotions are not there.
-        DatasetError: If a folder is no emotion, a sequence lies in two of them, or an image is damaged.
-        ValueError: If ``size`` is out of range.
+    Subjects are ``"S010"``, groups are the sequences, ``"S010_004"``.
     """
     check_size(size)
-    top = top_folder(ABOUT, root, [TOP], EMOTIONS)
+    top = top_folder(ABOUT, root, TOP, EMOTIONS)
     found = _find(top, contempt)
-    check = (lambda: _check(top, found, contempt)) if verify else None
-    options = {"contempt": contempt}
-    return read_found(ABOUT, root, found, check, size=size, channels=1, progress=progress, options=options)
 
+    def check() -> None:
+        official = replace(ABOUT, counts={"all": _COUNTS}) if contempt else ABOUT
+        official.check(top, found.labels)
+        frames = Counter(f"frames of {item.group}" for item in found.items)
+        compare(top, frames, dict.fromkeys(frames, FRAMES))
 
-def _check(top: Path, found: Found, contempt: bool) -> None:
-    official = replace(ABOUT, counts={"all": _COUNTS}) if contempt else ABOUT
-    official.check(top, found.labels)
-    frames = tally((str(item.group) for item in found.items), "frames of")
-    compare(top, frames, dict.fromkeys(frames, FRAMES))
+    return read_found(ABOUT, root, found, check, size, 1, verify=verify, progress=progress, contempt=contempt)
 
 
 def _find(top: Path, contempt: bool) -> Found:
-    folders, strays = entries(top)
-    items: list[Item] = []
-    for folder in folders:
-        if folder.name not in EMOTIONS:
-            raise DatasetError(
-                f"{folder}: no emotion of CK+48; expected {', '.join(EMOTIONS)}. Move it away."
-            )
-        nested, files = entries(folder)
-        if nested:
-            raise DatasetError(f"{nested[0]}: a folder among the images of {folder.name}. Move it away.")
+    items, strays = [], []
+    for folder, files in leaves(top, _LEVELS, strays):
         names = {path: _FILE_NAME.fullmatch(path.name) for path in files}
         strays += [path for path, name in names.items() if name is None]
         emotion, _ = EMOTIONS[folder.name]
         items += [Item(path, emotion, name[2], name[1]) for path, name in names.items() if name]
     _refuse_two_emotions(items)
     chosen = [item for item in items if contempt or item.label is not Emotion.CONTEMPT]
-    left_out = len(items) - len(chosen)
-    skipped = (f"images of contempt: {left_out} (contempt=True reads them)",) if left_out else ()
-    files = [*(item.path for item in items), *strays]
-    source = f"image folders of {top.name}/"
-    return Found(chosen, files, source, skipped + passed_over(ABOUT.title, strays))
+    left_out = [] if contempt else [item.path for item in items if item.label is Emotion.CONTEMPT]
+    skipped = (f"images of contempt: {len(left_out)} (contempt=True reads them)",) if left_out else ()
+    return Found(chosen, strays, f"image folders of {top.name}/", skipped, also=left_out)
 
 
 def _refuse_two_emotions(items: list[Item]) -> None:
@@ -118,6 +84,5 @@ def _refuse_two_emotions(items: list[Item]) -> None:
     first: dict[str | None, Item] = {}
     for item in items:
         if (other := first.setdefault(item.group, item)).label is not item.label:
-            raise DatasetError(
-                f"{item.path}: other frames of its sequence {item.group} lie in {other.path.parent.name}/. Put it back."
-            )
+            place = f"sequence {item.group} lie in {other.path.parent.name}/"
+            raise DatasetError(f"{item.path}: other frames of its {place}. Put it back.")

@@ -6,13 +6,11 @@ The layout is the official one: ``FERG_DB_256/<character>/<character>_<emotion>/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from fercore.datasets.base import About, FaceDataset
-from fercore.datasets.folders import Found, Item, check_size, entries, passed_over, read_found, top_folder
+from fercore.datasets.folders import Found, Item, check_size, leaves, own_files, read_found, top_folder
 from fercore.emotions import Emotion
-from fercore.errors import DatasetError
 
 TOP = "FERG_DB_256"
 CHARACTERS = ("aia", "bonnie", "jules", "malcolm", "mery", "ray")
@@ -46,65 +44,28 @@ ABOUT = About(
     counts={name: dict(zip(EMOTIONS.values(), counts, strict=True)) for name, counts in _COUNTS.items()},
     citation="aneja2016modeling",
 )
-_FILE_NAME = re.compile(r"([a-z]+)_([a-z]+)_[0-9]+\.png", re.IGNORECASE)
+_LEVELS = [
+    ("|".join(CHARACTERS), f"a character of FERG-DB ({', '.join(CHARACTERS)})"),
+    (rf"(\w+)/\1_(?:{'|'.join(EMOTIONS)})", f"an emotion of its character ({', '.join(EMOTIONS)})"),
+]
+_FILE_NAME = re.compile(r"([a-z]+_[a-z]+)_[0-9]+\.png", re.IGNORECASE)
 
 
 def load(root: str | Path, size: int = 48, verify: bool = True, progress: bool = True) -> FaceDataset:
-    """Read FERG-DB from ``<root>/ferg``.
+    """Read FERG-DB: (55767, size, size, 3) uint8, memory-mapped, by character, emotion and number.
 
-    Args:
-        root: The data folder (see :func:`fercore.datasets.data_root`).
-        size: Height and width that the images are resized to, 16 ... 512 pixels.
-        verify: Check the number of images per character and emotion against the official ones.
-        progress: Show a progress bar: the first time takes minutes, later ones read the cache.
-
-    Returns:
-        Images (55767, size, size, 3) uint8, memory-mapped; subjects are the characters. There are no sequences, hence
-        no groups. The order is by character, emotion and number.
-
-    Raises:
-        DatasetNotFoundError: If the folders of the characters are not there.
-        DatasetError: If a folder is no character or emotion, a file belongs elsewhere, or an image is damaged.
-        ValueError: If ``size`` is out of range.
+    Subjects are the characters. There are no sequences, hence no groups.
     """
     check_size(size)
-    top = top_folder(ABOUT, root, [TOP], CHARACTERS)
-    found = _find(top)
-    check = (lambda: ABOUT.check(top, found.labels, found.subjects)) if verify else None
-    return read_found(ABOUT, root, found, check, size=size, channels=3, progress=progress)
+    top = top_folder(ABOUT, root, TOP, CHARACTERS)
+    items, strays = [], []
+    for folder, files in leaves(top, _LEVELS, strays):
+        character, emotion = folder.name.split("_")
+        own = own_files(_FILE_NAME, files, folder.name, strays)
+        items += [Item(path, EMOTIONS[emotion], subject=character) for path in own]
+    found = Found(items, strays, f"image folders of {top.name}/")
 
+    def check() -> None:
+        ABOUT.check(top, found.labels, found.column("subject"))
 
-def _find(top: Path) -> Found:
-    characters, strays = entries(top)
-    items: list[Item] = []
-    for character in characters:
-        if character.name not in CHARACTERS:
-            raise DatasetError(
-                f"{character}: no character of FERG-DB; expected {', '.join(CHARACTERS)}. Move it away."
-            )
-        folders, files = entries(character)
-        strays += files
-        for folder in folders:
-            inside = list(_images(folder, character.name))
-            items += [entry for entry in inside if isinstance(entry, Item)]
-            strays += [entry for entry in inside if isinstance(entry, Path)]
-    files = [*(item.path for item in items), *strays]
-    return Found(items, files, f"image folders of {top.name}/", passed_over(ABOUT.title, strays))
-
-
-def _images(folder: Path, character: str) -> Iterator[Item | Path]:
-    """Yield the images of one emotion of a character, and as bare paths the files that are none."""
-    emotion = folder.name.removeprefix(f"{character}_")
-    if folder.name == emotion or emotion not in EMOTIONS:
-        expected = ", ".join(f"{character}_{name}" for name in EMOTIONS)
-        raise DatasetError(f"{folder}: no emotion of {character}; expected {expected}. Move it away.")
-    folders, files = entries(folder)
-    if folders:
-        raise DatasetError(f"{folders[0]}: a folder among the images of {folder.name}. Move it away.")
-    for path in files:
-        if (name := _FILE_NAME.fullmatch(path.name)) is None:
-            yield path
-        elif (name[1].lower(), name[2].lower()) != (character, emotion):
-            raise DatasetError(f"{path}: the name contradicts the folder {folder.name}/. Put the file back.")
-        else:
-            yield Item(path, EMOTIONS[emotion], character)
+    return read_found(ABOUT, root, found, check, size, 3, verify=verify, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,9 +68,13 @@ def folds(dataset: FaceDataset, protocol: str) -> int:
     """
     if protocol not in PROTOCOLS:
         raise UnknownNameError(f"There is no protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}.")
-    if protocol == "loso":
-        return len(_subjects(dataset))
-    return 1 if protocol.startswith("official") else FOLDS
+    if protocol != "loso":
+        return 1 if protocol.startswith("official") else FOLDS
+    if dataset.subjects is None:
+        raise DatasetError(f"{dataset.title} names no subjects to leave out; choose another protocol.")
+    if (count := len(np.unique(dataset.subjects))) < 3:
+        raise DatasetError(f"{dataset.title} has {count} subjects; leaving one out takes three.")
+    return count
 
 
 def split(dataset: FaceDataset, protocol: str | None = None, fold: int = 0, seed: int = 0) -> Split:
@@ -112,7 +116,8 @@ def split(dataset: FaceDataset, protocol: str | None = None, fold: int = 0, seed
     elif protocol == "subject":
         parts = _by_subject(dataset, fold, seed)
     elif protocol == "loso":
-        parts = _one_out(dataset, fold)
+        people = np.unique(dataset.subjects)
+        parts = _in_turn(protocol, [np.flatnonzero(dataset.subjects == person) for person in people], fold)
     else:
         parts = _at_random(dataset, fold, seed)
     _guard(dataset, parts)
@@ -127,40 +132,13 @@ def _official(dataset: FaceDataset) -> Split:
 
 def _without_copies(dataset: FaceDataset) -> Split:
     whole, classes = _official(dataset), identical(dataset.images)
-    of_training, of_validation, of_test = (classes[part] for part in whole.sides)
-    seen = np.isin(of_validation, np.concatenate([of_training, of_test]))
-    return Split(
-        "official-dedup",
-        whole.train,
-        whole.validation[~seen],
-        whole.test[~np.isin(of_test, of_training)],
-        names=whole.names,
+    train, validation, test = (classes[part] for part in whole.sides)
+    return replace(
+        whole,
+        protocol="official-dedup",
+        validation=whole.validation[~np.isin(validation, np.concatenate([train, test]))],
+        test=whole.test[~np.isin(test, train)],
     )
-
-
-def _subjects(dataset: FaceDataset) -> np.ndarray:
-    """Return the sorted subjects of a dataset that can be left out one by one."""
-    if dataset.subjects is None:
-        raise DatasetError(
-            f"{dataset.title} names no subjects: none can be left out. Choose another protocol."
-        )
-    found = np.unique(dataset.subjects)
-    if len(found) < 3:
-        raise DatasetError(
-            f"{dataset.title} has {len(found)} subjects; leaving one out takes three: one to test, one to validate, "
-            "one to train."
-        )
-    return found
-
-
-def _one_out(dataset: FaceDataset, fold: int) -> Split:
-    found = _subjects(dataset)
-    test, validation = found[fold], found[(fold + 1) % len(found)]
-    sides = (
-        ~np.isin(dataset.subjects, [test, validation]),
-        *(dataset.subjects == s for s in (validation, test)),
-    )
-    return Split("loso", *(np.flatnonzero(side) for side in sides))
 
 
 def _by_subject(dataset: FaceDataset, fold: int, seed: int) -> Split:
@@ -170,64 +148,47 @@ def _by_subject(dataset: FaceDataset, fold: int, seed: int) -> Split:
     if groups is None:
         kind, groups = "sequences", dataset.groups
     if groups is None:
-        raise DatasetError(
-            f"{dataset.title} names neither subjects nor sequences; choose protocol 'official' or 'paper'."
-        )
+        raise DatasetError(f"{dataset.title} names neither subjects nor sequences; choose another protocol.")
     if len(np.unique(groups)) < FOLDS:
-        raise DatasetError(
-            f"{dataset.title} has fewer than {FOLDS} {kind}: {FOLDS} folds by subject are impossible."
-        )
-    parts = [
-        test
-        for _, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(dataset.labels, groups=groups)
-    ]
-    test, validation = parts[fold], parts[(fold + 1) % FOLDS]
-    train = np.setdiff1d(np.arange(len(dataset)), np.concatenate([test, validation]))
-    return Split("subject", train, validation, test)
+        raise DatasetError(f"{dataset.title} has fewer than {FOLDS} {kind}, too few for protocol 'subject'.")
+    shuffled = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return _in_turn("subject", [test for _, test in shuffled.split(dataset.labels, groups=groups)], fold)
+
+
+def _in_turn(protocol: str, parts: list[np.ndarray], fold: int) -> Split:
+    """Test one part, validate on the next, train on the others."""
+    test, validation = parts[fold], parts[(fold + 1) % len(parts)]
+    train = np.setdiff1d(np.concatenate(parts), np.concatenate([test, validation]))
+    return Split(protocol, train, validation, test)
 
 
 def _at_random(dataset: FaceDataset, fold: int, seed: int) -> Split:
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
-    scarce = [emotion.title for emotion in dataset.emotions if dataset.counts()[emotion] < 2 * FOLDS]
-    if scarce:
-        raise DatasetError(
-            f"{dataset.title} has too few images of {', '.join(scarce)} for {FOLDS} stratified folds."
-        )
-    parts = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(dataset.labels, dataset.labels)
-    rest, test = list(parts)[fold]
+    if scarce := [emotion.title for emotion in dataset.emotions if dataset.counts()[emotion] < 2 * FOLDS]:
+        raise DatasetError(f"{dataset.title} has too few images of {', '.join(scarce)} for this protocol.")
+    shuffled = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    rest, test = list(shuffled.split(dataset.labels, dataset.labels))[fold]
     tenth = max(len(dataset.emotions), round(0.1 * len(rest)))  # at least one image of each emotion
-    train, validation = train_test_split(
-        rest, test_size=tenth, random_state=seed, stratify=dataset.labels[rest]
-    )
+    of_rest = dataset.labels[rest]
+    train, validation = train_test_split(rest, test_size=tenth, random_state=seed, stratify=of_rest)
     return Split("paper", np.sort(train), np.sort(validation), test)
 
 
 def _guard(dataset: FaceDataset, parts: Split) -> None:
-    """Check that a split keeps what its protocol promises, so that no later change can break it unseen."""
-    every = np.concatenate(parts.sides)
-    if len(np.unique(every)) != len(every) or not np.isin(every, np.arange(len(dataset))).all():
-        raise DatasetError(
-            f"{dataset.title}, protocol {parts.protocol!r}: the parts overlap or leave the dataset."
-        )
+    """Refuse a split with one image on two sides, or one subject, sequence or picture where that is promised."""
+    columns = {"images": np.arange(len(dataset))}
     if parts.protocol in ("subject", "loso"):
-        _check_sides(dataset, parts, "subjects", dataset.subjects)
-        _check_sides(dataset, parts, "sequences", dataset.groups)
+        columns |= {"subjects": dataset.subjects, "sequences": dataset.groups}
     if parts.protocol == "official-dedup":
-        _check_sides(dataset, parts, "identical images", identical(dataset.images))
-
-
-def _check_sides(dataset: FaceDataset, parts: Split, kind: str, column: np.ndarray | None) -> None:
-    """Refuse a split in which a value of a column is on two sides."""
-    if column is None:
-        return
-    for one, other in itertools.combinations(parts.sides, 2):
-        shared = np.intersect1d(column[one], column[other]).tolist()
-        if shared:
-            listed = ", ".join(map(str, shared[:5])) + (", …" if len(shared) > 5 else "")
-            raise DatasetError(
-                f"{dataset.title}, protocol {parts.protocol!r}: {kind} on two sides of the split: {listed}."
-            )
+        columns["identical images"] = identical(dataset.images)
+    for kind, column in columns.items():
+        for one, other in itertools.combinations(parts.sides, 2):
+            shared = [] if column is None else np.intersect1d(column[one], column[other]).tolist()
+            if shared:
+                listed = ", ".join(map(str, shared[:5])) + (", …" if len(shared) > 5 else "")
+                broken = f"{dataset.title}, protocol {parts.protocol!r}: {kind} on two sides of the split"
+                raise DatasetError(f"{broken}: {listed}.")
 
 
 def identical(images: np.ndarray) -> np.ndarray:

@@ -17,11 +17,7 @@ CARD = WEIGHTS.with_name("model-card.md")
 
 
 def about() -> dict[str, Any]:
-    """Return how the network came about: ``setting``, ``history``, ``key``, ``hardware``, ``ceiling``, checksums.
-
-    Raises:
-        CheckpointError: If the file in the package is damaged.
-    """
+    """Return how the network came about: ``setting``, ``history``, ``key``, ``hardware``, ``ceiling``, checksums."""
     return checkpoints.read(WEIGHTS)[1]
 
 
@@ -50,7 +46,7 @@ def load_pretrained(device: torch.device | str = "cpu") -> nn.Module:
     """
     tensors, said = checkpoints.read(WEIGHTS)
     setting = said["setting"]
-    batch_norm = setting["recipe"]["batch_norm"]
-    model = models.build(setting["model"], setting["fusion"], setting["width"], SIZE, batch_norm=batch_norm)
+    options = {"size": SIZE, "batch_norm": setting["recipe"]["batch_norm"]}
+    model = models.build(setting["model"], setting["fusion"], setting["width"], **options)
     checkpoints.restore(WEIGHTS, model, tensors)
     return model.to(device).eval()

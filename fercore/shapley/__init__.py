@@ -1,9 +1,9 @@
 """Shapley values of image regions by divide and conquer (Section 3.3 of the paper), exact values to test them against.
 
-The modules, each importing only from those before it: ``tree`` (the regions), ``images`` (what is explained),
-``baselines`` (what hidden pixels show), ``inputs`` (which classes), ``game`` (the value of a coalition), ``exact``
-(enumeration), ``result``, ``base``, ``contexts`` and ``splits`` (what methods choose from), ``fixed``, ``sampled``,
-``quadrature`` and ``adaptive`` (the methods), ``dnc`` (all of them under one name), ``published`` (as published).
+To be read in this order, each imports from those before it: ``inputs`` (what the user hands over), ``tree`` (the
+regions), ``baselines`` (what hidden pixels show), ``game`` (the value of a coalition), ``exact`` (enumeration),
+``splits`` (how a node's score is divided), ``contexts`` (fixed, all or K of them), ``quadrature`` and ``adaptive``
+(chosen on the way), ``result``, ``base``, ``dnc`` (all methods under one name), ``published`` (as published).
 """
 
 from __future__ import annotations

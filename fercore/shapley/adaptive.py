@@ -25,19 +25,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from fercore.shapley.game import TargetGame
-from fercore.shapley.quadrature import (
-    Level,
-    coarse,
-    condition,
-    condition_anew,
-    floor,
-    gain,
-    observed,
-    posterior,
-    scales,
-    tempered,
-)
-from fercore.shapley.splits import Pool, SplitLevel, asymmetries, extend_codes, hand_down, pools, split_levels
+from fercore.shapley.quadrature import Level, coarse, tempered
+from fercore.shapley.splits import asymmetries, hand_down, pools, see, split_levels
 from fercore.shapley.tree import PartitionTree
 
 # Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.
@@ -55,68 +44,47 @@ PART = 2  # and one in so many splits gets any, so that evaluations go where the
 # The matrices are small, and threads of NumPy that wait for more of them would take the cores from the model.
 _on_one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # image, split and context of pairs of a level, int64 (p,)
+
 
 class Search:
     """The pairs observed so far for a group of images, and what follows from them.
 
     Attributes:
         tree: The partition tree.
+        pair_cost: Evaluations per pair.
         observed: Pairs observed so far per image, int64 array (N,).
     """
 
     def __init__(self, game: TargetGame, seed: int = 0) -> None:
         """Start with the two ends, which the game has evaluated."""
-        self.tree, self._arity = game.tree, game.tree.arity
-        self.observed = np.zeros(len(game.empty), dtype=np.int64)
+        images, classes = game.full.shape
+        self.tree, self.pair_cost = game.tree, 2**game.tree.arity - 2
+        self.observed = np.zeros(images, dtype=np.int64)
         self._empty, self._full = game.empty, game.full
-        self._heat, self._r = np.ones(len(game.empty)), np.full(len(game.empty), FIRST_R)
-        self._review = np.full(len(game.empty), FIRST_REVIEW)
-        self._levels = [
-            self._start(splits, pool)
-            for splits, pool in zip(split_levels(self.tree), pools(self.tree, seed), strict=False)
-        ]
+        self._heat, self._r = np.ones(images), np.full(images, FIRST_R)  # γ and number of r
+        self._review = np.full(images, FIRST_REVIEW)
+        self._levels: list[Level] = []
+        contexts = np.zeros_like(game.everyone)[None]
+        for splits, pool in zip(split_levels(self.tree), pools(self.tree, seed), strict=True):
+            contexts = see(contexts, splits, pool.origin, pool.extra)
+            self._levels.append(Level(splits, pool, contexts, INTERACTIONS, images, classes))
         if self._levels:
             self._levels[0].reach[:] = _size(self._full - self._empty)[:, None, None]
-
-    def _start(self, splits: SplitLevel, pool: Pool) -> Level:
-        """Set up a level of which nothing is known."""
-        images, classes = self._full.shape
-        shape = (images, len(splits.parents), len(pool.weights))
-        hidden = extend_codes(self._arity, splits.slots, pool.extra)
-        return Level(
-            splits=splits,
-            pool=pool,
-            kernels=pool.kernels(INTERACTIONS),
-            hidden=hidden,
-            shown=hidden | (1 << splits.slots)[:, None],
-            values=np.zeros((*shape, 2**self._arity, classes)),
-            seen=np.zeros(shape, dtype=bool),
-            size=np.zeros(shape),
-            reach=np.full(shape, np.nan),
-            pairs=np.zeros(shape[:2], dtype=np.int64),
-            factor=np.empty(0),
-            variance=np.empty(0),
-        )
 
     @staticmethod
     def bytes_per_image(tree: PartitionTree, classes: int) -> int:
         """Return how much memory a search takes for each image at most, for the factors if all pairs are observed."""
         contexts = [len(pool.weights) for pool in pools(tree)]
-        splits = [len(tree.splits(level)[0]) for level in range(tree.depth)]
-        return sum(
-            s * m * (8 * m + 8 * classes * 2**tree.arity + 25) for s, m in zip(splits, contexts, strict=False)
-        )
-
-    @property
-    def pair_cost(self) -> int:
-        """Evaluations per pair."""
-        return 2**self._arity - 2
+        pairs = [len(tree.splits(level)[0]) * m for level, m in enumerate(contexts)]
+        values = 8 * classes * 2**tree.arity + 25
+        return sum(count * (8 * m + values) for count, m in zip(pairs, contexts, strict=True))
 
     def run(self, game: TargetGame, pairs: int) -> None:
         """Observe up to ``pairs`` more pairs per image, in rounds."""
         images = np.arange(len(self.observed))
         for level in self._levels:
-            condition_anew(level, self._r, images)
+            level.condition_anew(self._r, images)
         step = max(min(pairs // ROUNDS, self.tree.n_leaves // PART), 1)
         left = np.full(len(images), pairs)
         while left.any() and self._levels:
@@ -142,20 +110,36 @@ class Search:
         for number, level in enumerate(self._levels):
             mean = np.stack([guess[number][0] for guess in guesses])
             variance = np.stack([guess[number][1] for guess in guesses])
-            shares = self._shares(number, level)
+            children, parents = level.splits.children, level.splits.parents
+            pixels = self.tree.pixels(number + 1)[children] / self.tree.pixels(number)[parents, None]
+            # Equal shares, but by pixels for splits of which nothing is known.
+            shares = np.where(level.pairs[:, :, None] > 0, 1 / self.tree.arity, pixels)[..., None]
             totals = hand_down(self.tree, number, level.splits, totals, shares, mean)
             variances = hand_down(self.tree, number, level.splits, variances, shares**2, variance[:, :, None])
             yield totals, np.sqrt(variances)
 
+    def _reaches(self) -> Iterator[np.ndarray]:
+        """Yield h of every pair, one float64 array (N, s, M) per level."""
+        bare = np.empty(0)
+        for number, level in enumerate(self._levels):
+            if number:
+                inherited = bare[:, level.splits.above[:, None], level.pool.origin]
+                bare = np.where(np.isnan(level.reach), FADE * inherited, level.reach)
+            else:
+                bare = level.reach
+            yield bare + level.floor(bare)[:, None, None]
+
+    # --- guess what was not observed
+
     @_on_one_thread
     def _guess(self, image: int, reaches: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return mean and variance of every level for one image."""
+        """Return mean and variance of every level for one image, from h of every level (s, M)."""
         result, of_level, images = [], None, np.array([image])
         heat, r = self._heat[None, images], self._r[None, images]
         for level, reach in zip(self._levels, reaches, strict=True):
             splits = np.arange(len(reach))
-            pairs, h = observed(level, images, splits), tempered(reach[None], heat)
-            mean, variance, _, of_level = posterior(level, images, splits, pairs, h, r, of_level)
+            pairs, h = level.observed(images, splits), tempered(reach[None], heat)
+            mean, variance, _, of_level = level.posterior(images, splits, pairs, h, r, of_level)
             result.append((mean[0, 0], variance[0, 0]))
         return result
 
@@ -170,7 +154,7 @@ class Search:
                 break  # nor was anything further down, so there is nothing to be more or less likely
             count = reach.shape[1]
             splits = np.unique(np.linspace(0, count - 1, min(count, SPLITS_TO_FIT)).astype(int))
-            looks.append((level, images, splits, observed(level, images, splits), reach[images]))
+            looks.append((level, images, splits, level.observed(images, splits), reach[images]))
         before = self._r[images]
         heats = np.repeat(HEATS[:, None], len(images), axis=1)
         heat = HEATS[_likelihoods(looks, heats, np.broadcast_to(before, heats.shape)).argmax(axis=0)]
@@ -180,39 +164,22 @@ class Search:
         self._r[images] = [_climb(fits[:, i], start) for i, start in enumerate(before)]
         changed = images[self._r[images] != before]
         for level in self._levels if len(changed) else ():
-            condition_anew(level, self._r, changed)
+            level.condition_anew(self._r, changed)
 
-    def _reaches(self) -> Iterator[np.ndarray]:
-        """Yield h of every pair, one float64 array (N, s, M) per level."""
-        bare = np.empty(0)
-        for number, level in enumerate(self._levels):
-            if number:
-                inherited = bare[:, level.splits.above[:, None], level.pool.origin]
-                bare = np.where(np.isnan(level.reach), FADE * inherited, level.reach)
-            else:
-                bare = level.reach
-            yield bare + floor(bare, level)[:, None, None]
-
-    def _shares(self, number: int, level: Level) -> np.ndarray:
-        """Return (N, s, a, 1): equal shares, but by pixels for splits of which nothing is known."""
-        tree, splits = self.tree, level.splits
-        pixels = tree.pixels(number + 1)[splits.children] / tree.pixels(number)[splits.parents, None]
-        known = level.pairs[:, :, None] > 0
-        return np.where(known, 1 / self._arity, pixels)[..., None]
+    # --- choose what to observe next
 
     @_on_one_thread
     def _choose(self, most: np.ndarray) -> tuple[np.ndarray, ...] | None:
         """Choose up to ``most`` pairs for each image, int64 array (N,).
 
-        Returns:
-            Level, split and context of each, int64 arrays (N, k), and which of them are valid, bool array (N, k), most
-            useful first; None if nothing is left.
+        Returns level, split and context of each, int64 arrays (N, k), and which of them are valid, bool array (N, k),
+        most useful first; None if nothing is left.
         """
         best, gains = [], []
         scale: np.ndarray | float = 1.0
         for number, (level, reach) in enumerate(zip(self._levels, self._reaches(), strict=False)):
             reach = tempered(reach, self._heat)
-            own, scale = scales(level, reach, scale) if number else (np.ones(reach.shape[:2]), scale)
+            own, scale = level.scales(reach, scale) if number else (np.ones(reach.shape[:2]), scale)
             open_ = ~level.seen & ~np.isnan(level.reach)  # new, and the parent's pair was observed
             found = np.where(open_, coarse(self._gain(number, reach * own[:, :, None])), -1.0)
             best.append(found.argmax(axis=2))
@@ -230,13 +197,10 @@ class Search:
         return levels, order - starts[levels], np.take_along_axis(contexts, order, axis=1), valid
 
     def _gain(self, number: int, amplitude: np.ndarray) -> np.ndarray:
-        """Return by how much observing each pair of a level would lower the posterior variance of the mean: (N, s, M).
+        """Return what observing each pair of a level is worth, (N, s, M), from its h σ."""
+        return self._levels[number].gain(self._r, amplitude)
 
-        Args:
-            number: The level.
-            amplitude: h σ of every pair, float64 array (N, s, M).
-        """
-        return gain(self._levels[number], self._r, amplitude)
+    # --- observe
 
     def _observe(
         self,
@@ -247,94 +211,62 @@ class Search:
         valid: np.ndarray,
     ) -> None:
         """Evaluate pairs, int64 arrays (N, k), and take note of what they give."""
-        packed = self._coalitions(levels, splits, contexts)
-        images, count = levels.shape
-        values = game.each(
-            packed.reshape(images, count * self.pair_cost, -1), np.repeat(valid, self.pair_cost, axis=1)
-        )
-        self._note_all(levels, splits, contexts, valid, values.reshape(images, count, self.pair_cost, -1))
-
-    @_on_one_thread
-    def _note_all(
-        self,
-        levels: np.ndarray,
-        splits: np.ndarray,
-        contexts: np.ndarray,
-        valid: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
-        """Take note of what pairs (N, k) have given, (N, k, 2^a - 2, K)."""
+        cost, bytes_ = self._levels[0].splits.interior.shape[1:]
+        packed = np.zeros((*levels.shape, cost, bytes_), np.uint8)  # C ∪ S
         for number, level in enumerate(self._levels):
+            here = levels == number
+            seen = level.contexts[splits[here], contexts[here]]
+            packed[here] = seen[:, None] | level.splits.interior[splits[here]]
+        images, count = levels.shape
+        values = game.each(packed.reshape(images, count * cost, -1), np.repeat(valid, cost, axis=1))
+        values = values.reshape(images, count, cost, -1)
+        for number in range(len(self._levels)):
             image, pair = np.nonzero(valid & (levels == number))
             if len(image):
-                where = (image, splits[image, pair], contexts[image, pair])
-                self._note(number, where, values[image, pair])
-                condition(level, self._r, *where)
+                self._note(number, (image, splits[image, pair], contexts[image, pair]), values[image, pair])
         self.observed += valid.sum(axis=1)
 
-    def _note(
-        self, number: int, where: tuple[np.ndarray, np.ndarray, np.ndarray], interior: np.ndarray
-    ) -> None:
-        """Store v(C ∪ S), (p, 2^a - 2, K), of the pairs ``where`` = (image, split, context) of one level."""
+    @_on_one_thread
+    def _note(self, number: int, where: Pairs, interior: np.ndarray) -> None:
+        """Take note of v(C ∪ S), (p, 2^a - 2, K), of pairs of one level."""
         level, (image, split, context) = self._levels[number], where
-        ends = [self._empty[image], self._full[image]]
+        low, high = self._empty[image], self._full[image]  # v(C) and v(C ∪ P)
         if number:
-            parents = (image, level.splits.above[split], level.pool.origin[context])
-            codes = [level.hidden[split, context], level.shown[split, context]]
-            ends = [self._levels[number - 1].values[(*parents, code)] for code in codes]
-        values = np.concatenate([ends[0][:, None], interior, ends[1][:, None]], axis=1)
+            known = self._levels[number - 1].values[
+                image, level.splits.above[split], level.pool.origin[context]
+            ]
+            pair = np.arange(len(image))
+            low, high = known[pair, level.hidden[split, context]], known[pair, level.shown[split, context]]
+        values = np.concatenate([low[:, None], interior, high[:, None]], axis=1)
         level.values[where], level.seen[where] = values, True
-        level.size[where] = _norm(asymmetries(interior, self._arity))
+        level.size[where] = _norm(asymmetries(interior, self.tree.arity))
+        level.condition(self._r, *where)
         if number + 1 < len(self._levels):
             self._reach_below(number + 1, where, values, ROUGH * level.size[where])
 
-    def _reach_below(
-        self,
-        number: int,
-        where: tuple[np.ndarray, np.ndarray, np.ndarray],
-        values: np.ndarray,
-        rough: np.ndarray,
-    ) -> None:
+    def _reach_below(self, number: int, where: Pairs, values: np.ndarray, rough: np.ndarray) -> None:
         """Set h of the pairs of a level whose parent's pairs were observed, now that their ends are known."""
         below, (image, split, context) = self._levels[number], where
         size = self._levels[number - 1].seen.shape[2]
         pair, child = np.nonzero(below.splits.below_of[split] >= 0)
         child = below.splits.below_of[split[pair], child]
-        for further in range(context.size and below.seen.shape[2] // size):
+        for further in range(below.seen.shape[2] // size):
             context_below = context[pair] + further * size  # contexts extend those above in this order
             low, high = below.hidden[child, context_below], below.shown[child, context_below]
             there = _size(values[pair, high] - values[pair, low])
             below.reach[image[pair], child, context_below] = there + rough[pair]
 
-    def _coalitions(self, levels: np.ndarray, splits: np.ndarray, contexts: np.ndarray) -> np.ndarray:
-        """Return the interior coalitions C ∪ S of pairs (N, k), packed: uint8 array (N, k, 2^a - 2, bytes)."""
-        packed = np.zeros((*levels.shape, self.pair_cost, self._levels[0].splits.interior.shape[2]), np.uint8)
-        for number, level in enumerate(self._levels):
-            here = levels == number
-            packed[here] = level.splits.interior[splits[here]]
-        levels, splits, contexts = levels.copy(), splits.copy(), contexts.copy()
-        for number in range(len(self._levels) - 1, 0, -1):  # climb to the root, adding visible siblings
-            level, here = self._levels[number], levels == number
-            split, context = splits[here], contexts[here]
-            shown = np.where(level.pool.extra[context][:, :, None], level.splits.siblings[split], 0)
-            packed[here] |= np.bitwise_or.reduce(shown.astype(np.uint8), axis=1)[:, None]
-            splits[here], contexts[here] = level.splits.above[split], level.pool.origin[context]
-            levels[here] -= 1
-        return packed
-
 
 def _likelihoods(looks: list[tuple], heats: np.ndarray, rs: np.ndarray) -> np.ndarray:
     """Return the log marginal likelihood of what was observed of I images, on some splits of each level: (V, I).
 
-    Args:
-        looks: For every level: the level, the images, the splits, what was observed of them, and h of all splits.
-        heats: V choices of γ for each image, (V, I).
-        rs: Numbers of the r that go with them, (V, I).
+    ``looks`` has for every level the level, the images, the splits, what was observed of them, and h of all splits;
+    ``heats`` and ``rs`` are V choices of γ and of the number of r for each image, (V, I).
     """
     total, of_level = np.zeros(heats.shape), None
     for level, images, splits, pairs, reach in looks:
         h = tempered(reach, heats, splits)
-        *_, likelihood, of_level = posterior(level, images, splits, pairs, h, rs, of_level)
+        *_, likelihood, of_level = level.posterior(images, splits, pairs, h, rs, of_level)
         total += likelihood
     return total
 

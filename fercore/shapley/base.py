@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
+from fercore.shapley.baselines import Filling, as_baseline, of_group, rows_per_coalition
 from fercore.shapley.game import ImageGame, TargetGame
 from fercore.shapley.inputs import (
     Channels,
-    ImageBatch,
     Images,
-    Model,
-    Output,
-    Precision,
     Targets,
-    as_image_batch,
+    Wanted,
+    as_data,
+    as_images,
     as_targets,
-    check_settings,
     warn_if_training,
 )
 from fercore.shapley.result import DnCResult, join
-from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
+from fercore.shapley.tree import PartitionTree, build_tree
 
 if TYPE_CHECKING:
     import shap
@@ -42,31 +39,14 @@ LevelScores = tuple[np.ndarray, np.ndarray | None]
 
 
 class RegionExplainer(ABC):
-    """Base of the explainers: a model, a baseline and a tree; how scores come about is left to the subclasses."""
+    """Base of the explainers: a model, a baseline and a tree; how scores come about is left to the subclasses.
+
+    They set ``model``, ``baseline``, ``output``, ``depth``, ``tree``, ``batch_size``, ``precision``, ``device``,
+    ``class_names`` and ``progress``, which :class:`DnCShap` explains.
+    """
 
     _map_kind: Literal["density", "score"] = "density"
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        baseline: Baseline,
-        output: Output,
-        depth: int | None,
-        tree: TreeRule,
-        batch_size: int | Literal["auto"],
-        precision: Precision,
-        device: torch.device | str | None,
-        class_names: Sequence[str] | None,
-        progress: bool,
-    ) -> None:
-        """Keep the settings; see the subclasses for their meaning and the errors."""
-        check_settings(model, output, batch_size, precision)
-        check_rule(depth, tree)
-        self.model, self.baseline, self.output = model, baseline, output
-        self.depth, self.tree, self.batch_size, self.device = depth, tree, batch_size, device
-        self.precision = precision
-        self.class_names, self.progress = class_names, progress
+    _calls: int | None = None  # model calls of a procedure that evaluates inputs again
 
     def __call__(
         self, images: Images, targets: Targets = None, channels: Channels | None = None
@@ -100,7 +80,8 @@ class RegionExplainer(ABC):
             targets: The classes to explain: None for the predicted class of each image, a class number for all images,
                 a class number per image, K numbers per image (N, K) or for all (1, K), or ``"all"``. All classes cost
                 no more evaluations than one.
-            channels: ``"first"`` or ``"last"`` where the images are laid out otherwise.
+            channels: ``"first"`` or ``"last"`` where the images are laid out otherwise, or have another number of
+                channels than 1, 3 or 4.
 
         Returns:
             The scores of the regions at every level of the tree, for N images and K classes.
@@ -117,22 +98,19 @@ class RegionExplainer(ABC):
         """
         start = time.perf_counter()
         warn_if_training(self.model)
-        batch, wanted, tree, baseline = self._prepare(images, targets, channels)
-        with self._progress_bar(len(batch.tensor) * self._expected_rows(tree, baseline)) as on_rows:
-            parts, at, classes = [], 0, _MANY_CLASSES
-            while at < len(batch.tensor):
-                group = slice(at, at + self._group_size(tree, classes, wanted))
-                parts.append(self._explain(batch, wanted, tree, baseline, group, on_rows))
-                at, classes = group.stop, self._n_classes
+        images, wanted, tree, baseline = self._prepare(images, targets, channels)
+        # Each coalition in every filling, but the whole image, which has none, once.
+        evaluations = self._expected_evaluations(tree)
+        rows = rows_per_coalition(baseline) * (evaluations - 1) + 1
+        parts, at, classes = [], 0, _MANY_CLASSES
+        with self._bar(len(images) * rows) as bar:
+            while at < len(images):
+                group = slice(at, at + self._group_size(tree, classes, wanted, evaluations))
+                game = self._game(images[group], of_group(baseline, group), tree, bar.update)
+                own = wanted[group] if isinstance(wanted, np.ndarray) else wanted
+                parts.append(self._explain(game, tree, images[group], own))
+                at, classes = group.stop, game.n_classes
         return join(parts, time.perf_counter() - start)
-
-    def _group_size(self, tree: PartitionTree, classes: int, wanted: np.ndarray | str | None) -> int:
-        """Return how many images to explain together, so that what is kept of them has bounded memory."""
-        explained = wanted.shape[1] if isinstance(wanted, np.ndarray) else 1 if wanted is None else classes
-        values = 8 * classes * self._expected_evaluations(tree)
-        return int(
-            np.clip(_GROUP_BYTES // (values + self._bytes_per_image(tree, explained)), 1, _GROUP_IMAGES)
-        )
 
     def levels(
         self, images: Images, targets: Targets = None, channels: Channels | None = None
@@ -154,129 +132,80 @@ class RegionExplainer(ABC):
             TypeError, ValueError, ModelOutputError, ImportError: As :meth:`attribute` does.
         """
         warn_if_training(self.model)
-        batch, wanted, tree, baseline = self._prepare(images, targets, channels)
-        game = TargetGame(self._game(batch.tensor, baseline, tree, None), tree, wanted)
-        levels, _ = self._play(game)
+        images, wanted, tree, baseline = self._prepare(images, targets, channels)
+        levels, _ = self._play(TargetGame(self._game(images, baseline, tree), tree, wanted))
         return (scores[:, tree.labels(level)] for level, (scores, _) in enumerate(levels))
 
     @abstractmethod
     def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Any, ...]]:
         """Return scores and standard errors (N, m, K) level by level, l = 0 ... L, and what a result can go on from."""
 
-    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray | None:
-        """Return packed coalitions that are known beforehand and can be evaluated in full batches, if there are any."""
-        return None
-
     @abstractmethod
     def _expected_evaluations(self, tree: PartitionTree) -> int:
         """Return the number of distinct coalitions that :meth:`_play` evaluates."""
+
+    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray:
+        """Return packed coalitions that are known beforehand and can be evaluated in full batches, if there are any."""
+        return tree.coalitions(0)[:0]
 
     def _bytes_per_image(self, tree: PartitionTree, classes: int) -> int:
         """Return the memory that the method takes for each image of a group, besides the values."""
         return 0
 
-    def _expected_rows(self, tree: PartitionTree, baseline: torch.Tensor | Filling) -> int:
-        """Return the rows per image: each coalition in every filling, but the whole image, which has none, once."""
-        fillings = baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
-        return fillings * (self._expected_evaluations(tree) - 1) + 1
-
-    def _calls(self) -> int | None:
-        """Return the model calls of the procedure where they are more than its distinct evaluations."""
-        return None
-
     def _prepare(
         self, images: Images, targets: Targets, channels: Channels | None
-    ) -> tuple[ImageBatch, np.ndarray | Literal["all"] | None, PartitionTree, torch.Tensor | Filling]:
+    ) -> tuple[torch.Tensor, Wanted, PartitionTree, torch.Tensor | Filling]:
         """Check everything that can be checked before the model runs."""
-        batch = as_image_batch(images, channels)
-        wanted = as_targets(targets, len(batch.tensor))
-        tree = build_tree(*batch.tensor.shape[2:], self.depth, self.tree)
-        return batch, wanted, tree, as_baseline(self.baseline, batch.tensor)
+        images = as_images(images, channels)
+        tree = build_tree(*images.shape[2:], self.depth, self.tree)
+        return images, as_targets(targets, len(images)), tree, as_baseline(self.baseline, images)
+
+    def _group_size(self, tree: PartitionTree, classes: int, wanted: Wanted, evaluations: int) -> int:
+        """Return how many images to explain together, so that what is kept of them has bounded memory."""
+        explained = wanted.shape[1] if isinstance(wanted, np.ndarray) else 1 if wanted is None else classes
+        most = _GROUP_BYTES // (8 * classes * evaluations + self._bytes_per_image(tree, explained))
+        return int(np.clip(most, 1, _GROUP_IMAGES))
 
     def _game(
         self,
         images: torch.Tensor,
         baseline: torch.Tensor | Filling,
         tree: PartitionTree,
-        on_rows: Callable[[int], object] | None,
+        on_rows: Callable[[int], object] | None = None,
     ) -> ImageGame:
         """Set up the game of some images."""
-        return ImageGame(
-            self.model,
-            images,
-            baseline,
-            tree.labels(),
-            output=self.output,
-            batch_size=self.batch_size,
-            precision=self.precision,
-            device=self.device,
-            on_rows=on_rows,
-        )
+        settings = {name: getattr(self, name) for name in ("output", "batch_size", "precision", "device")}
+        return ImageGame(self.model, images, baseline, tree.labels(), on_rows=on_rows, **settings)
 
     def _explain(
-        self,
-        batch: ImageBatch,
-        wanted: np.ndarray | Literal["all"] | None,
-        tree: PartitionTree,
-        baseline: torch.Tensor | Filling,
-        group: slice,
-        on_rows: Callable[[int], object] | None,
+        self, game: ImageGame, tree: PartitionTree, images: torch.Tensor, wanted: Wanted
     ) -> DnCResult:
         """Explain one group of images together."""
-        b = of_group(baseline, group)
-        targets = wanted[group] if isinstance(wanted, np.ndarray) else wanted
-        images = self._game(batch.tensor[group], b, tree, on_rows)
         known = self._known_coalitions(tree)
-        first = None if known is None else known[: max(images.coalitions_per_batch - 2, 0)]
-        game = TargetGame(images, tree, targets, first=first)
-        self._n_classes = game.n_classes
-        self._check_class_names(game.n_classes)
-        if known is not None:
-            game.values(known)
-        levels, searches = self._play(game)
-        placement = batch.tensor.device, batch.tensor.dtype
-        return self._result(game, list(levels), searches, batch.data[group], placement)
-
-    def _result(
-        self,
-        game: TargetGame,
-        levels: list[LevelScores],
-        searches: tuple[Any, ...],
-        data: np.ndarray,
-        placement: tuple[torch.device, torch.dtype],
-    ) -> DnCResult:
-        """Collect what there is to say of a group of images."""
+        target = TargetGame(game, tree, wanted, first=known[: max(game.coalitions_per_batch - 2, 0)])
+        if self.class_names is not None and len(self.class_names) != game.n_classes:
+            names = f"class_names has {len(self.class_names)} names"
+            raise ValueError(f"{names}; the model has {game.n_classes} classes.")
+        game.values(known)
+        levels, searches = self._play(target)
+        scores, errors = zip(*levels, strict=True)
         return DnCResult(
-            levels=[scores for scores, _ in levels],
-            tree=game.tree,
-            base_values=game.empty,
-            predictions=game.full,
-            classes=game.classes,
-            data=data,
+            levels=list(scores),
+            tree=tree,
+            base_values=target.empty,
+            predictions=target.full,
+            classes=target.classes,
+            data=as_data(images),
             class_names=self.class_names,
-            evaluations=game.evaluations.copy(),
+            evaluations=game.evaluations,
             compute_time=0.0,
-            standard_errors=levels[-1][1],
+            standard_errors=errors[-1],
             map_kind=self._map_kind,
-            calls=self._calls(),
+            calls=self._calls,
             searches=searches,
-            placement=placement,
+            placement=(images.device, images.dtype),
         )
 
-    def _check_class_names(self, n_classes: int) -> None:
-        """Refuse names that are not one per class of the model."""
-        if self.class_names is not None and len(self.class_names) != n_classes:
-            raise ValueError(
-                f"class_names has {len(self.class_names)} names; the model has {n_classes} classes."
-            )
-
-    @contextmanager
-    def _progress_bar(self, total: int) -> Iterator[Callable[[int], object] | None]:
-        """Open a plain bar over evaluations if ``progress`` is set, and give what advances it."""
-        if not self.progress:
-            yield None
-            return
-        from tqdm import tqdm
-
-        with tqdm(total=total, unit="evaluation", desc=type(self).__name__) as bar:
-            yield bar.update
+    def _bar(self, rows: int) -> tqdm:
+        """Return a bar over evaluations, which shows nothing unless ``progress`` is set."""
+        return tqdm(total=rows, unit="evaluation", desc=type(self).__name__, disable=not self.progress)

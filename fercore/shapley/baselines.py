@@ -11,15 +11,15 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
-from fercore.shapley.inputs import Channels, Images, as_image_batch
+from fercore.shapley.inputs import Channels, Images, as_images
 
-METHODS = ("telea", "ns")
 _INPAINT_LEVELS = 2.0**16
+_OTHERS = "a number, a (C, H, W) array, or one of Blur, Inpaint and Background"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Inpaint:
 
     def __post_init__(self) -> None:
         """Refuse settings that OpenCV does not have."""
-        if self.method not in METHODS:
+        if self.method not in ("telea", "ns"):
             raise ValueError(f"Unknown method {self.method!r}; use 'telea' or 'ns'.")
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"radius is a number of pixels, more than 0; it is {self.radius!r}.")
@@ -88,10 +88,13 @@ class Background:
     def __post_init__(self) -> None:
         """Check the set, all but its fit to the images."""
         try:
-            tensor = as_image_batch(self.images, self.channels).tensor
+            tensor = as_images(self.images, self.channels)
         except (TypeError, ValueError) as error:
             raise type(error)(f"The background images cannot be used. {error}") from error
-        _check_finite(tensor)
+        bad = torch.nonzero(~torch.isfinite(tensor).flatten(1).all(dim=1)).flatten().tolist()
+        if bad:
+            told = f"({len(bad)} of {len(tensor)} do)"
+            raise ValueError(f"Background image {bad[0]} holds NaN or infinity {told}.")
 
 
 Baseline = str | float | torch.Tensor | np.ndarray | Blur | Inpaint | Background
@@ -135,11 +138,9 @@ class _FromBackground(Filling):
         self.images, self.rows_per_coalition = images, len(images)
 
     def hidden(self, image: np.ndarray, filling: np.ndarray, visible: torch.Tensor) -> torch.Tensor:
-        """Return the background image of each row."""
         return self.images[torch.from_numpy(filling).to(self.images.device)]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Filling:
-        """Return the set on another device, in another type."""
         return _FromBackground(self.images.to(device, dtype))
 
 
@@ -147,9 +148,13 @@ class _Inpainted(Filling):
     """Inpainting of images (N, C, H, W), channel by channel in 32-bit floats: 8 bits would quantise them."""
 
     def __init__(self, images: torch.Tensor, settings: Inpaint) -> None:
-        self._cv2 = _import_cv2()
-        self._flag = {"telea": self._cv2.INPAINT_TELEA, "ns": self._cv2.INPAINT_NS}[settings.method]
-        self._radius = settings.radius
+        try:
+            import cv2
+        except ImportError as error:
+            told = "Inpainting needs OpenCV: pip install opencv-python-headless; 'blur' is nearest without."
+            raise ImportError(told) from error
+        self._cv2, self._radius = cv2, settings.radius
+        self._flag = cv2.INPAINT_NS if settings.method == "ns" else cv2.INPAINT_TELEA
         values = np.ascontiguousarray(images.double().cpu().numpy())
         # OpenCV's Telea adds up to two grey levels whatever the range of the image: made for 0 ... 255, it is far off
         # on 0 ... 1. So each channel is stretched to a range on which two levels are nothing, and shrunk back.
@@ -159,14 +164,12 @@ class _Inpainted(Filling):
         self._stretched = ((values - self._low) / self._scale).astype(np.float32)
 
     def take(self, group: slice) -> Filling:
-        """Return the filling of some of the images."""
         part = copy.copy(self)
         part._low, part._scale = self._low[group], self._scale[group]
         part._stretched = self._stretched[group]
         return part
 
     def hidden(self, image: np.ndarray, filling: np.ndarray, visible: torch.Tensor) -> torch.Tensor:
-        """Inpaint each row: float64 tensor (rows, C, H, W) on the CPU."""
         rows = self._stretched[image]  # a copy
         for row, mask in zip(rows, (~visible).cpu().numpy().astype(np.uint8), strict=True):
             if mask.all():
@@ -178,22 +181,9 @@ class _Inpainted(Filling):
 
 
 def as_baseline(baseline: Baseline, images: torch.Tensor) -> torch.Tensor | Filling:
-    """Return the baseline b, what a hidden pixel shows.
+    """Return b for images (N, C, H, W); see :class:`DnCShap` for the choices.
 
-    Args:
-        baseline: ``"zero"`` (black, as in the paper); a number; ``"mean"``, each image's own mean colour; ``"blur"``
-            (:class:`Blur`), ``"inpaint"`` (:class:`Inpaint`), or one of these classes with settings of its own; a
-            :class:`Background` set; or a tensor or array that broadcasts to (C, H, W), or to (N, C, H, W) for one
-            baseline per image. Channels come first whatever the layout of the images; one colour is (C, 1, 1).
-        images: (N, C, H, W).
-
-    Returns:
-        A tensor of 4 axes, broadcastable to (N, C, H, W), or a :class:`Filling` for inpainting and background sets.
-
-    Raises:
-        TypeError: If the baseline is none of these.
-        ValueError: If the name is unknown, the shape does not fit, or a value is not finite.
-        ImportError: If inpainting is wanted and OpenCV is not installed.
+    It is a tensor of 4 axes, broadcastable to the images, or a filling for inpainting and background sets.
     """
     if isinstance(baseline, str):
         baseline = _by_name(baseline, images)
@@ -202,8 +192,17 @@ def as_baseline(baseline: Baseline, images: torch.Tensor) -> torch.Tensor | Fill
     if isinstance(baseline, Inpaint):
         return _Inpainted(images, baseline)
     if isinstance(baseline, Background):
-        return _FromBackground(_fitting_background(baseline, images))
+        tensor = as_images(baseline.images, baseline.channels)
+        theirs, ours = tuple(tensor.shape[1:]), tuple(images.shape[1:])
+        if theirs != ours:
+            raise ValueError(f"Background images {theirs} cannot fill in images {ours}: resize them first.")
+        return _FromBackground(tensor)
     return _as_tensor(baseline, images)
+
+
+def rows_per_coalition(baseline: torch.Tensor | Filling) -> int:
+    """Return in how many ways a baseline fills hidden pixels in."""
+    return baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
 
 
 def of_group(baseline: torch.Tensor | Filling, group: slice) -> torch.Tensor | Filling:
@@ -214,57 +213,42 @@ def of_group(baseline: torch.Tensor | Filling, group: slice) -> torch.Tensor | F
 
 
 def blurred(images: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
-    """Blur images by a Gaussian, of which only the part inside the image counts: a plain image stays as it is.
+    """Blur images (N, C, H, W) by a Gaussian, of which only the part inside the image counts: float32 or float64.
 
-    Args:
-        images: (N, C, H, W).
-        sigma: Standard deviation in pixels; None is an eighth of the shorter side.
-
-    Returns:
-        Tensor (N, C, H, W), float32 or float64.
+    ``sigma`` is that of :class:`Blur`. A plain image stays as it is.
     """
     images = images.to(torch.promote_types(images.dtype, torch.float32))
     sigma = min(images.shape[2:]) / 8 if sigma is None else sigma
-    over_rows, over_columns = (_gaussian(side, sigma).to(images) for side in images.shape[2:])
+    weights = []  # of each place in the mean around each place, (side, side), rows sum to 1
+    for side in images.shape[2:]:
+        places = torch.arange(side, dtype=torch.float64)
+        # Of the squared distances only differences count, so a narrow Gaussian does not underflow to 0 / 0.
+        exponents = -((places[:, None] - places) ** 2) / (2 * sigma**2)
+        weights.append(torch.softmax(exponents, dim=1).to(images))
+    over_rows, over_columns = weights
     return over_rows @ images @ over_columns.T
-
-
-def _gaussian(side: int, sigma: float) -> torch.Tensor:
-    """Return the weights of each place in the mean around each place, float64 tensor (side, side), rows sum to 1."""
-    places = torch.arange(side, dtype=torch.float64)
-    # Of the squared distances only differences count; without the shift a narrow Gaussian would underflow to 0 / 0.
-    return torch.softmax(-((places[:, None] - places) ** 2) / (2 * sigma**2), dim=1)
 
 
 def _by_name(name: str, images: torch.Tensor) -> Baseline:
     """Return what a name stands for."""
-    if name == "zero":
-        return 0.0
     if name == "mean":
         return images.to(torch.promote_types(images.dtype, torch.float32)).mean(dim=(2, 3), keepdim=True)
-    if name in ("blur", "inpaint"):
-        return Blur() if name == "blur" else Inpaint()
-    raise ValueError(
-        f"Unknown baseline {name!r}; use 'zero', 'mean', 'blur', 'inpaint', a number, a (C, H, W) array, or one of "
-        "Blur, Inpaint and Background."
-    )
+    named = {"zero": 0.0, "blur": Blur(), "inpaint": Inpaint()}
+    if name not in named:
+        raise ValueError(f"Unknown baseline {name!r}; use 'zero', 'mean', 'blur', 'inpaint', {_OTHERS}.")
+    return named[name]
 
 
 def _as_tensor(baseline: float | torch.Tensor | np.ndarray, images: torch.Tensor) -> torch.Tensor:
     """Check numbers, tensors and arrays: a tensor of 4 axes, broadcastable to the images."""
     if isinstance(baseline, (int, float)):
-        # as_tensor would round a Python float to float32
-        baseline = torch.tensor(baseline, dtype=torch.float64)
+        baseline = torch.tensor(baseline, dtype=torch.float64)  # as_tensor would round it to float32
     try:
         given = torch.as_tensor(baseline).detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"A {type(baseline).__name__} is no baseline: give a name, a number, a (C, H, W) array, or one of Blur, "
-            "Inpaint and Background."
-        ) from error
+        raise TypeError(f"A {type(baseline).__name__} is no baseline: give a name, {_OTHERS}.") from error
     tensor = given.reshape(1, 1, 1, 1) if given.ndim == 0 else given[None] if given.ndim == 3 else given
-    fits = tensor.ndim == 4 and all(b in (1, x) for b, x in zip(tensor.shape, images.shape, strict=True))
-    if not fits:
+    if tensor.ndim != 4 or not all(b in (1, x) for b, x in zip(tensor.shape, images.shape, strict=True)):
         raise ValueError(
             f"A baseline of shape {tuple(given.shape)} does not fit images of shape "
             f"(N, C, H, W) = {tuple(images.shape)}: give a number, (C, 1, 1), (C, H, W) or (N, C, H, W)."
@@ -272,33 +256,3 @@ def _as_tensor(baseline: float | torch.Tensor | np.ndarray, images: torch.Tensor
     if not torch.isfinite(tensor).all():
         raise ValueError("The baseline holds NaN or infinity.")
     return tensor
-
-
-def _fitting_background(background: Background, images: torch.Tensor) -> torch.Tensor:
-    """Return the images (B, C, H, W) of a background set, refusing those of another shape than the images."""
-    tensor = as_image_batch(background.images, background.channels).tensor
-    if tensor.shape[1:] != images.shape[1:]:
-        raise ValueError(
-            f"Background images of shape (C, H, W) = {tuple(tensor.shape[1:])} cannot fill in images of shape "
-            f"{tuple(images.shape[1:])}: resize them first."
-        )
-    return tensor
-
-
-def _check_finite(images: torch.Tensor) -> None:
-    """Refuse a background set with NaN or infinity, saying in which images."""
-    bad = torch.nonzero(~torch.isfinite(images).flatten(1).all(dim=1)).flatten().tolist()
-    if bad:
-        raise ValueError(f"Background image {bad[0]} holds NaN or infinity ({len(bad)} of {len(images)} do).")
-
-
-def _import_cv2() -> Any:
-    """Import OpenCV, which only inpainting needs."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(
-            "Inpainting needs OpenCV: pip install opencv-python-headless. Without it, "
-            "baseline='blur' is the nearest choice."
-        ) from error
-    return cv2

@@ -6,10 +6,9 @@ pixels outside P. Equation 4 of the paper, the Shapley value of two players, bec
 
     φ_A(C) = ½ [v(C ∪ A) - v(C)] + ½ [v(C ∪ P) - v(C ∪ B)],   φ_B likewise,   φ_A + φ_B = v(C ∪ P) - v(C).
 
-Averaged over all 2^d contexts that the siblings of P and of its ancestors form, this is the Owen value of the
-a-priori unions that the tree describes (Owen 1977); on a tree of several levels the values are strictly Winter values
-(Winter 1989), and ``shap`` calls them Owen values. A number of contexts per node that does not grow with n makes the
-cost linear in n.
+Averaged over all 2^d contexts that the siblings of P and of its ancestors form, this is the Owen (Winter) value of the
+a-priori unions that the tree describes, see :func:`fercore.shapley.exact_owen`. A number of contexts per node that does
+not grow with n makes the cost linear in n.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fercore.shapley import contexts as methods
 from fercore.shapley.adaptive import Search
 from fercore.shapley.base import LevelScores, RegionExplainer
-from fercore.shapley.baselines import Baseline, Filling, as_baseline, of_group
-from fercore.shapley.exact import SHARES, Share, fixed_coalitions, fixed_evaluations, fixed_levels
-from fercore.shapley.game import ImageGame, TargetGame
-from fercore.shapley.inputs import Model, Output, Precision, warn_if_training
+from fercore.shapley.baselines import Baseline, as_baseline, of_group, rows_per_coalition
+from fercore.shapley.contexts import Share
+from fercore.shapley.game import TargetGame
+from fercore.shapley.inputs import Model, Output, Precision, check_settings, is_whole, warn_if_training
 from fercore.shapley.result import DnCResult, join
-from fercore.shapley.sampled import exact_evaluations, exact_levels, sampled_evaluations, sampled_levels
-from fercore.shapley.tree import PartitionTree, TreeRule, build_tree
+from fercore.shapley.tree import PartitionTree, TreeRule, build_tree, check_rule
 
 Contexts = Literal["adaptive", "absent", "present", "both", "exact"] | int
-CONTEXTS = ("adaptive", "absent", "present", "both", "exact")
+FIXED = ("absent", "present", "both")
+CONTEXTS = ("adaptive", *FIXED, "exact")
 PER_REGION = 8  # default budget of adaptive contexts, in evaluations per region
 
 
@@ -88,9 +88,11 @@ class DnCShap(RegionExplainer):
         Args:
             model: ``torch.nn.Module`` or function from a tensor (rows, C, H, W) to logits (rows, classes). A module
                 keeps its device and dtype and runs in evaluation mode; its own mode is restored.
-            baseline: b, what a hidden pixel shows: ``"zero"``, a number, ``"mean"`` (each image's mean colour),
-                ``"blur"``, ``"inpaint"``, a tensor or array that broadcasts to (C, H, W), in the value range of the
-                images, or one of :class:`Blur`, :class:`Inpaint`, :class:`Background` (a set, averaged over).
+            baseline: b, what a hidden pixel shows: ``"zero"`` (black, as in the paper), a number, ``"mean"`` (each
+                image's mean colour), ``"blur"``, ``"inpaint"``, a tensor or array that broadcasts to (C, H, W), or to
+                (N, C, H, W) for one baseline per image, in the value range of the images and with the channels first
+                (one colour is (C, 1, 1)), or one of :class:`Blur`, :class:`Inpaint`, :class:`Background` (a set,
+                averaged over).
             output: f: ``"probability"`` (softmax of the logits), ``"logit"`` (the model's output as it is), or a
                 callable from the model's output (rows, K') to (rows, K).
             contexts: See the table above. A number K is a power of two from 2 on.
@@ -120,28 +122,26 @@ class DnCShap(RegionExplainer):
             TypeError: If the model cannot be called.
             ValueError: If a setting is unknown.
         """
-        super().__init__(
-            model,
-            baseline=baseline,
-            output=output,
-            depth=depth,
-            tree=tree,
-            batch_size=batch_size,
-            precision=precision,
-            device=device,
-            class_names=class_names,
-            progress=progress,
-        )
-        _check_contexts(contexts)
-        if share not in SHARES:
-            raise ValueError(f"Unknown share {share!r}; use {', '.join(map(repr, SHARES))}.")
+        check_settings(model, output, batch_size, precision)
+        check_rule(depth, tree)
+        if isinstance(contexts, str) and contexts not in CONTEXTS:
+            raise ValueError(
+                f"Unknown contexts {contexts!r}; use {', '.join(map(repr, CONTEXTS))} or a number of contexts."
+            )
+        if not isinstance(contexts, str) and not (
+            is_whole(contexts, least=2) and contexts & (contexts - 1) == 0
+        ):
+            raise ValueError(f"A number of contexts is a power of two from 2 on, not {contexts!r}.")
+        if share not in ("pixels", "half"):
+            raise ValueError(f"Unknown share {share!r}; use 'pixels' or 'half'.")
         if evaluations is not None:
             if contexts != "adaptive":
-                raise ValueError(
-                    f"evaluations is the budget of contexts='adaptive'; contexts is {contexts!r}."
-                )
-            _check_budget(evaluations)
-        self.contexts, self.evaluations, self.share, self.seed = contexts, evaluations, share, seed
+                raise ValueError(f"evaluations is the budget of contexts='adaptive', not of {contexts!r}.")
+            _check_budget(evaluations, least=2)
+        self.model, self.baseline, self.output, self.contexts = model, baseline, output, contexts
+        self.evaluations, self.depth, self.tree, self.share, self.seed = evaluations, depth, tree, share, seed
+        self.batch_size, self.precision, self.device = batch_size, precision, device
+        self.class_names, self.progress = class_names, progress
 
     def refine(self, result: DnCResult, evaluations: int) -> DnCResult:
         """Spend further evaluations on a result of adaptive contexts, where they teach most.
@@ -159,46 +159,34 @@ class DnCShap(RegionExplainer):
 
         Raises:
             ValueError: If the result was not made with adaptive contexts or on another tree, or the budget is not a
-                positive whole number.
+                whole number of at least one step (2 evaluations, 14 on a quadtree).
         """
-        _check_budget(evaluations)
+        start = time.perf_counter()
         if not result.searches:
             raise ValueError("Only results of contexts='adaptive' can be refined; this one keeps no search.")
-        height, width = result.data.shape[1:3]
-        tree, known = build_tree(height, width, self.depth, self.tree), result.tree
+        cost = result.searches[0].pair_cost
+        _check_budget(evaluations, least=cost)
+        tree = build_tree(*result.data.shape[1:3], self.depth, self.tree)
+        known = result.tree
         if tree.arity != known.arity or not np.array_equal(tree.leaf_labels, known.leaf_labels):
             raise ValueError(
-                "The result was made on another tree: use an explainer with the same depth and tree."
+                "The result was made on another tree: use an explainer of the same depth and tree."
             )
-        pairs = evaluations // result.searches[0].pair_cost
-        if pairs == 0:
-            raise ValueError(
-                f"One step costs {result.searches[0].pair_cost} evaluations; {evaluations} are too few."
-            )
-        start = time.perf_counter()
         warn_if_training(self.model)
-        images = torch.from_numpy(result.data).permute(0, 3, 1, 2)
-        if result.placement is not None:
-            images = images.to(*result.placement)
-        baseline = as_baseline(self.baseline, images)
-        rows = len(images) * pairs * result.searches[0].pair_cost
-        rows *= baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
+        images = torch.from_numpy(result.data).permute(0, 3, 1, 2).to(*result.placement)
+        baseline, pairs = as_baseline(self.baseline, images), evaluations // cost
         parts, at = [], 0
-        with self._progress_bar(rows) as on_rows:
-            for search in result.searches:
+        with self._bar(len(images) * pairs * cost * rows_per_coalition(baseline)) as bar:
+            for search in copy.deepcopy(result.searches):
                 group = slice(at, at + len(search.observed))
-                game = self._game(images[group], of_group(baseline, group), tree, on_rows)
-                parts.append(self._refined(result.images(group), game, copy.deepcopy(search), pairs))
-                at = group.stop
+                part, at = result.images(group), group.stop
+                game = self._game(images[group], of_group(baseline, group), tree, bar.update)
+                search.run(TargetGame(game, tree, None, part), pairs)
+                scores, errors = zip(*search.scores(), strict=True)
+                spent = part.evaluations + game.evaluations
+                found = {"levels": list(scores), "standard_errors": errors[-1], "evaluations": spent}
+                parts.append(replace(part, searches=(search,), **found))
         return join(parts, result.compute_time + time.perf_counter() - start)
-
-    def _refined(self, known: DnCResult, game: ImageGame, search: Search, pairs: int) -> DnCResult:
-        """Go on with the search of one group of images, in place."""
-        target = TargetGame(game, known.tree, None, known)
-        search.run(target, pairs)
-        refined = self._result(target, list(search.scores()), (search,), known.data, known.placement)
-        refined.evaluations[:] += known.evaluations
-        return replace(refined, class_names=known.class_names)
 
     def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
         """Return scores and standard errors (N, m, K) level by level, and the search of adaptive contexts."""
@@ -207,15 +195,10 @@ class DnCShap(RegionExplainer):
             search.run(game, (self._budget(game.tree) - 2) // search.pair_cost)
             return search.scores(), (search,)
         if self.contexts == "exact":
-            return ((scores, None) for scores in exact_levels(game)), ()
-        if isinstance(self.contexts, str):
-            return ((scores, None) for scores in fixed_levels(game, self.contexts, self.share)), ()
-        return sampled_levels(game, int(self.contexts), self.seed), ()
-
-    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray | None:
-        """Return the coalitions of fixed contexts; level by level, the first levels would make small batches."""
-        fixed = isinstance(self.contexts, str) and self.contexts in ("absent", "present", "both")
-        return fixed_coalitions(tree, self.contexts) if fixed else None
+            return ((scores, None) for scores in methods.exact_levels(game)), ()
+        if self.contexts in FIXED:
+            return ((scores, None) for scores in methods.fixed_levels(game, self.contexts, self.share)), ()
+        return methods.sampled_levels(game, int(self.contexts), self.seed), ()
 
     def _budget(self, tree: PartitionTree) -> int:
         """Return the evaluations that adaptive contexts may spend per image, both ends included."""
@@ -224,36 +207,24 @@ class DnCShap(RegionExplainer):
     def _expected_evaluations(self, tree: PartitionTree) -> int:
         """Return the number of distinct coalitions, at most."""
         if self.contexts == "adaptive":
-            return max(2, min(self._budget(tree), exact_evaluations(tree)))
+            return min(self._budget(tree), methods.exact_evaluations(tree))
         if self.contexts == "exact":
-            return exact_evaluations(tree)
-        if isinstance(self.contexts, str):
-            return fixed_evaluations(tree, self.contexts)
-        return sampled_evaluations(tree, int(self.contexts))
+            return methods.exact_evaluations(tree)
+        if self.contexts in FIXED:
+            return methods.fixed_evaluations(tree, self.contexts)
+        return methods.sampled_evaluations(tree, int(self.contexts))
+
+    def _known_coalitions(self, tree: PartitionTree) -> np.ndarray:
+        """Return the coalitions of fixed contexts; level by level, the first levels would make small batches."""
+        fixed = self.contexts in FIXED
+        return methods.fixed_coalitions(tree, self.contexts) if fixed else super()._known_coalitions(tree)
 
     def _bytes_per_image(self, tree: PartitionTree, classes: int) -> int:
         """Return the memory of a search for each image of a group."""
         return Search.bytes_per_image(tree, classes) if self.contexts == "adaptive" else 0
 
 
-def _check_contexts(contexts: Contexts) -> None:
-    """Refuse what is neither a name nor a power of two."""
-    if isinstance(contexts, str):
-        if contexts not in CONTEXTS:
-            names = ", ".join(map(repr, CONTEXTS))
-            raise ValueError(f"Unknown contexts {contexts!r}; use {names} or a number of contexts per split.")
-        return
-    whole = isinstance(contexts, (int, np.integer)) and not isinstance(contexts, bool)
-    if not whole or contexts < 2 or contexts & (contexts - 1):
-        raise ValueError(
-            f"A number of contexts is a power of two from 2 on, for they form a balanced design; it is {contexts!r}."
-        )
-
-
-def _check_budget(evaluations: int) -> None:
+def _check_budget(evaluations: int, least: int) -> None:
     """Refuse a budget that is not a number of evaluations."""
-    whole = isinstance(evaluations, (int, np.integer)) and not isinstance(evaluations, bool)
-    if not whole or evaluations < 2:
-        raise ValueError(
-            f"evaluations is a whole number of masked images per image, at least 2; not {evaluations!r}."
-        )
+    if not is_whole(evaluations, least):
+        raise ValueError(f"evaluations is a whole number per image, at least {least}; not {evaluations!r}.")

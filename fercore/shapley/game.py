@@ -9,33 +9,72 @@ has coalitions of its own (:meth:`ImageGame.each`); either way the rows of all i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from fercore.errors import ModelOutputError
-from fercore.shapley.baselines import Filling
-from fercore.shapley.inputs import (
-    Model,
-    Output,
-    Precision,
-    auto_batch_size,
-    autocast_type,
-    check_finite,
-    check_settings,
-    check_shape,
-    evaluation_mode,
-    explained_classes,
-    placement,
-)
-from fercore.shapley.result import DnCResult
+from fercore.shapley import inputs
+from fercore.shapley.baselines import Filling, rows_per_coalition
+from fercore.shapley.inputs import Model, Output, Precision, Wanted
 from fercore.shapley.tree import PartitionTree, pack, unpack
+
+if TYPE_CHECKING:
+    from fercore.shapley.result import DnCResult
 
 # Rows whose outputs wait on the device before they are brought over together: so a GPU is hardly ever waited for, and a
 # large background set does not fill the memory with outputs that are only averaged.
 _TRANSFER_ROWS = 2**16
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+
+
+class TargetGame:
+    """The game of a group of images, reduced to the classes that are to be explained.
+
+    The methods ask for ``tree``, ``everyone``, ``empty``, ``full``, ``values`` and ``each`` alone, and this asks its
+    game for ``values`` and ``each``: neither need be played by a network, or on pixels.
+
+    Attributes:
+        tree: The partition tree whose leaves are the players.
+        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
+        classes: Explained class numbers, int64 array (N, K).
+        empty: v(∅) = f(b), float64 array (N, K).
+        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
+    """
+
+    def __init__(
+        self,
+        game: ImageGame,
+        tree: PartitionTree,
+        targets: Wanted,
+        known: DnCResult | None = None,
+        first: np.ndarray | None = None,
+    ) -> None:
+        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result.
+
+        ``first`` are packed coalitions to evaluate with the ends, for two rows alone make a small batch.
+        """
+        self.tree, self.everyone, self._game = tree, tree.coalitions(0), game
+        if known is not None:
+            self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
+            return
+        ends = np.concatenate([np.zeros_like(self.everyone), self.everyone])
+        ends = game.values(ends if first is None else np.concatenate([ends, first]))[:, :2]
+        self.classes = inputs.explained_classes(targets, ends[:, 1])
+        self.empty, self.full = self._select(ends).swapaxes(0, 1)
+
+    def values(self, packed: np.ndarray) -> np.ndarray:
+        """Return v(S) of packed coalitions (M, ceil(n / 8)): (N, M, K). No coalition is evaluated twice."""
+        return self._select(self._game.values(packed))
+
+    def each(self, packed: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Return v(S) of coalitions (N, M, ceil(n / 8)) of each image's own, where ``valid`` (N, M): (N, M, K)."""
+        return self._select(self._game.each(packed, valid))
+
+    def _select(self, values: np.ndarray) -> np.ndarray:
+        """Pick the explained classes of each image from (N, M, classes)."""
+        return np.take_along_axis(values, self.classes[:, None, :], axis=2)
 
 
 class ImageGame:
@@ -66,18 +105,16 @@ class ImageGame:
         """Set up the game; nothing is evaluated yet.
 
         Args:
-            model: ``torch.nn.Module`` or function from (rows, C, H, W) to (rows, classes); assumed to return logits.
+            model: As in :class:`DnCShap`, from (rows, C, H, W) to (rows, classes).
             images: x, (N, C, H, W).
             baseline: b, a tensor of 4 axes, broadcastable to the images, or what fills hidden pixels in.
             labels: Integer array (H, W): the player that owns each pixel, 0 ... n - 1.
-            output: ``"probability"`` is the softmax of the model's output, ``"logit"`` the output itself; a callable
-                maps the model's output (rows, K') to (rows, K).
+            output: As in :class:`DnCShap`.
             batch_size: Rows per forward pass. ``"auto"`` allows 64 times the bytes of an input row for activations, and
                 takes as many rows as fit in 512 MiB (at most 64) on a CPU, in a quarter of the free memory (at most
                 4,096) on a GPU. Either way it is halved whenever the GPU runs out of memory.
-            precision: None for the model's own type; ``"bfloat16"`` or ``"float16"`` for a forward pass under
-                ``torch.autocast``, which leaves float64 models as they are. The softmax and all that follows is float64
-                in any case.
+            precision: As in :class:`DnCShap`; autocast leaves float64 models as they are. The softmax and all that
+                follows is float64 in any case.
             device: For models without parameters and buffers; others say themselves where they are.
             on_rows: Called with the number of rows after each batch, for progress bars.
 
@@ -85,30 +122,32 @@ class ImageGame:
             TypeError: If the model cannot be called, or the labels are not integers.
             ValueError: If ``output``, ``batch_size``, ``precision`` or ``device`` makes no sense.
         """
-        check_settings(model, output, batch_size, precision)
-        self.device, self.dtype = placement(model, images, device)
-        self._autocast = autocast_type(precision, self.device)
+        inputs.check_settings(model, output, batch_size, precision)
+        self.device, self.dtype = inputs.placement(model, images, device)
+        if precision is not None and not torch.amp.is_autocast_available(self.device.type):
+            raise ValueError(f"precision={precision!r} needs torch.autocast, which {self.device} lacks.")
+        self._autocast = None if precision is None else getattr(torch, precision)
         self._model, self._output, self._on_rows = model, output, on_rows
-        self._x = images.to(self.device, self.dtype)
-        self._b = baseline.to(self.device, self.dtype)
+        self._x, self._b = images.to(self.device, self.dtype), baseline.to(self.device, self.dtype)
         whole = np.asarray(labels).astype(np.int64, casting="same_kind")  # gather takes no shorter integers
         self._labels = torch.as_tensor(whole, device=self.device).reshape(-1)
         self.n_images, self.n_players = len(images), int(labels.max()) + 1
         self.n_classes: int | None = None
         self.evaluations = np.zeros(self.n_images, dtype=np.int64)
         self._everyone = pack(np.ones((1, self.n_players)))
-        self._rows_per_coalition = baseline.rows_per_coalition if isinstance(baseline, Filling) else 1
-        row_bytes = self._x[0].numel() * self._x.element_size()
-        self._batch = auto_batch_size(row_bytes, self.device) if batch_size == "auto" else int(batch_size)
+        self._fillings = rows_per_coalition(baseline)
+        if batch_size == "auto":
+            batch_size = inputs.auto_batch_size(self._x[0].numel() * self._x.element_size(), self.device)
+        self._batch = int(batch_size)
         # Convolutions on a CPU are about 1.6 times faster on channels-last inputs.
         self._use_layout(channels_last=self.device.type == "cpu")
-        self._index: dict[bytes, int] = {}
-        self._values: np.ndarray | None = None
+        self._index: dict[bytes, int] = {}  # of the coalitions evaluated so far: where their values are
+        self._values: np.ndarray | None = None  # (N, coalitions, classes)
 
     @property
     def coalitions_per_batch(self) -> int:
         """How many coalitions of one image fill a batch."""
-        return max(1, self._batch // self._rows_per_coalition)
+        return max(1, self._batch // self._fillings)
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
         """Return v(S) of the first image for boolean coalitions (M, n): float64 array (M, classes)."""
@@ -135,9 +174,7 @@ class ImageGame:
             block = self._evaluate(packed[list(fresh.values())], image, row)
             block = block.reshape(self.n_images, len(fresh), -1)
             self._values = block if self._values is None else np.concatenate([self._values, block], axis=1)
-            self._index.update(
-                zip(fresh, range(len(self._index), len(self._index) + len(fresh)), strict=True)
-            )
+            self._index.update({key: len(self._index) + place for place, key in enumerate(fresh)})
         if self._values is None:
             raise ValueError("values() needs at least one coalition.")
         return self._values[:, [self._index[key] for key in keys]]
@@ -156,46 +193,39 @@ class ImageGame:
             ModelOutputError: As for :meth:`values`.
             ValueError: If the shapes do not fit, or nothing is valid before the number of classes is known.
         """
-        if packed.shape != (self.n_images, packed.shape[1], self._everyone.shape[1]):
+        shape = self.n_images, packed.shape[1]
+        valid = np.ones(shape, dtype=bool) if valid is None else valid
+        if (packed.shape, valid.shape) != ((*shape, self._everyone.shape[1]), shape):
             raise ValueError(
-                f"each() needs coalitions (N, M, bytes) = ({self.n_images}, M, {self._everyone.shape[1]}), not "
-                f"{packed.shape}."
+                f"each() needs coalitions (N, M, bytes) = ({self.n_images}, M, {self._everyone.shape[1]}) and valid "
+                f"(N, M), not {packed.shape} and {valid.shape}."
             )
-        count = packed.shape[1]
-        valid = np.ones((self.n_images, count), dtype=bool) if valid is None else valid
-        if valid.shape != (self.n_images, count):
-            raise ValueError(f"valid must be ({self.n_images}, {count}), not {valid.shape}.")
         wanted = np.flatnonzero(valid)
-        if not wanted.size and self.n_classes is None:
+        if wanted.size:
+            found = self._evaluate(packed.reshape(-1, packed.shape[2]), wanted // shape[1], wanted)
+        elif self.n_classes is None:
             raise ValueError("each() needs at least one valid coalition, for the number of classes.")
-        found = (
-            self._evaluate(packed.reshape(-1, packed.shape[2]), wanted // count, wanted)
-            if wanted.size
-            else None
-        )
-        result = np.full((self.n_images * count, self.n_classes), np.nan)
-        if found is not None:
-            result[wanted] = found
-        return result.reshape(self.n_images, count, self.n_classes)
+        else:
+            found = np.empty((0, self.n_classes))
+        result = np.full((valid.size, found.shape[1]), np.nan)
+        result[wanted] = found
+        return result.reshape(*shape, found.shape[1])
 
     def _evaluate(self, packed: np.ndarray, image: np.ndarray, coalition: np.ndarray) -> np.ndarray:
         """Return v of jobs, which are pairs of an image and a row of ``packed``: float64 array (jobs, classes)."""
-        step = max(1, _TRANSFER_ROWS // self._rows_per_coalition)
+        step = max(1, _TRANSFER_ROWS // self._fillings)
         parts = [slice(start, start + step) for start in range(0, len(image), step)]
-        with evaluation_mode(self._model), torch.inference_mode():
+        with inputs.evaluation_mode(self._model), torch.inference_mode():
             return np.concatenate([self._evaluate_some(packed, image[p], coalition[p]) for p in parts])
 
     def _evaluate_some(self, packed: np.ndarray, image: np.ndarray, coalition: np.ndarray) -> np.ndarray:
         """Evaluate as many jobs as may wait on the device together: float64 array (jobs, classes)."""
-        counts = np.ones(len(image), dtype=np.int64)
-        if (
-            self._rows_per_coalition > 1
-        ):  # the whole image hides nothing that could be filled in one way or another
-            counts[(packed != self._everyone).any(axis=1)[coalition]] = self._rows_per_coalition
-        job = np.repeat(np.arange(len(image)), counts)
-        first = np.cumsum(counts) - counts
+        # The whole image hides nothing that could be filled in one way or another: it takes one row.
+        hides = (packed != self._everyone).any(axis=1)[coalition]
+        counts = np.where(hides, self._fillings, 1)
+        job, first = np.repeat(np.arange(len(image)), counts), np.cumsum(counts) - counts
         scores = self._forward_all(packed, image[job], coalition[job], np.arange(len(job)) - first[job])
-        check_finite(scores)
+        inputs.check_finite(scores)
         if self._output == "probability":
             scores = torch.softmax(scores, dim=1)
         self.evaluations += np.bincount(image[job], minlength=self.n_images)
@@ -210,10 +240,15 @@ class ImageGame:
         start, outputs = 0, []
         while start < len(image):
             rows = slice(start, min(start + self._batch, len(image)))
-            batch = self._forward(packed[coalition[rows]], image[rows], filling[rows])
             size = rows.stop - rows.start
-            if batch is None:  # out of GPU memory: same rows again, half as many
-                self._batch = max(1, size // 2)
+            try:
+                batch = self._forward(packed[coalition[rows]], image[rows], filling[rows])
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                batch = None
+            if batch is None:  # same rows again, half as many, now that the error holds no tensors any more
+                self._batch = size // 2
                 torch.cuda.empty_cache()
                 continue
             outputs.append(batch.clone())  # a slice of something larger would keep all of it alive
@@ -226,25 +261,20 @@ class ImageGame:
             start = rows.stop
         return torch.cat(outputs).cpu().double()
 
-    def _forward(self, packed: np.ndarray, image: np.ndarray, filling: np.ndarray) -> torch.Tensor | None:
-        """Run the model on one batch; None if the GPU has no memory for it."""
-        try:
-            raw = self._run(packed, image, filling)
-            check_shape(raw, len(image), "model")
-            if not callable(self._output):
-                if self._output == "probability" and raw.shape[1] == 1:
-                    raise ModelOutputError(
-                        "The model has one output, whose softmax is always 1. Use output='logit' or a callable such "
-                        "as torch.sigmoid."
-                    )
-                return raw
-            mapped = self._output(raw if self._autocast is None else raw.to(self.dtype))
-            check_shape(mapped, len(image), "output callable")
-            return mapped
-        except torch.OutOfMemoryError:
-            if len(image) == 1:
-                raise
-            return None
+    def _forward(self, packed: np.ndarray, image: np.ndarray, filling: np.ndarray) -> torch.Tensor:
+        """Return the scores of one batch, (rows, classes)."""
+        raw = self._run(packed, image, filling)
+        inputs.check_shape(raw, len(image), "model")
+        if self._output == "probability" and raw.shape[1] == 1:
+            raise ModelOutputError(
+                "The model has one output, whose softmax is always 1. Use output='logit' or a callable such as "
+                "torch.sigmoid."
+            )
+        if not callable(self._output):
+            return raw
+        mapped = self._output(raw if self._autocast is None else raw.to(self.dtype))
+        inputs.check_shape(mapped, len(image), "output callable")
+        return mapped
 
     def _run(self, packed: np.ndarray, image: np.ndarray, filling: np.ndarray) -> torch.Tensor:
         """Call the model, in the plain memory layout from then on if it uses ``view`` where another cannot."""
@@ -266,11 +296,9 @@ class ImageGame:
 
     def _use_layout(self, *, channels_last: bool) -> None:
         """Bring images, baseline and owners of the pixels to the layout in which the model gets its inputs."""
-        self._channels_last = channels_last
-        n_channels = self._x.shape[1]
-        self._owner = (
-            self._labels.repeat_interleave(n_channels) if channels_last else self._labels.repeat(n_channels)
-        )
+        self._channels_last, n_channels = channels_last, self._x.shape[1]
+        owner = self._labels
+        self._owner = owner.repeat_interleave(n_channels) if channels_last else owner.repeat(n_channels)
         self._bits_x = self._bits(self._x)
         if not isinstance(self._b, Filling):
             self._bits_b = self._bits(self._b.expand(len(self._b), *self._x.shape[1:]))
@@ -288,7 +316,8 @@ class ImageGame:
         one = image[0] == image[-1]
         pick = slice(image[0], image[0] + 1) if one else torch.from_numpy(image).to(self.device)
         if isinstance(self._b, Filling):
-            b = self._bits(self._fill(members, image, filling))
+            visible = members[:, self._labels].reshape(len(image), *self._x.shape[2:])
+            b = self._bits(self._b.hidden(image, filling, visible).to(self.device, self.dtype))
         else:
             b = self._bits_b if len(self._bits_b) == 1 else self._bits_b[pick]
         # All bits are set (-1) where a pixel is visible, else none: this takes the bits of x there and those of b
@@ -299,66 +328,3 @@ class ImageGame:
         if self._channels_last:
             return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
         return rows.view(-1, channels, height, width)
-
-    def _fill(self, members: torch.Tensor, image: np.ndarray, filling: np.ndarray) -> torch.Tensor:
-        """Ask the baseline what hidden pixels show: (rows, C, H, W)."""
-        visible = members[:, self._labels].reshape(len(image), *self._x.shape[2:])
-        return self._b.hidden(image, filling, visible).to(self.device, self.dtype)
-
-
-class TargetGame:
-    """The game of a group of images, reduced to the classes that are to be explained.
-
-    Attributes:
-        tree: The partition tree whose leaves are the players.
-        classes: Explained class numbers, int64 array (N, K).
-        empty: v(∅) = f(b), float64 array (N, K).
-        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
-        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
-    """
-
-    def __init__(
-        self,
-        game: ImageGame,
-        tree: PartitionTree,
-        targets: np.ndarray | Literal["all"] | None,
-        known: DnCResult | None = None,
-        first: np.ndarray | None = None,
-    ) -> None:
-        """Evaluate the two ends, which every method needs, and choose the classes; or take both from a result.
-
-        ``first`` are packed coalitions to evaluate with the ends, for two rows alone make a small batch.
-        """
-        self.tree, self._game = tree, game
-        self.everyone = tree.coalitions(0)
-        if known is not None:
-            self.classes, self.empty, self.full = known.classes, known.base_values, known.predictions
-            return
-        ends = np.concatenate([np.zeros_like(self.everyone), self.everyone])
-        if first is not None:
-            game.values(np.concatenate([ends, first]))
-        ends = game.values(ends)
-        self.n_classes = ends.shape[2]
-        self.classes = explained_classes(targets, ends[:, 1])
-        self.empty, self.full = self._select(ends)[:, 0], self._select(ends)[:, 1]
-
-    @property
-    def evaluations(self) -> np.ndarray:
-        """Rows that the model has seen of each image, int64 array (N,)."""
-        return self._game.evaluations
-
-    def values(self, packed: np.ndarray) -> np.ndarray:
-        """Return v(S) of packed coalitions (M, ceil(n / 8)): float64 array (N, M, K)."""
-        return self._select(self._game.values(packed))
-
-    def each(self, packed: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        """Return v(S) of packed coalitions (N, M, ceil(n / 8)), others for each image: float64 array (N, M, K).
-
-        Where ``valid`` (boolean array (N, M)) is False nothing is evaluated and the values are NaN. Nothing is looked
-        up or remembered: see :meth:`fercore.shapley.game.ImageGame.each`.
-        """
-        return self._select(self._game.each(packed, valid))
-
-    def _select(self, values: np.ndarray) -> np.ndarray:
-        """Pick the explained classes of each image from (N, M, classes)."""
-        return np.take_along_axis(values, self.classes[:, None, :], axis=2)

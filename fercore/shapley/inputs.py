@@ -1,11 +1,10 @@
-"""What the explainers are asked: which classes to explain, checked before the model runs and completed after."""
+"""What the user hands over, checked once: images, a model and its settings, the classes to explain."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,41 +12,35 @@ import torch
 
 from fercore.errors import ModelOutputError
 
-Channels = Literal["first", "last"]
 Images = torch.Tensor | np.ndarray | Sequence[torch.Tensor] | Sequence[np.ndarray]
+Channels = Literal["first", "last"]
+Model = Callable[[torch.Tensor], torch.Tensor]
+Output = Literal["probability", "logit"] | Callable[[torch.Tensor], torch.Tensor]
+Precision = Literal["bfloat16", "float16"] | None
+Targets = int | str | Sequence[int] | Sequence[Sequence[int]] | np.ndarray | torch.Tensor | None
+Wanted = np.ndarray | Literal["all"] | None  # checked targets: int64 (N, K), all classes, or those predicted
 
 _USUAL_CHANNELS = (1, 3, 4)  # grey, colour, colour with alpha
 
-
-@dataclass(frozen=True, eq=False)
-class ImageBatch:
-    """A checked batch.
-
-    Attributes:
-        tensor: (N, C, H, W), as given but for the order of the axes.
-        data: (N, H, W, C) numpy array of the same numbers, the order that plots want.
-    """
-
-    tensor: torch.Tensor
-    data: np.ndarray
+# A row costs its own bytes times this: the first layers of a VGG hold about 2 x 64 channels for 3 of the input.
+_ACTIVATION_FACTOR = 64
+_CPU_BUDGET = 512 * 2**20
+_CPU_MAX_ROWS = 64  # VGGs at 48 px: 256 rows take 20 to 55 % longer per row, for activations leave the cache
+_GPU_MAX_ROWS = 4096
+_CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)  # their mode changes nothing
 
 
-def as_image_batch(images: Images, channels: Channels | None = None) -> ImageBatch:
-    """Check images and bring them to one layout.
+def is_whole(number: object, least: int) -> bool:
+    """Return whether a setting is a whole number, and at least this."""
+    whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    return whole and bool(number >= least)
 
-    Args:
-        images: One image (3-D), several (4-D), or a list of single images of one shape; torch tensors are read as
-            (N, C, H, W), numpy arrays as (N, H, W, C). Integers stay integers until the model gets them as floats.
-        channels: ``"first"`` or ``"last"`` says otherwise, and also allows a number of channels other than 1, 3 or 4.
 
-    Returns:
-        The batch, with N = 1 for a single image.
+# --- images
 
-    Raises:
-        TypeError: If ``images`` is neither a tensor nor an array nor a list of them.
-        ValueError: If the batch is empty, has another number of axes, images of a list differ in shape, or the channel
-            axis looks like another one.
-    """
+
+def as_images(images: Images, channels: Channels | None = None) -> torch.Tensor:
+    """Check images, see :meth:`DnCShap.attribute`, and return them as (N, C, H, W); integers stay integers."""
     if channels not in (None, "first", "last"):
         raise ValueError(f"channels is 'first' or 'last' (or None for the default), not {channels!r}.")
     if isinstance(images, (list, tuple)):
@@ -57,9 +50,8 @@ def as_image_batch(images: Images, channels: Channels | None = None) -> ImageBat
     elif isinstance(images, torch.Tensor):
         layout, tensor = channels or "first", images.detach()
     else:
-        raise TypeError(
-            f"images must be a torch tensor or a numpy array or a list of these, not {type(images).__name__}."
-        )
+        kind = type(images).__name__
+        raise TypeError(f"images must be a torch tensor or a numpy array or a list of these, not {kind}.")
     if tensor.ndim == 3:
         tensor = tensor[None]
     if tensor.ndim != 4:
@@ -70,9 +62,13 @@ def as_image_batch(images: Images, channels: Channels | None = None) -> ImageBat
     if 0 in tensor.shape:
         raise ValueError(f"There is nothing to explain: images has shape {tuple(images.shape)}.")
     _check_channels(tensor.shape, layout, stated=channels is not None)
-    first = tensor if layout == "first" else tensor.permute(0, 3, 1, 2)
-    shown = first.float() if first.dtype == torch.bfloat16 else first  # numpy has no bfloat16
-    return ImageBatch(tensor=first, data=shown.permute(0, 2, 3, 1).cpu().numpy())
+    return tensor if layout == "first" else tensor.permute(0, 3, 1, 2)
+
+
+def as_data(images: torch.Tensor) -> np.ndarray:
+    """Return images (N, C, H, W) as an array (N, H, W, C), the order of plots."""
+    shown = images.float() if images.dtype == torch.bfloat16 else images  # numpy has no bfloat16
+    return shown.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _stack(images: Sequence[torch.Tensor] | Sequence[np.ndarray]) -> torch.Tensor | np.ndarray:
@@ -80,26 +76,15 @@ def _stack(images: Sequence[torch.Tensor] | Sequence[np.ndarray]) -> torch.Tenso
     if not images:
         raise ValueError("There is nothing to explain: the list of images is empty.")
     kind = torch.Tensor if isinstance(images[0], torch.Tensor) else np.ndarray
-    if not isinstance(images[0], kind):
-        raise TypeError(
-            "images must be a torch tensor or a numpy array or a list of these, not a list of "
-            f"{type(images[0]).__name__}."
-        )
-    other = next((image for image in images if not isinstance(image, kind)), None)
-    if other is not None:
-        raise TypeError(
-            "A list of images must hold torch tensors only or numpy arrays only; it holds a "
-            f"{type(images[0]).__name__} and a {type(other).__name__}."
-        )
     for number, image in enumerate(images):
-        if image.shape != images[0].shape:
-            raise ValueError(
-                f"The images of a list must have one shape: image 0 has {tuple(images[0].shape)}, image {number} has "
-                f"{tuple(image.shape)}. Resize or pad them, or explain them one by one."
-            )
-    if images[0].ndim != 3:
+        if not isinstance(image, kind):
+            found = f"image {number} is a {type(image).__name__}"
+            raise TypeError(f"A list of images holds torch tensors only, or numpy arrays only; {found}.")
+    shapes = dict.fromkeys(tuple(image.shape) for image in images)
+    if len(shapes) > 1 or len(images[0].shape) != 3:
+        found = ", ".join(map(str, shapes))
         raise ValueError(
-            f"Each image of a list has 3 axes (one image with its channel axis), not shape {tuple(images[0].shape)}."
+            f"The images of a list have 3 axes each and one shape, not {found}: resize or pad them."
         )
     return torch.stack(list(images)) if kind is torch.Tensor else np.stack(images)
 
@@ -110,71 +95,34 @@ def _check_channels(shape: Sequence[int], layout: Channels, *, stated: bool) -> 
     swapped = elsewhere in _USUAL_CHANNELS
     if count in _USUAL_CHANNELS or (stated and not swapped):
         return
-    other: Channels = "last" if layout == "first" else "first"
-    advice = (
-        f"The images look like channels {other}: pass channels={other!r}."
-        if swapped
-        else f"If that is right, pass channels={layout!r} to confirm it."
-    )
-    raise ValueError(
-        f"Read with channels {layout}, images of shape {tuple(shape)} have {count} channels; expected 1, 3 or 4. "
-        f"{advice} By default torch tensors are (N, C, H, W) and numpy arrays (N, H, W, C)."
-    )
+    other = "last" if layout == "first" else "first"
+    looks = f"They look like channels {other}: pass channels={other!r}."
+    confirm = f"If that is right, pass channels={layout!r} to confirm it."
+    found = f"Read with channels {layout}, shape {tuple(shape)} has {count} channels; expected 1, 3 or 4."
+    raise ValueError(f"{found} {looks if swapped else confirm}")
 
 
-Model = Callable[[torch.Tensor], torch.Tensor]
-Output = Literal["probability", "logit"] | Callable[[torch.Tensor], torch.Tensor]
-OUTPUTS = ("probability", "logit")
-Precision = Literal["bfloat16", "float16"] | None
-PRECISIONS = (None, "bfloat16", "float16")
-
-# A row costs its own bytes times this: the first layers of a VGG hold about 2 x 64 channels for 3 of the input.
-_ACTIVATION_FACTOR = 64
-_CPU_BUDGET = 512 * 2**20
-_CPU_MAX_ROWS = 64  # VGGs at 48 px: 256 rows take 20 to 55 % longer per row, for activations leave the cache
-_GPU_MAX_ROWS = 4096
-_CONTAINERS = (
-    torch.nn.Sequential,
-    torch.nn.ModuleList,
-    torch.nn.ModuleDict,
-)  # their own mode changes nothing
+# --- models
 
 
-def auto_batch_size(row_bytes: int, device: torch.device) -> int:
-    """Return how many rows of ``row_bytes`` bytes to evaluate at once; the rule is in :class:`ImageGame`."""
-    if device.type == "cuda":
-        budget, most = torch.cuda.mem_get_info(device)[0] // 4, _GPU_MAX_ROWS
-    else:
-        budget, most = _CPU_BUDGET, _CPU_MAX_ROWS
-    return int(min(max(budget // (row_bytes * _ACTIVATION_FACTOR), 1), most))
-
-
-def check_settings(model: Model, output: Output, batch_size: int | str, precision: str | None = None) -> None:
-    """Refuse a model, an output, a batch size or a precision that makes no sense; see :class:`ImageGame`."""
+def check_settings(model: Model, output: Output, batch_size: int | str, precision: str | None) -> None:
+    """Refuse a model, an output, a batch size or a precision that makes no sense; see :class:`DnCShap`."""
     if not callable(model):
-        raise TypeError(
-            f"model must be a torch.nn.Module or a function of a tensor, not {type(model).__name__}."
-        )
-    if not callable(output) and output not in OUTPUTS:
+        raise TypeError(f"model must be a torch.nn.Module or a function, not {type(model).__name__}.")
+    if not callable(output) and output not in ("probability", "logit"):
         raise ValueError(f"Unknown output {output!r}; use 'probability', 'logit' or a callable.")
-    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if batch_size != "auto" and not (whole and batch_size >= 1):
+    if batch_size != "auto" and not is_whole(batch_size, least=1):
         raise ValueError(f"batch_size is 'auto' or a whole number of rows, at least 1; not {batch_size!r}.")
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"Unknown precision {precision!r}; use 'bfloat16', 'float16', or None for the model's own type."
-        )
+    if precision not in (None, "bfloat16", "float16"):
+        raise ValueError(f"Unknown precision {precision!r}; use 'bfloat16', 'float16', or None for neither.")
 
 
-def warn_if_training(model: Model, stacklevel: int = 3) -> None:
+def warn_if_training(model: Model) -> None:
     """Warn (``UserWarning``) if a module, or a part of it that is more than a container, is in training mode."""
     parts = model.modules() if isinstance(model, torch.nn.Module) else ()
     if any(part.training and type(part) not in _CONTAINERS for part in parts):
-        warnings.warn(
-            "The model is in training mode; it is explained in evaluation mode and put back afterwards.",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+        told = "The model is in training mode; it is explained in evaluation mode and put back afterwards."
+        warnings.warn(told, UserWarning, stacklevel=3)
 
 
 @contextmanager
@@ -202,37 +150,31 @@ def placement(
         return wanted or images.device, dtype
     found = tensors[0].device
     if found.type == "meta":
-        raise ValueError(
-            "The model is on the meta device, so its weights hold no numbers: load them before it is explained."
-        )
+        raise ValueError("The model is on the meta device, so its weights hold no numbers: load them first.")
     if wanted is not None and (wanted.type != found.type or wanted.index not in (None, found.index)):
         raise ValueError(
-            f"The model is on {found}, not on {wanted}: move it with model.to({str(wanted)!r}) first."
+            f"The model is on {found}, not on {wanted}: move it with model.to('{wanted}') first."
         )
     return found, next((t.dtype for t in tensors if t.is_floating_point()), dtype)
 
 
-def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Return the type for autocast, None for none, refusing what the device cannot do."""
-    if precision is None:
-        return None
-    if not torch.amp.is_autocast_available(device.type):
-        raise ValueError(
-            f"precision={precision!r} needs torch.autocast, which {device.type} devices do not have."
-        )
-    return getattr(torch, precision)
+def auto_batch_size(row_bytes: int, device: torch.device) -> int:
+    """Return how many rows of ``row_bytes`` bytes to evaluate at once; the rule is in :class:`ImageGame`."""
+    if device.type == "cuda":
+        budget, most = torch.cuda.mem_get_info(device)[0] // 4, _GPU_MAX_ROWS
+    else:
+        budget, most = _CPU_BUDGET, _CPU_MAX_ROWS
+    return int(min(max(budget // (row_bytes * _ACTIVATION_FACTOR), 1), most))
 
 
 def check_shape(scores: Any, rows: int, source: str) -> None:
     """Refuse outputs that are not a tensor (rows, classes)."""
-    if not isinstance(scores, torch.Tensor):
+    shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else None
+    if shape is None or len(shape) != 2 or shape[0] != rows or shape[1] == 0:
+        found = f"a {type(scores).__name__}" if shape is None else f"shape {shape}"
         raise ModelOutputError(
-            f"The {source} returned a {type(scores).__name__}, not a tensor (rows, classes). Wrap it in a function "
-            "that picks the class scores."
-        )
-    if scores.ndim != 2 or scores.shape[0] != rows or scores.shape[1] == 0:
-        raise ModelOutputError(
-            f"The {source} returned shape {tuple(scores.shape)} for {rows} rows; expected ({rows}, classes)."
+            f"The {source} returned {found} for {rows} rows; expected a tensor ({rows}, classes). Wrap it in a "
+            "function that picks the class scores."
         )
 
 
@@ -247,39 +189,22 @@ def check_finite(scores: torch.Tensor) -> None:
         )
 
 
-Targets = int | str | Sequence[int] | Sequence[Sequence[int]] | np.ndarray | torch.Tensor | None
+# --- classes
 
 
-def as_targets(targets: Targets, n_images: int) -> np.ndarray | Literal["all"] | None:
-    """Check which classes are to be explained, as far as possible before the model has run.
-
-    Args:
-        targets: None for the predicted class of each image, one class for all images, one class per image (N,), K
-            chosen classes per image (N, K) or for all images (1, K), or ``"all"``. A class may be chosen twice.
-        n_images: N.
-
-    Returns:
-        None, ``"all"``, or an int64 array (N, K).
-
-    Raises:
-        ValueError: If the shape is none of these, there is no target, or a name is not ``"all"``.
-        TypeError: If a target is not an integer.
-    """
-    if targets is None:
-        return None
-    if isinstance(targets, str):
-        if targets != "all":
+def as_targets(targets: Targets, n_images: int) -> Wanted:
+    """Check which classes are to be explained, as far as possible before the model has run."""
+    if targets is None or isinstance(targets, str):
+        if targets not in (None, "all"):
             raise ValueError(
-                f"targets is None, a class number, one number per image, an array (N, K), or 'all', not {targets!r}."
+                f"targets is a class, one per image, an array (N, K), None or 'all', not {targets!r}."
             )
-        return "all"
+        return targets
     array = targets.cpu().numpy() if isinstance(targets, torch.Tensor) else np.asarray(targets)
     if array.size == 0:
-        raise ValueError(
-            f"targets is empty (shape {array.shape}): name a class, or leave it out for the predicted one."
-        )
+        raise ValueError(f"targets is empty (shape {array.shape}): name a class, or leave it out.")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"targets must be integers (class numbers); got {array.dtype} {targets!r}.")
+        raise TypeError(f"targets must be integers (class numbers), not {array.dtype} {targets!r}.")
     rows = array[:, None] if array.ndim == 1 else np.atleast_2d(array)
     per_image = len(rows) == n_images or (array.ndim != 1 and len(rows) == 1)
     if rows.ndim != 2 or not per_image:
@@ -290,19 +215,8 @@ def as_targets(targets: Targets, n_images: int) -> np.ndarray | Literal["all"] |
     return np.broadcast_to(rows, (n_images, rows.shape[1])).astype(np.int64)
 
 
-def explained_classes(targets: np.ndarray | Literal["all"] | None, predictions: np.ndarray) -> np.ndarray:
-    """Turn checked targets into class numbers, now that the number of classes is known.
-
-    Args:
-        targets: As :func:`as_targets` returns them.
-        predictions: f(x), float array (N, classes).
-
-    Returns:
-        int64 array (N, K): K = 1 for the predicted class, the number of classes for ``"all"``, else as chosen.
-
-    Raises:
-        ValueError: If a target is not a class of the model.
-    """
+def explained_classes(targets: Wanted, predictions: np.ndarray) -> np.ndarray:
+    """Turn checked targets into class numbers (N, K), now that f(x), (N, classes), is known."""
     n_images, n_classes = predictions.shape
     if targets is None:
         return predictions.argmax(axis=1)[:, None]

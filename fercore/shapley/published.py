@@ -14,106 +14,19 @@ times = 9, but has only 94 distinct inputs there; only these are evaluated here.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from fercore.shapley.base import LevelScores, RegionExplainer
-from fercore.shapley.game import Model, TargetGame
-from fercore.shapley.tree import PartitionTree, pack
-
-if TYPE_CHECKING:
-    from fercore.shapley.adaptive import Search
+from fercore.shapley.game import TargetGame
+from fercore.shapley.inputs import Model, check_settings
+from fercore.shapley.tree import PartitionTree, check_rule, pack
 
 
-class _PublishedDnCShap(RegionExplainer):
-    """What the two variants have in common; they differ in the score of the second part."""
-
-    _map_kind = "score"
-
-    def __init__(
-        self,
-        model: Model,
-        times: int = 9,
-        batch_size: int | Literal["auto"] = "auto",
-        device: torch.device | str | None = None,
-        class_names: Sequence[str] | None = None,
-        progress: bool = False,
-    ) -> None:
-        """Keep the settings; baseline (black) and output (probability) are those of the paper.
-
-        Args:
-            model: ``torch.nn.Module`` or function from a tensor (rows, C, H, W) to logits (rows, classes).
-            times: Number of cuts from the whole image to a cell; there are 2^times cells. The released scripts use 9
-                and 3.
-            batch_size: As for :class:`DnCShap`.
-            device: As for :class:`DnCShap`.
-            class_names: As for :class:`DnCShap`.
-            progress: As for :class:`DnCShap`.
-
-        Raises:
-            TypeError: If the model cannot be called.
-            ValueError: If ``times`` is less than one.
-        """
-        if times < 1:
-            raise ValueError(f"times is the number of cuts, at least 1; it is {times}.")
-        super().__init__(
-            model,
-            baseline="zero",
-            output="probability",
-            depth=times,
-            tree="alternate",
-            batch_size=batch_size,
-            precision=None,
-            device=device,
-            class_names=class_names,
-            progress=progress,
-        )
-        self.times = times
-
-    @staticmethod
-    @abstractmethod
-    def _second_score(
-        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
-    ) -> np.ndarray:
-        """Return score_2 below the root."""
-
-    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[Search, ...]]:
-        """Return the scores on the way down; only those of the last level reach the published map."""
-        return ((scores, None) for scores in self._level_scores(game)), ()
-
-    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
-        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
-        pred_b, pred_f = game.empty[:, None], game.full[:, None]
-        yield pred_f - pred_b
-        for level in range(self.times):
-            pred_1, pred_2 = strip_values(game, level)
-            score_1 = ((pred_1 - pred_b) + (pred_f - pred_2)) / 2 / 2
-            score_2 = self._second_score(pred_b, pred_f, pred_1, pred_2)
-            if level == 0:  # Algorithm 2 halves once, and has both scores right in either variant
-                score_1 = ((pred_1 - pred_b) + (pred_f - pred_2)) / 2
-                score_2 = ((pred_2 - pred_b) + (pred_f - pred_1)) / 2
-            yield _interleave(score_1, score_2)
-            # The next "predictions" are sums of two, not means: the scale grows with the depth.
-            pred_b, pred_f = (
-                _interleave(pred_b + pred_2, pred_b + pred_1),
-                _interleave(pred_1 + pred_f, pred_2 + pred_f),
-            )
-
-    def _expected_evaluations(self, tree: PartitionTree) -> int:
-        """Return the number of distinct inputs: two ends, and two strips per distinct row or column cut."""
-        rows, columns = (self.times + 1) // 2, self.times // 2
-        return 2 + 2 * (2**rows - 1) + 2 * (2**columns - 1)
-
-    def _calls(self) -> int:
-        """Return the model calls of the published procedure: 4 at the root, 2 per cut below it."""
-        return 2 ** (self.times + 1)
-
-
-class PaperDnCShap(_PublishedDnCShap):
+class PaperDnCShap(RegionExplainer):
     """Algorithms 1 and 2 of the paper, as far as they can be computed.
 
     The scores and the ``pred_b``, ``pred_f`` handed down are those printed. Three gaps of Algorithm 1 are filled as
@@ -127,15 +40,70 @@ class PaperDnCShap(_PublishedDnCShap):
     The result's ``calls`` are the 2^(times + 1) model calls of the procedure, its ``evaluations`` the distinct inputs.
     """
 
-    @staticmethod
-    def _second_score(
-        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
-    ) -> np.ndarray:
-        """Return score_2 as Algorithm 1 prints it."""
-        return ((pred_2 - pred_b) + (pred_f - pred_1)) / 2 / 2
+    baseline, output, tree, precision = "zero", "probability", "alternate", None
+    _map_kind = "score"
+    _slip = False  # whether score_2 subtracts pred_2 where pred_1 belongs
+
+    def __init__(
+        self,
+        model: Model,
+        times: int = 9,
+        batch_size: int | Literal["auto"] = "auto",
+        device: torch.device | str | None = None,
+        class_names: Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> None:
+        """Keep the settings; baseline (black) and output (probability) are those of the paper.
+
+        Args:
+            model: As for :class:`DnCShap`; so are all others but ``times``.
+            times: Number of cuts from the whole image to a cell; there are 2^times cells. The released scripts use 9
+                and 3.
+            batch_size: Rows per forward pass.
+            device: For models without parameters.
+            class_names: A name per class of the model.
+            progress: Whether to show a bar over evaluations.
+
+        Raises:
+            TypeError: If the model cannot be called.
+            ValueError: If ``times`` is less than one.
+        """
+        if times < 1:
+            raise ValueError(f"times is the number of cuts, at least 1; it is {times}.")
+        check_settings(model, self.output, batch_size, self.precision)
+        check_rule(times, self.tree)
+        self.model, self.depth, self.batch_size, self.device = model, times, batch_size, device
+        self.class_names, self.progress = class_names, progress
+        self.times = times
+        self._calls = 2 ** (times + 1)  # 4 at the root, 2 per cut below it
+
+    def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[()]]:
+        """Return the scores on the way down; only those of the last level reach the published map."""
+        return ((scores, None) for scores in self._level_scores(game)), ()
+
+    def _level_scores(self, game: TargetGame) -> Iterator[np.ndarray]:
+        """Yield the scores (N, 2^l, K) of the nodes of level l = 0 ... L."""
+        pred_b, pred_f = game.empty[:, None], game.full[:, None]
+        yield pred_f - pred_b
+        for level in range(self.times):
+            pred_1, pred_2 = strip_values(game, level)
+            # Algorithm 2 halves once, and has both scores right in either variant; below, they are halved twice.
+            scale = 2 if level == 0 else 4
+            subtracted = pred_2 if self._slip and level else pred_1
+            score_1 = ((pred_1 - pred_b) + (pred_f - pred_2)) / scale
+            score_2 = ((pred_2 - pred_b) + (pred_f - subtracted)) / scale
+            yield _interleave(score_1, score_2)
+            # The next "predictions" are sums of two, not means: the scale grows with the depth.
+            below = (pred_b + pred_2, pred_b + pred_1), (pred_1 + pred_f, pred_2 + pred_f)
+            pred_b, pred_f = _interleave(*below[0]), _interleave(*below[1])
+
+    def _expected_evaluations(self, tree: PartitionTree) -> int:
+        """Return the number of distinct inputs: two ends, and two strips per distinct row or column cut."""
+        rows, columns = (self.times + 1) // 2, self.times // 2
+        return 2 + 2 * (2**rows - 1) + 2 * (2**columns - 1)
 
 
-class ReleasedDnCShap(_PublishedDnCShap):
+class ReleasedDnCShap(PaperDnCShap):
     """What the authors' released implementation computes, rewritten from a description of its behaviour.
 
     As :class:`PaperDnCShap`, but below the root score_2 subtracts pred_2 where pred_1 belongs, so that pred_2 cancels:
@@ -143,12 +111,7 @@ class ReleasedDnCShap(_PublishedDnCShap):
     sum to a fixed multiple of f(x) - f(0) from ``times = 2`` on.
     """
 
-    @staticmethod
-    def _second_score(
-        pred_b: np.ndarray, pred_f: np.ndarray, pred_1: np.ndarray, pred_2: np.ndarray
-    ) -> np.ndarray:
-        """Return score_2 with the wrong term."""
-        return ((pred_2 - pred_b) + (pred_f - pred_2)) / 2 / 2
+    _slip = True
 
 
 def strip_values(game: TargetGame, level: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,8 +124,7 @@ def strip_values(game: TargetGame, level: int) -> tuple[np.ndarray, np.ndarray]:
     end = 2 if level % 2 == 0 else 3  # rows: bottom; columns: right
     cuts = tree.boxes[tree.children[tree.nodes(level), 0], end]  # where the first child ends
     before = tree.boxes[tree.nodes(tree.depth), end] <= cuts[:, None]
-    values = game.values(np.concatenate([pack(before), pack(~before)]))
-    return values[:, : len(cuts)], values[:, len(cuts) :]
+    return np.split(game.values(np.concatenate([pack(before), pack(~before)])), 2, axis=1)
 
 
 def _interleave(first: np.ndarray, second: np.ndarray) -> np.ndarray:

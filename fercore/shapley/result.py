@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,8 +14,8 @@ from fercore.shapley.tree import PartitionTree
 if TYPE_CHECKING:
     import shap
 
-
 _PER_IMAGE = ("base_values", "predictions", "classes", "data", "evaluations")
+_CARRIED = ("levels", "tree", "evaluations", "standard_errors", "efficiency_gap", "map_kind", "calls")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,8 @@ class DnCResult:
     def output_names(self) -> np.ndarray:
         """Names of the explained classes, strings (K,) where all images share them, else (N, 1)."""
         classes = self.classes[0] if (self.classes == self.classes[0]).all() else self.classes
-        return (
-            classes.astype(str)
-            if self.class_names is None
-            else np.asarray(self.class_names, dtype=str)[classes]
-        )
+        names = None if self.class_names is None else np.asarray(self.class_names, dtype=str)
+        return classes.astype(str) if names is None else names[classes]
 
     def images(self, group: slice) -> DnCResult:
         """Return the result of some of the images, without what :meth:`DnCShap.refine` needs.
@@ -89,9 +86,7 @@ class DnCResult:
         return replace(self, levels=levels, standard_errors=errors, searches=(), **parts)
 
     def region_map(self, level: int = -1) -> np.ndarray:
-        """Write each region's score over its pixels, the view of the paper.
-
-        It is for display: it does not sum to f(x) - f(b).
+        """Write each region's score over its pixels, the view of the paper; it does not sum to f(x) - f(b).
 
         Args:
             level: Level of the tree, the leaves by default.
@@ -118,11 +113,11 @@ class DnCResult:
 
     def _over_pixels(self, scores: np.ndarray) -> np.ndarray:
         """Spread scores (N, n, K) over the pixels and channels of their regions: (N, H, W, C or 1, K)."""
-        spread = scores[:, self.tree.labels()][:, :, :, None, :]
+        labels, channels = self.tree.labels(), self.data.shape[-1]
+        spread = scores[:, labels][:, :, :, None, :]
         if self.map_kind == "score":
             return spread
-        channels = self.data.shape[-1]
-        pixels = self.tree.pixels(-1)[self.tree.labels()][:, :, None, None]
+        pixels = self.tree.pixels(-1)[labels][:, :, None, None]
         return np.repeat(spread / (pixels * channels), channels, axis=3)
 
     def explanation(self) -> shap.Explanation:
@@ -159,15 +154,7 @@ class DnCResult:
         if not shared:
             # The constructor cannot tell names (N, 1) from the last axes (C, 1) of the values where N = C.
             result.output_names = slicer.Obj(self.output_names, dim=[0, result.values.ndim - 1])
-        for name in (
-            "levels",
-            "tree",
-            "evaluations",
-            "standard_errors",
-            "efficiency_gap",
-            "map_kind",
-            "calls",
-        ):
+        for name in _CARRIED:
             setattr(result, name, getattr(self, name))
         return result
 
@@ -175,12 +162,9 @@ class DnCResult:
 def join(parts: Sequence[DnCResult], compute_time: float) -> DnCResult:
     """Put the results of groups of images, explained in turn on the same tree, into one."""
     first = parts[0]
-    merged = {field.name: getattr(first, field.name) for field in fields(DnCResult)}
-    for name in _PER_IMAGE:
-        merged[name] = np.concatenate([getattr(part, name) for part in parts])
-    merged["levels"] = [np.concatenate(scores) for scores in zip(*(p.levels for p in parts), strict=True)]
+    merged = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_IMAGE}
     if first.standard_errors is not None:
         merged["standard_errors"] = np.concatenate([part.standard_errors for part in parts])
-    merged["searches"] = tuple(search for part in parts for search in part.searches)
-    merged["compute_time"] = compute_time
-    return DnCResult(**merged)
+    levels = [np.concatenate(scores) for scores in zip(*(part.levels for part in parts), strict=True)]
+    searches = tuple(search for part in parts for search in part.searches)
+    return replace(first, levels=levels, searches=searches, compute_time=compute_time, **merged)

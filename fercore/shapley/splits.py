@@ -1,4 +1,4 @@
-"""The contexts of a split: which parts of the image outside a node may be visible when its children are compared.
+"""What it takes to split a node's score: the asymmetries of its children in a context, and which contexts there are.
 
 Let a node P with children A_1 ... A_a be seen in a context C, a union of siblings of P and of its ancestors. Within P
 the children play a game of a players, S ↦ v(C ∪ S), and what matters for the level below is by how much the Shapley
@@ -17,35 +17,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import factorial
 
 import numpy as np
 
+from fercore.shapley.exact import shapley_weights
 from fercore.shapley.tree import PartitionTree
+
+# More contexts than this per node are not told apart: deeper levels take a balanced sample of their contexts.
+POOL_LIMIT = 128
 
 
 @dataclass(frozen=True, eq=False)
 class SplitLevel:
-    """The s nodes of one level that are cut.
+    """The s nodes of one level that are cut."""
 
-    Attributes:
-        parents: int64 array (s,): their positions within the level.
-        children: int64 array (s, a): the positions of their children within the next level.
-        above: int64 array (s,): the split of the level above of which each is a child; zeros for the root.
-        slots: int64 array (s,): which child of it.
-        below_of: int64 array (s', a): for each split of the level above, which splits its children are; -1 for children
-            that are not cut.
-        siblings: uint8 array (s, a - 1, bytes): the coalitions of the other children of ``above``, in their order.
-        interior: uint8 array (s, 2^a - 2, bytes): the union of every proper, non-empty subset of the children.
-    """
-
-    parents: np.ndarray
-    children: np.ndarray
-    above: np.ndarray
-    slots: np.ndarray
-    below_of: np.ndarray
-    siblings: np.ndarray
-    interior: np.ndarray
+    parents: np.ndarray  # int64 (s,): their positions within the level
+    children: np.ndarray  # int64 (s, a): the positions of their children within the next level
+    above: np.ndarray  # int64 (s,): the split of the level above of which each is a child; 0 for the root
+    slots: np.ndarray  # int64 (s,): which child of it
+    below_of: np.ndarray  # int64 (s', a): which splits the children of those above are, -1 if not cut
+    siblings: np.ndarray  # uint8 (s, a - 1, bytes): coalitions of the other children of ``above``
+    interior: np.ndarray  # uint8 (s, 2^a - 2, bytes): unions of the proper, non-empty subsets of the children
 
 
 def split_levels(tree: PartitionTree) -> list[SplitLevel]:
@@ -53,56 +45,40 @@ def split_levels(tree: PartitionTree) -> list[SplitLevel]:
     result: list[SplitLevel] = []
     for level in range(tree.depth):
         parents, children = tree.splits(level)
-        below = tree.coalitions(level + 1)
-        interior = np.zeros((len(parents), 2**tree.arity - 2, below.shape[1]), dtype=np.uint8)
-        for code in range(1, 2**tree.arity - 1):
-            for slot in range(tree.arity):
-                if code >> slot & 1:
-                    interior[:, code - 1] |= below[children[:, slot]]
+        of_children = tree.coalitions(level + 1)[children]
+        members = (np.arange(1, 2**tree.arity - 1)[:, None] >> np.arange(tree.arity)) & 1 == 1
+        unions = [np.bitwise_or.reduce(of_children[:, subset], axis=1) for subset in members]
+        interior = np.stack(unions, axis=1)
         above = slots = np.zeros(len(parents), dtype=np.int64)
-        siblings = np.zeros((len(parents), tree.arity - 1, below.shape[1]), dtype=np.uint8)
-        below_of = np.full((len(result[-1].parents) if level else 0, tree.arity), -1)
+        below_of, siblings = np.empty((0, tree.arity), dtype=np.int64), np.zeros_like(of_children[:, 1:])
         if level:
-            above, slots = _place(result[-1].children, parents, tree.n_nodes(level))
+            kin = result[-1].children
+            above = np.searchsorted(result[-1].parents, tree.parents(level)[parents])
+            slots = parents - kin[above, 0]
+            below_of = np.full(kin.shape, -1)
             below_of[above, slots] = np.arange(len(parents))
-            others = np.array([[j for j in range(tree.arity) if j != i] for i in range(tree.arity)])
-            siblings = tree.coalitions(level)[result[-1].children[above[:, None], others[slots]]]
+            siblings = tree.coalitions(level)[kin[above[:, None], other_slots(tree.arity)[slots]]]
         result.append(SplitLevel(parents, children, above, slots, below_of, siblings, interior))
     return result
 
 
-def _place(children: np.ndarray, nodes: np.ndarray, n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find which split of the level above, and which child of it, each node is."""
-    split, slot = np.zeros(n_nodes, dtype=np.int64), np.zeros(n_nodes, dtype=np.int64)
-    split[children] = np.arange(len(children))[:, None]
-    slot[children] = np.arange(children.shape[1])
-    return split[nodes], slot[nodes]
+@cache
+def other_slots(arity: int) -> np.ndarray:
+    """Return the numbers of the other children for each of a, int64 array (a, a - 1)."""
+    return np.array([[j for j in range(arity) if j != i] for i in range(arity)])
 
 
-def hand_down(
-    tree: PartitionTree,
-    level: int,
-    splits: SplitLevel,
-    totals: np.ndarray,
-    shares: np.ndarray,
-    extra: np.ndarray,
-) -> np.ndarray:
-    """Return the scores of the next level: T(A_i) = share_i T(P) + δ_i for children, T(P) for nodes carried over.
+@cache
+def asymmetry_matrix(arity: int) -> np.ndarray:
+    """Return the matrix (a, 2^a) that maps v(C ∪ S), S by its bit code, to the asymmetries of the a children.
 
-    Args:
-        tree: The partition tree.
-        level: Level of the totals.
-        splits: The splits of that level.
-        totals: T, float64 array (N, m, K).
-        shares: float64 array broadcastable to (N, s, a, K).
-        extra: δ, float64 array (N, s, a, K).
-
-    Returns:
-        float64 array (N, m', K).
+    The columns of S = ∅ and of all children are zero: both ends count equally for every child.
     """
-    result = totals[:, tree.parents(level + 1)]
-    result[:, splits.children] = shares * totals[:, splits.parents, None] + extra
-    return result
+    members = (np.arange(2**arity) >> np.arange(arity)[:, None]) & 1 == 1
+    sizes = members.sum(axis=0)
+    weights = np.append(shapley_weights(arity), 0.0)
+    shapley = np.where(members, weights[sizes - 1], -weights[sizes])
+    return shapley - shapley.mean(axis=0)
 
 
 def asymmetries(values: np.ndarray, arity: int) -> np.ndarray:
@@ -110,27 +86,56 @@ def asymmetries(values: np.ndarray, arity: int) -> np.ndarray:
     return asymmetry_matrix(arity)[:, 1:-1] @ values
 
 
-# More contexts than this per node are not told apart: deeper levels take a balanced sample of their contexts.
-POOL_LIMIT = 128
+def hand_down(
+    tree: PartitionTree,
+    level: int,
+    splits: SplitLevel,
+    totals: np.ndarray,
+    shares: np.ndarray | float,
+    extra: np.ndarray,
+) -> np.ndarray:
+    """Return the scores of the next level: T(A_i) = share_i T(P) + δ_i for children, T(P) for nodes carried over.
+
+    ``totals`` is T, (N, m, K), of ``level`` with these ``splits``; ``shares`` broadcasts to (N, s, a, K), and ``extra``
+    is δ, (N, s, a, K). The result is (N, m', K).
+    """
+    result = totals[:, tree.parents(level + 1)]
+    result[:, splits.children] = shares * totals[:, splits.parents, None] + extra
+    return result
+
+
+def sibling_subsets(arity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return all subsets of a node's siblings, bool array (2^(a-1), a - 1), and their probabilities (2^(a-1),)."""
+    subsets = (np.arange(2 ** (arity - 1))[:, None] >> np.arange(arity - 1)) & 1 == 1
+    return subsets, shapley_weights(arity)[subsets.sum(axis=1)]
+
+
+def draw_balanced(count: int, chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw numbers 0 ... m - 1 with these chances, each as nearly in proportion as can be: int64 array (count,)."""
+    points = (rng.permutation(count) + rng.random()) / count
+    return np.minimum(np.searchsorted(np.cumsum(chances), points, side="right"), len(chances) - 1)
+
+
+def see(contexts: np.ndarray, splits: SplitLevel, origin: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Hand the contexts of a level, (s', M', bytes), on to the splits of the next: (s, M, bytes).
+
+    Each extends the one numbered ``origin``, (M,), by the siblings ``shown``, bool (M, a - 1) or (s, M, a - 1).
+    """
+    result = contexts[splits.above][:, origin]
+    for sibling in range(shown.shape[-1]):
+        result |= splits.siblings[:, None, sibling] * shown[..., sibling, None]
+    return result
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The contexts considered for every split of one level, M of them, each extending one of the level above.
+    """The contexts considered for every split of one level, M of them, each extending one of the level above."""
 
-    Attributes:
-        origin: int64 array (M,): the context of the level above that it extends.
-        extra: bool array (M, a - 1): which siblings of the node it shows besides, in their order.
-        weights: float64 array (M,): probability of each, sums to 1.
-        signs: int8 array (M, level * (a - 1)): +1 for every sibling on the way down that is visible, else -1.
-        complete: Whether these are all the contexts there are.
-    """
-
-    origin: np.ndarray
-    extra: np.ndarray
-    weights: np.ndarray
-    signs: np.ndarray
-    complete: bool
+    origin: np.ndarray  # int64 (M,): the context of the level above that it extends
+    extra: np.ndarray  # bool (M, a - 1): which siblings of the node it shows besides, in their order
+    weights: np.ndarray  # float64 (M,): probability of each, sums to 1
+    signs: np.ndarray  # int8 (M, level * (a - 1)): for every sibling on the way down +1 if visible, else -1
+    complete: bool  # whether these are all the contexts there are
 
     def kernels(self, r: np.ndarray) -> np.ndarray:
         """Return k(C, C') = Π_j (1 + r s_j s'_j) over the siblings j on the way down, for every r (R,): (R, M, M).
@@ -144,23 +149,16 @@ class Pool:
         numbers, r = np.arange(siblings + 1), r[:, None]
         return np.take((1 + r) ** numbers * (1 - r) ** (siblings - numbers), alike, axis=1)
 
-
-def sibling_subsets(arity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all subsets of a node's siblings, bool array (2^(a-1), a - 1), and their probabilities (2^(a-1),)."""
-    codes = np.arange(2 ** (arity - 1))
-    subsets = (codes[:, None] >> np.arange(arity - 1)) & 1 == 1
-    sizes = subsets.sum(axis=1)
-    chances = [factorial(t) * factorial(arity - 1 - t) / factorial(arity) for t in range(arity)]
-    return subsets, np.array(chances)[sizes]
+    def codes(self, slots: np.ndarray) -> np.ndarray:
+        """Return, as bit codes among their parents' children, what nodes (s,) see that are child ``slots``: (s, M)."""
+        bits = 1 << other_slots(self.extra.shape[1] + 1)
+        return (bits[slots][:, None, :] * self.extra).sum(axis=2)
 
 
-def pools(tree: PartitionTree, seed: int = 0, limit: int = POOL_LIMIT) -> list[Pool]:
-    """Return the pool of contexts of levels 0 ... L - 1, complete as long as there are at most ``limit`` contexts.
+def pools(tree: PartitionTree, seed: int = 0, limit: float = POOL_LIMIT) -> list[Pool]:
+    """Return the pool of contexts of levels 0 ... L - 1: all contexts up to this limit, a balanced sample beyond.
 
-    Args:
-        tree: The partition tree.
-        seed: Of the balanced samples on deeper levels; unused where all pools are complete (n ≤ 256 halved regions).
-        limit: Largest size of a pool.
+    The seed is that of the samples, unused where all pools are complete (n ≤ 256 halved regions with the usual limit).
     """
     rng = np.random.default_rng(seed)
     subsets, chances = sibling_subsets(tree.arity)
@@ -176,50 +174,7 @@ def pools(tree: PartitionTree, seed: int = 0, limit: int = POOL_LIMIT) -> list[P
         else:
             origin = np.arange(size)  # each once: two draws for one might be the same context
             chosen, weights = draw_balanced(size, chances, rng), above.weights
-        signs = np.where(subsets[chosen], 1, -1).astype(np.int8)
-        result.append(
-            Pool(
-                origin,
-                subsets[chosen],
-                weights,
-                np.concatenate([above.signs[origin], signs], axis=1),
-                complete,
-            )
-        )
-    return result[: max(tree.depth, 1)]
-
-
-def draw_balanced(count: int, chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw numbers 0 ... m - 1 with these chances, each as nearly in proportion as can be: int64 array (count,)."""
-    points = (rng.permutation(count) + rng.random()) / count
-    return np.minimum(np.searchsorted(np.cumsum(chances), points, side="right"), len(chances) - 1)
-
-
-@cache
-def asymmetry_matrix(arity: int) -> np.ndarray:
-    """Return the matrix (a, 2^a) that maps v(C ∪ S), S by its bit code, to the asymmetries of the a children.
-
-    The columns of S = ∅ and of all children are zero: both ends count equally for every child.
-    """
-    codes = np.arange(2**arity)
-    members = (codes >> np.arange(arity)[:, None]) & 1 == 1
-    sizes = members.sum(axis=0)
-    chance = [factorial(t) * factorial(arity - 1 - t) / factorial(arity) for t in range(arity)]
-    joining, missing = (np.array([*chance, 0.0])[sizes - 1], np.array([*chance, 0.0])[sizes])
-    shapley = np.where(members, joining, -missing)
-    return shapley - shapley.mean(axis=0)
-
-
-def extend_codes(arity: int, slots: np.ndarray, extra: np.ndarray) -> np.ndarray:
-    """Return the bit code among its parent's children of the siblings that are visible.
-
-    Args:
-        arity: a.
-        slots: Which child the node is, int64 array (s,).
-        extra: Visible siblings in their order, bool array (M, a - 1).
-
-    Returns:
-        int64 array (s, M).
-    """
-    others = np.array([[j for j in range(arity) if j != i] for i in range(arity)]).reshape(arity, arity - 1)
-    return ((1 << others)[slots][:, None, :] * extra[None]).sum(axis=2)
+        shown = np.where(subsets[chosen], 1, -1).astype(np.int8)
+        signs = np.concatenate([above.signs[origin], shown], axis=1)
+        result.append(Pool(origin, subsets[chosen], weights, signs, complete))
+    return result[: tree.depth]

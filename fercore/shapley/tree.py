@@ -18,17 +18,17 @@ from typing import Literal
 
 import numpy as np
 
-Rule = Literal["longest", "alternate", "quadtree"]
-RULES: tuple[Rule, ...] = ("longest", "alternate", "quadtree")
-TreeRule = Rule | np.ndarray  # an array is a label image
-DEFAULT_DEPTHS: dict[str, int] = {"longest": 6, "alternate": 6, "quadtree": 3}  # 64 regions each
+from fercore.shapley.inputs import is_whole
 
-_TOP, _LEFT, _BOTTOM, _RIGHT = range(4)
+TreeRule = Literal["longest", "alternate", "quadtree"] | np.ndarray  # an array is a label image
+DEFAULT_DEPTHS = {"longest": 6, "alternate": 6, "quadtree": 3}  # 64 regions each
+
+_TOP, _LEFT = 0, 1  # in boxes; two places further on are bottom and right
 
 
 @dataclass(frozen=True, eq=False)
 class PartitionTree:
-    """A tree over the pixels of an image of ``height`` x ``width``; levels may be negative, counted from the leaves.
+    """A tree over the pixels of an image; levels may be negative, counted from the leaves.
 
     Attributes:
         height: Rows of the image.
@@ -67,8 +67,7 @@ class PartitionTree:
 
         Row i belongs to node i, except on a label image: there, nodes that are carried over have no row.
         """
-        levels = range(self.depth)
-        rows = [self.splits(level)[1] + self.nodes(level + 1).start for level in levels]
+        rows = [self.splits(level)[1] + self.nodes(level + 1).start for level in range(self.depth)]
         return np.concatenate([np.empty((0, self.arity), dtype=np.int64), *rows])
 
     def n_nodes(self, level: int) -> int:
@@ -163,13 +162,11 @@ def build_tree(
         depth: Number of levels below the root, at least 0. None is 6 where boxes are halved and 3 for the quadtree (64
             regions either way), and for a label image as many as it takes until every segment is alone; fewer make
             leaves of several segments.
-        rule: ``"longest"`` cuts the longer side of each box, rows on a tie: the regions of ``shap.maskers.Image``. Of
-            an odd side the first half is the larger one. (shap cuts at ``start + size // 2``, which would make it the
-            smaller, but then numbers its leaves from the last pixel to the first, which turns the tree around.)
-            ``"alternate"`` cuts every box of a level along the same axis, rows (top / bottom) first, then columns, and
-            so on, at the integer middle, where the first half of an odd side is the smaller one: the tree of the paper.
-            The paper's text calls the first axis x, the width; its released code cuts axis 0 of an H x W array first,
-            and this is what is done here. Both rules agree on a square image while its sides halve evenly.
+        rule: ``"longest"`` cuts the longer side of each box, rows on a tie; of an odd side the first half is larger.
+            These are the regions of ``shap.maskers.Image``, which numbers them from the last pixel to the first.
+            ``"alternate"`` is the tree of the paper: all boxes of a level are cut along one axis, rows (top / bottom)
+            first, then columns, and so on, at the integer middle; of an odd side the first half is smaller. (The text
+            calls the first axis x, the width; the released code cuts axis 0 of an H x W array first, as here.)
             ``"quadtree"`` cuts every box into four, rows and columns at the integer middle, in the order top left, top
             right, bottom left, bottom right.
             An integer array (height, width) is a label image: one segment (superpixel) per distinct number, whatever
@@ -181,8 +178,7 @@ def build_tree(
 
     Raises:
         ValueError: If a size is not positive, the rule is unknown, the label image is not an integer array (height,
-            width), or the image is too small or has too few segments for the depth; the message names the deepest tree
-            possible.
+            width), or depth is not a count or too deep; the message then names the deepest tree possible.
     """
     if height < 1 or width < 1:
         raise ValueError(f"An image needs at least one pixel; height is {height} and width is {width}.")
@@ -193,139 +189,100 @@ def build_tree(
     return _tree_of_boxes(int(height), int(width), depth, rule)
 
 
+def check_rule(depth: int | None, rule: TreeRule) -> None:
+    """Refuse what makes no tree of any image: a depth that is not a count, an unknown rule, labels of a wrong kind."""
+    if depth is not None and not is_whole(depth, least=0):
+        raise ValueError(f"depth is the number of cuts, a whole number from 0 on (or None); it is {depth!r}.")
+    known = ", ".join(map(repr, DEFAULT_DEPTHS))
+    if isinstance(rule, str) and rule not in DEFAULT_DEPTHS:
+        raise ValueError(f"Unknown rule {rule!r}; the rules are {known}, or a label image.")
+    labels = np.asarray(rule)
+    if not isinstance(rule, str) and (labels.ndim != 2 or labels.dtype.kind not in "biu"):
+        found = f"an array of {labels.dtype} of shape {labels.shape}"
+        raise ValueError(f"A tree is {known}, or a label image: an integer array (H, W). This is {found}.")
+
+
 @lru_cache(maxsize=8)  # images of one size are explained one after the other
-def _tree_of_boxes(height: int, width: int, depth: int, rule: Rule) -> PartitionTree:
-    """Cut an image into boxes; the tree's arrays are read-only, for it is shared."""
+def _tree_of_boxes(height: int, width: int, depth: int, rule: str) -> PartitionTree:
+    """Cut an image into boxes."""
     arity = 4 if rule == "quadtree" else 2
-    levels = [np.array([[0, 0, height, width]], dtype=np.int64)]
+    boxes = [np.array([[0, 0, height, width]])]
     for level in range(depth):
-        parts = _quarter(levels[-1]) if rule == "quadtree" else _halve(levels[-1], level, rule)
-        if parts is None:
+        parts = _cut(boxes[-1], level, rule)
+        if (parts[:, :2] == parts[:, 2:]).any():
             raise ValueError(
-                f"depth={depth} is too deep for an image of {height} x {width} pixels under rule={rule!r}: a region "
-                f"would have a side of zero pixels. The deepest tree possible is depth={level} ({arity**level} "
-                "regions)."
+                f"depth={depth} is too deep for an image of {height} x {width} pixels under rule={rule!r}: the deepest "
+                f"tree possible is depth={level} ({arity**level} regions)."
             )
-        levels.append(parts)
-    edges = [np.arange(0, arity**depth + 1, arity ** (depth - level)) for level in range(depth + 1)]
-    tree = PartitionTree(
-        height=height,
-        width=width,
-        depth=depth,
-        rule=rule,
-        arity=arity,
-        boxes=np.concatenate(levels),
-        leaf_labels=_paint(levels[-1], height, width),
-        leaf_spans=tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges),
-    )
-    for array in (tree.boxes, tree.leaf_labels, *tree.leaf_spans):
-        array.setflags(write=False)
+        boxes.append(parts)
+    leaf_labels = np.empty((height, width), dtype=np.int64)
+    for leaf, (top, left, bottom, right) in enumerate(boxes[-1].tolist()):
+        leaf_labels[top:bottom, left:right] = leaf
+    edges = [np.arange(arity**level + 1) * arity ** (depth - level) for level in range(depth + 1)]
+    return _tree(rule, arity, boxes, leaf_labels, edges)
+
+
+def _tree(
+    rule: str, arity: int, boxes: list[np.ndarray], leaf_labels: np.ndarray, edges: list[np.ndarray]
+) -> PartitionTree:
+    """Put a tree together: boxes (m, 4), and the leaves where nodes start, ending with n, (m + 1,), of each level."""
+    spans = tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges)
+    depth = len(spans) - 1
+    tree = PartitionTree(*leaf_labels.shape, depth, rule, arity, np.concatenate(boxes), leaf_labels, spans)
+    for array in (tree.boxes, leaf_labels, *spans):
+        array.setflags(write=False)  # images share the tree
     return tree
 
 
-def check_rule(depth: int | None, rule: TreeRule) -> None:
-    """Refuse what makes no tree of any image: a depth that is not a count, an unknown rule, labels of a wrong kind."""
-    whole = isinstance(depth, (int, np.integer)) and not isinstance(depth, bool)
-    if depth is not None and not (whole and depth >= 0):
-        raise ValueError(f"depth is the number of cuts, a whole number from 0 on (or None); it is {depth!r}.")
-    known = ", ".join(map(repr, RULES))
-    if isinstance(rule, str):
-        if rule not in RULES:
-            raise ValueError(f"Unknown rule {rule!r}; the rules are {known}, or a label image.")
-        return
-    labels = np.asarray(rule)
-    if labels.ndim != 2 or labels.dtype.kind not in "biu":
-        raise ValueError(
-            f"A tree is {known}, or a label image: an integer array (H, W) with one number per segment. "
-            f"This is an array of {labels.dtype} of shape {labels.shape}."
-        )
+def _cut(boxes: np.ndarray, level: int, rule: str) -> np.ndarray:
+    """Cut each box (m, 4) of a level into its parts, (2m, 4), or (4m, 4) for the quadtree."""
+    if rule == "quadtree":
+        return _halve(_halve(boxes, by_rows=True), by_rows=False)
+    if rule == "alternate":
+        return _halve(boxes, by_rows=level % 2 == 0)
+    height, width = (boxes[:, 2:] - boxes[:, :2]).T
+    return _halve(boxes, by_rows=height >= width, larger_first=True)
 
 
-def _halve(boxes: np.ndarray, level: int, rule: Rule) -> np.ndarray | None:
-    """Halve each box (m, 4) of a level into (2m, 4), first half before second; None if a side has one pixel only."""
-    heights = boxes[:, _BOTTOM] - boxes[:, _TOP]
-    widths = boxes[:, _RIGHT] - boxes[:, _LEFT]
-    by_rows = heights >= widths if rule == "longest" else np.full(len(boxes), level % 2 == 0)
-    sides = np.where(by_rows, heights, widths)
-    if sides.min() < 2:
-        return None
-    first = (sides + 1) // 2 if rule == "longest" else sides // 2
-    cuts = np.where(by_rows, boxes[:, _TOP], boxes[:, _LEFT]) + first
-    halves = np.repeat(boxes[:, None, :], 2, axis=1)
-    halves[:, 0, _BOTTOM] = np.where(by_rows, cuts, boxes[:, _BOTTOM])
-    halves[:, 1, _TOP] = np.where(by_rows, cuts, boxes[:, _TOP])
-    halves[:, 0, _RIGHT] = np.where(by_rows, boxes[:, _RIGHT], cuts)
-    halves[:, 1, _LEFT] = np.where(by_rows, boxes[:, _LEFT], cuts)
+def _halve(boxes: np.ndarray, by_rows: np.ndarray | bool, *, larger_first: bool = False) -> np.ndarray:
+    """Halve each box (m, 4) along rows or columns, first half before second: (2m, 4); of one pixel a half is empty."""
+    box, start = np.arange(len(boxes)), np.where(by_rows, _TOP, _LEFT)
+    side = boxes[box, start + 2] - boxes[box, start]
+    halves = np.repeat(boxes[:, None], 2, axis=1)
+    halves[box, 0, start + 2] = halves[box, 1, start] = boxes[box, start] + (side + larger_first) // 2
     return halves.reshape(-1, 4)
 
 
-def _quarter(boxes: np.ndarray) -> np.ndarray | None:
-    """Cut each box (m, 4) into four, (4m, 4), row by row; None if a side has one pixel only."""
-    top, left, bottom, right = boxes.T
-    if min((bottom - top).min(), (right - left).min()) < 2:
-        return None
-    row, column = top + (bottom - top) // 2, left + (right - left) // 2
-    quarters = [
-        (top, left, row, column),
-        (top, column, row, right),
-        (row, left, bottom, column),
-        (row, column, bottom, right),
-    ]
-    return np.stack([np.stack(sides, axis=1) for sides in quarters], axis=1).reshape(-1, 4)
-
-
-def _paint(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return which of the disjoint boxes (m, 4) holds each pixel, int64 array (height, width)."""
-    top, left, bottom, right = boxes.T
-    areas = (bottom - top) * (right - left)
-    box = np.repeat(np.arange(len(boxes)), areas)
-    within = np.arange(areas.sum()) - np.repeat(np.cumsum(areas) - areas, areas)
-    row, column = np.divmod(within, (right - left)[box])
-    labels = np.empty((height, width), dtype=np.int64)
-    labels[top[box] + row, left[box] + column] = box
-    return labels
-
-
 def _tree_of_segments(height: int, width: int, depth: int | None, image: np.ndarray) -> PartitionTree:
-    """Build the tree of a label image (height, width); see :func:`build_tree`."""
+    """Build the tree of a label image (height, width)."""
     if image.shape != (height, width):
-        raise ValueError(
-            f"The label image has shape {image.shape}, the images have {height} x {width} pixels: one label for each."
-        )
+        raise ValueError(f"The label image has shape {image.shape}, the images {height} x {width} pixels.")
     numbers, segments = np.unique(image, return_inverse=True)
     segments = segments.reshape(image.shape)
     deepest = (len(numbers) - 1).bit_length()
     if depth is not None and depth > deepest:
-        raise ValueError(
-            f"depth={depth} is too deep for a label image of {len(numbers)} segments: at depth={deepest} every segment "
-            "is alone. Leave depth out for that tree."
-        )
-    depth = deepest if depth is None else int(depth)
-    order, edges = _halve_segments(_centroids(segments), depth)
-    # An explicit depth may leave several segments in one leaf.
+        told = f"at depth={deepest} every segment is alone. Leave depth out for that tree"
+        raise ValueError(f"depth={depth} is too deep for a label image of {len(numbers)} segments: {told}.")
+    flat, places = segments.ravel(), np.indices(segments.shape).reshape(2, -1)
+    centroids = np.stack([np.bincount(flat, place) for place in places], axis=1) / np.bincount(flat)[:, None]
+    order, edges = _halve_segments(centroids, deepest if depth is None else int(depth))
+    # A depth that was asked for may leave several segments in one leaf.
     leaf_of_segment = np.empty(len(numbers), dtype=np.int64)
     leaf_of_segment[order] = np.repeat(np.arange(len(edges[-1]) - 1), np.diff(edges[-1]))
     leaf_labels = leaf_of_segment[segments]
     edges = [np.searchsorted(edges[-1], edge) for edge in edges]  # in leaves, no longer in segments
-    boxes = _bounding_boxes(leaf_labels)
-    return PartitionTree(
-        height=height,
-        width=width,
-        depth=depth,
-        rule="labels",
-        arity=2,
-        boxes=np.concatenate([_unite(boxes, edge[:-1]) for edge in edges]),
-        leaf_labels=leaf_labels,
-        leaf_spans=tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges),
-    )
+    pixels = np.argsort(leaf_labels, axis=None, kind="stable")  # leaf by leaf
+    places = np.divmod(pixels, width)
+    starts = np.cumsum(np.bincount(leaf_labels.ravel())) - np.bincount(leaf_labels.ravel())
+    boxes = [_bounding_boxes(places, starts[edge[:-1]]) for edge in edges]
+    return _tree("labels", 2, boxes, leaf_labels, edges)
 
 
 def _halve_segments(centroids: np.ndarray, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Halve the set of segments ``depth`` times over by the position of their centroids, float64 array (s, 2).
+    """Halve the set of segments ``depth`` times over by their centroids, (s, 2): row and column.
 
-    Returns:
-        The segments in the order in which every node is contiguous, int64 array (s,), and for each level the places
-        where its nodes start, ending with s: int64 array (m + 1,).
+    Returns their order in which every node is contiguous, (s,), and for each level where its nodes start, ending with
+    s: (m + 1,).
     """
     order, edges = np.arange(len(centroids)), [np.array([0, len(centroids)])]
     for _ in range(depth):
@@ -340,23 +297,8 @@ def _halve_segments(centroids: np.ndarray, depth: int) -> tuple[np.ndarray, list
     return order, edges
 
 
-def _centroids(segments: np.ndarray) -> np.ndarray:
-    """Return the mean row and column of each segment, float64 array (s, 2), of numbers 0 ... s - 1 (H, W)."""
-    flat, places = segments.ravel(), np.indices(segments.shape).reshape(2, -1)
-    return np.stack([np.bincount(flat, place) for place in places], axis=1) / np.bincount(flat)[:, None]
-
-
-def _bounding_boxes(labels: np.ndarray) -> np.ndarray:
-    """Return the bounding box of each label 0 ... n - 1 of an array (H, W): int64 array (n, 4)."""
-    flat = labels.ravel()
-    order = np.argsort(flat, kind="stable")
-    starts = np.searchsorted(flat[order], np.arange(flat.max() + 1))
-    row, column = np.divmod(order, labels.shape[1])
-    return _unite(np.stack([row, column, row + 1, column + 1], axis=1), starts)
-
-
-def _unite(boxes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the bounding box of each run of consecutive boxes (m, 4), the runs given by where they start."""
-    return np.concatenate(
-        [np.minimum.reduceat(boxes[:, :2], starts), np.maximum.reduceat(boxes[:, 2:], starts)], axis=1
-    )
+def _bounding_boxes(places: tuple[np.ndarray, np.ndarray], starts: np.ndarray) -> np.ndarray:
+    """Return the box (m, 4) around each run of pixels, given by rows and columns (p,) and where runs start (m,)."""
+    first = [np.minimum.reduceat(place, starts) for place in places]
+    last = [np.maximum.reduceat(place, starts) + 1 for place in places]
+    return np.stack([*first, *last], axis=1)

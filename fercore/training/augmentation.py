@@ -17,46 +17,25 @@ AREA, ASPECT = (0.02, 0.2), (0.3, 1 / 0.3)
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What happens to the n training images in one epoch, a function of (seed, epoch) alone, on every device.
+    """What happens to the n training images in one epoch; row k belongs to the k-th visit. Rectangles: (t, b, l, r)."""
 
-    Attributes:
-        order: (n,) int64, the order in which the images are visited. Row k of the others belongs to visit k.
-        flips: (n,) bool, images to mirror.
-        maps: (n, 2, 3) float32 affine maps from output to input coordinates in -1..1, or None.
-        boxes: (n, 4) int64 rectangles to black out: top, bottom, left, right (empty if top = bottom), or None.
-        side: (height, width) of the images that the network sees.
-        blends: (batches,) float32 weight of the image itself in mixup (0.5..1) or CutMix (0..1), or None.
-        pastes: (batches, 4) int64 rectangles that CutMix takes from other images, or None.
-    """
-
-    order: Tensor
-    flips: Tensor
-    maps: Tensor | None
-    boxes: Tensor | None
-    side: tuple[int, int]
-    blends: Tensor | None = None
-    pastes: Tensor | None = None
+    order: Tensor  # (n,) int64, the order in which the images are visited
+    flips: Tensor  # (n,) bool, images to mirror
+    maps: Tensor | None  # (n, 2, 3) float32 affine maps from output to input coordinates in -1..1
+    boxes: Tensor | None  # (n, 4) int64 rectangles to black out, empty where top = bottom
+    side: tuple[int, int]  # height and width of the images that the network sees
+    blends: Tensor | None = None  # (batches,) float32 weight of the image itself, 0..1, in mixup at least 0.5
+    pastes: Tensor | None = None  # (batches, 4) int64 rectangles that CutMix takes from other images
 
 
 def draw(recipe: Recipe, count: int, size: tuple[int, int], epoch: int, device: torch.device) -> Plan:
-    """Draw the plan of one epoch.
-
-    Args:
-        recipe: The hyper-parameters.
-        count: Number of training images.
-        size: Height and width of the images in pixels, at least the recipe's crop.
-        epoch: Number of the epoch, from 1.
-        device: Where the plan will be used.
-
-    Returns:
-        The plan, on the device.
-    """
+    """Draw what an epoch (from 1) does to ``count`` images of ``size`` (height, width): by (seed, epoch) alone."""
     rng = np.random.default_rng([recipe.seed, epoch])
     side = (recipe.crop, recipe.crop) if recipe.crop else size
     order = rng.permutation(count)
     flips = rng.random(count) < (0.5 if recipe.flip else 0.0)
     maps = _draw_maps(rng, recipe, count, size, side) if recipe.moves else None
-    boxes = _draw_boxes(rng, recipe, count, side) if recipe.erase else None
+    boxes = _draw_boxes(rng, recipe.erase, count, side) if recipe.erase else None
     blends = pastes = None
     batches = -(-count // recipe.batch_size)
     if recipe.mixup:
@@ -64,7 +43,8 @@ def draw(recipe: Recipe, count: int, size: tuple[int, int], epoch: int, device: 
         blends = np.maximum(blends, 1 - blends).astype(np.float32)
     elif recipe.cutmix:
         pastes = _draw_pastes(rng, recipe.cutmix, batches, side)
-        blends = (1 - _areas(pastes) / (side[0] * side[1])).astype(np.float32)
+        top, bottom, left, right = pastes.T
+        blends = (1 - (bottom - top) * (right - left) / (side[0] * side[1])).astype(np.float32)
 
     def put(array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(array).to(device)
@@ -73,15 +53,9 @@ def draw(recipe: Recipe, count: int, size: tuple[int, int], epoch: int, device: 
 
 
 def batch(images: Tensor, plan: Plan, part: slice | Tensor) -> Tensor:
-    """Alter the images of one step.
+    """Alter the images of a step: (n, 1 or 3, H, W) uint8 to (b, 3, height, width) float32 in 0..1, channels-last.
 
-    Args:
-        images: (n, C, H, W) uint8, all training images; C is 1 (grey) or 3.
-        plan: The plan of the epoch.
-        part: Which visits belong to the step, a slice or (b,) indices.
-
-    Returns:
-        (b, 3, height, width) float32 in 0..1, channels-last in memory.
+    ``part`` says which visits belong to the step: a slice or (b,) indices.
     """
     chosen = images[plan.order[part]]
     chosen = torch.where(plan.flips[part, None, None, None], chosen.flip(-1), chosen)
@@ -95,13 +69,7 @@ def batch(images: Tensor, plan: Plan, part: slice | Tensor) -> Tensor:
 
 
 def mix(images: Tensor, plan: Plan, step: int | Tensor) -> Tensor:
-    """Mix a batch with itself in reverse order, by mixup's weighted mean or by CutMix's rectangle.
-
-    Args:
-        images: (b, 3, height, width).
-        plan: The plan of the epoch, with ``blends``.
-        step: Number of the step, from 0; an int or (1,) int64.
-    """
+    """Mix the (b, 3, height, width) images of a step (from 0; int or (1,) int64) with themselves in reverse order."""
     if plan.pastes is not None:
         return torch.where(_inside(plan.pastes[step].view(1, 4), plan.side), images.flip(0), images)
     weight = plan.blends[step]
@@ -119,11 +87,11 @@ def _draw_maps(
     window = np.array(side[::-1]) / np.array(size[::-1])
     if recipe.crop:
         shift += (1 - window) * rng.uniform(-1, 1, (count, 2))
-    rows = [
-        np.stack([cosine * window[0], -sine * window[1], shift[:, 0]], axis=1),
-        np.stack([sine * window[0], cosine * window[1], shift[:, 1]], axis=1),
-    ]
-    return np.stack(rows, axis=1).astype(np.float32)
+    rows = (
+        [cosine * window[0], -sine * window[1], shift[:, 0]],
+        [sine * window[0], cosine * window[1], shift[:, 1]],
+    )
+    return np.ascontiguousarray(np.array(rows, dtype=np.float32).transpose(2, 0, 1))
 
 
 def _draw_pastes(rng: np.random.Generator, alpha: float, batches: int, side: tuple[int, int]) -> np.ndarray:
@@ -136,20 +104,15 @@ def _draw_pastes(rng: np.random.Generator, alpha: float, batches: int, side: tup
     return np.stack(edges, axis=1).astype(np.int64)
 
 
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    """Return the pixels inside (n, 4) rectangles."""
-    return (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
-
-
-def _draw_boxes(rng: np.random.Generator, recipe: Recipe, count: int, size: tuple[int, int]) -> np.ndarray:
-    """Draw (n, 4) int64 rectangles: top, bottom, left, right."""
+def _draw_boxes(rng: np.random.Generator, share: float, count: int, size: tuple[int, int]) -> np.ndarray:
+    """Draw (n, 4) int64 rectangles, of which a share is not empty."""
     height, width = size
     area = rng.uniform(*AREA, count) * height * width
     aspect = np.exp(rng.uniform(*np.log(ASPECT), count))
     rows = np.clip(np.rint(np.sqrt(area * aspect)), 1, height).astype(np.int64)
     columns = np.clip(np.rint(np.sqrt(area / aspect)), 1, width).astype(np.int64)
     top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-    rows = np.where(rng.random(count) < recipe.erase, rows, 0)
+    rows = np.where(rng.random(count) < share, rows, 0)
     return np.stack([top, top + rows, left, left + columns], axis=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,13 @@ WARM_UP = 3  # steps before the capture, in which libraries choose their algorit
 def choose_device(name: str = "auto") -> torch.device:
     """Return the named device; ``"auto"`` is the GPU where there is one, else the CPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 @contextlib.contextmanager
 def matrix_products(precision: Precision) -> Iterator[None]:
-    """Let products and convolutions of a GPU round to TF32 inside the ``with`` block, unless ``"float32"`` is asked.
-
-    The settings of torch are then as they were before. Gradients belong into the block too.
-
-    Args:
-        precision: As in :class:`fercore.training.recipes.Recipe`.
-    """
+    """Let a GPU round products and convolutions to TF32 inside the ``with`` block, unless ``"float32"`` is asked."""
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     try:
@@ -42,40 +36,26 @@ def matrix_products(precision: Precision) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
-def layers(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the ``with`` block in which the layers of a network compute in mixed precision, if that is asked.
-
-    Args:
-        device: Where the layers compute.
-        precision: As in :class:`fercore.training.recipes.Recipe`.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+def forked(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return the ``with`` block after which torch's random numbers go on as before it."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextlib.contextmanager
 def seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
     """Let torch's own random numbers (dropped units) depend on (seed, epoch) alone inside the ``with`` block."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked(device):
         torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))
         yield
 
 
 def smaller(size: int, batch_size: int) -> int:
-    """Return half of a number of images that did not fit into the device's memory, and say so.
-
-    Args:
-        size: How many images were computed at once.
-        batch_size: How many make a step; the gradients of the parts are summed, so the step stays the same.
-
-    Raises:
-        FercoreError: If a single image does not fit.
-    """
+    """Return half of a number of images that memory did not hold, and say that a step still takes ``batch_size``."""
     if size == 1:
         raise FercoreError(
             "The device's memory does not hold one training image: lower width, or train on another device."
         )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing without a GPU
     half = -(-size // 2)
     print(
         f"The device's memory does not hold {size} images at once: computing {half} at a time and adding up the "
@@ -96,54 +76,45 @@ class Replay:
     """
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer, self.graph, self.failed = trainer, None, False
-        size, device = trainer.recipe.batch_size, trainer.device
-        self.rows, self.number = (
-            torch.arange(size, device=device),
-            torch.zeros(1, dtype=torch.int64, device=device),
-        )
-        self.plan: Plan | None = None
-        self.current: Plan | None = None  # whose contents lie in `plan`
+        self.trainer, self.graph = trainer, None
+        self.rows = torch.arange(trainer.recipe.batch_size, device=trainer.device)
+        self.number = torch.zeros(1, dtype=torch.int64, device=trainer.device)
+        self.plan: Plan | None = None  # where the graph reads
+        self.current: Plan | None = None  # whose contents lie there
         self.total: Tensor | None = None
 
     def __call__(self, plan: Plan, step: int) -> Tensor:
         """Take one step on a full batch; return its summed loss and hits, (2,) float64 on the device."""
-        size = len(self.rows)
-        self._hold(plan)
-        self.rows.copy_(torch.arange(step * size, (step + 1) * size, device=self.rows.device))
+        start, stop = step * len(self.rows), (step + 1) * len(self.rows)
+        if self.current is not plan:
+            tensors = {name: value for name, value in vars(plan).items() if isinstance(value, Tensor)}
+            if self.plan is None:
+                self.plan = replace(plan, **{name: tensor.clone() for name, tensor in tensors.items()})
+            for name, tensor in tensors.items():
+                getattr(self.plan, name).copy_(tensor)
+            self.current = plan
+        self.rows.copy_(torch.arange(start, stop, device=self.rows.device))
         self.number.fill_(step)
-        if self.graph is None and not self.failed:
+        if self.graph is None:
             self._capture()
-        if self.failed:
-            return self.trainer.step(plan, slice(step * size, (step + 1) * size), step)
+        if self.graph is None:
+            self.trainer.replay = None  # not tried again
+            return self.trainer.step(plan, slice(start, stop), step)
         self.graph.replay()
         return self.total
-
-    def _hold(self, plan: Plan) -> None:
-        """Copy an epoch's plan to where the graph reads it."""
-        if self.current is plan:
-            return
-        tensors = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name != "side"}
-        if self.plan is None:
-            self.plan = replace(plan, **{n: None if t is None else t.clone() for n, t in tensors.items()})
-        for name, tensor in tensors.items():
-            if tensor is not None:
-                getattr(self.plan, name).copy_(tensor)
-        self.current = plan
 
     def _capture(self) -> None:
         device = self.trainer.device
         before = {id(tensor): tensor.clone() for tensor in self._state()}
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            with forked(device):
                 self._record()
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            self.graph, self.failed = None, True
+            self.graph = None
             torch.cuda.synchronize(device)
-            print(
-                f"The step could not be captured as a CUDA graph ({str(error).splitlines()[0]}): one by one."
-            )
+            reason = str(error).splitlines()[0]
+            print(f"The step could not be captured as a CUDA graph ({reason}): one by one.")
         finally:
             torch.backends.cudnn.benchmark = benchmark
             with torch.no_grad():
@@ -166,8 +137,7 @@ class Replay:
 
     def _state(self) -> list[Tensor]:
         """Return everything that a step changes: weights, statistics, averaged weights, state of the optimiser."""
-        trainer = self.trainer
-        networks = [trainer.model, *([] if trainer.averaged is None else [trainer.averaged])]
+        networks = [self.trainer.model, *([] if self.trainer.averaged is None else [self.trainer.averaged])]
         found = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
-        states = trainer.optimizer.state.values()
+        states = self.trainer.optimizer.state.values()
         return found + [value for state in states for value in state.values() if isinstance(value, Tensor)]

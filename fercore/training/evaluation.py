@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.datasets.base import FaceDataset
-from fercore.emotions import EMOTIONS, NAMES
+from fercore.emotions import NAMES
 from fercore.models import to_input
 
 
@@ -29,18 +29,18 @@ def classification(labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-    every = [int(emotion) for emotion in EMOTIONS]
-    matrix = confusion_matrix(labels, predictions, labels=every)
-    present = matrix.sum(axis=1) > 0
-    recall = np.divide(matrix.diagonal(), matrix.sum(axis=1), out=np.zeros(len(every)), where=present)
+    matrix = confusion_matrix(labels, predictions, labels=range(len(NAMES)))
+    shown = matrix.sum(axis=1)
+    present = np.flatnonzero(shown)
+    recall = matrix.diagonal()[present] / shown[present]
+    f1 = f1_score(labels, predictions, labels=present, average="macro", zero_division=0)
     return {
         "images": len(labels),
         "accuracy": float(accuracy_score(labels, predictions)),
-        "macro_f1": float(
-            f1_score(labels, predictions, labels=np.flatnonzero(present), average="macro", zero_division=0)
-        ),
-        "balanced_accuracy": float(recall[present].mean()),
-        "recall": {n: float(r) if p else None for n, r, p in zip(NAMES, recall, present, strict=True)},
+        "macro_f1": float(f1),
+        "balanced_accuracy": float(recall.mean()),
+        "recall": dict.fromkeys(NAMES)
+        | {NAMES[k]: float(share) for k, share in zip(present, recall, strict=True)},
         "confusion": matrix.tolist(),
     }
 
@@ -72,8 +72,7 @@ def predict(
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            inputs = to_input(images[start : start + batch_size], device)
-            views = _views(inputs, mirror, crop)
+            views = _views(to_input(images[start : start + batch_size], device), mirror, crop)
             found = torch.stack([model(view).float() for view in views])
             found = found[0] if len(views) == 1 else found.log_softmax(-1).logsumexp(0) - math.log(len(views))
             logits.append(found.cpu())
@@ -81,25 +80,8 @@ def predict(
     return torch.cat(logits)
 
 
-def rules(size: tuple[int, int], crop: int = 0) -> dict[str, dict[str, int | bool]]:
-    """Return the test-time rules that networks for images of this size allow, as options of :func:`predict`.
-
-    Args:
-        size: Height and width of the images.
-        crop: Side of the windows that the network was trained on; 0 takes five sixths of the smaller side.
-
-    Returns:
-        ``""`` (one pass over the whole image), ``"mirrored"`` and, unless windows would change the size of the
-        network's last map, ``"ten-crop"``.
-    """
-    side = crop or round(5 / 6 * min(size))
-    found: dict[str, dict[str, int | bool]] = {"": {}, "mirrored": {"mirror": True}}
-    if all(side // 32 == length // 32 for length in size):
-        found["ten-crop"] = {"mirror": True, "crop": side}
-    return found
-
-
 def _views(inputs: Tensor, mirror: bool, crop: int) -> list[Tensor]:
+    """Return what is averaged over of (n, 3, H, W) images: windows of them, and their mirror images."""
     views = [inputs]
     if crop:
         down, right = (side - crop for side in inputs.shape[-2:])
@@ -108,10 +90,21 @@ def _views(inputs: Tensor, mirror: bool, crop: int) -> list[Tensor]:
     return views + [view.flip(-1) for view in views] if mirror else views
 
 
+def rules(size: tuple[int, int], crop: int = 0) -> dict[str, dict[str, int | bool]]:
+    """Return the test-time rules that networks for images of this size allow, as options of :func:`predict`.
+
+    They are ``""`` (one pass over the whole image), ``"mirrored"`` and, unless windows of ``crop`` pixels (0: five
+    sixths of the smaller side) would change the size of the network's last map, ``"ten-crop"``.
+    """
+    side = crop or round(5 / 6 * min(size))
+    found: dict[str, dict[str, int | bool]] = {"": {}, "mirrored": {"mirror": True}}
+    if all(side // 32 == length // 32 for length in size):
+        found["ten-crop"] = {"mirror": True, "crop": side}
+    return found
+
+
 def score(model: nn.Module, dataset: FaceDataset) -> dict[str, float]:
     """Return ``loss`` (mean cross-entropy, nats) and ``accuracy`` (0..1) of a network on a dataset."""
     logits, labels = predict(model, dataset.images), torch.from_numpy(dataset.labels)
-    return {
-        "loss": F.cross_entropy(logits, labels).item(),
-        "accuracy": (logits.argmax(1) == labels).float().mean().item(),
-    }
+    hits = (logits.argmax(1) == labels).float()
+    return {"loss": F.cross_entropy(logits, labels).item(), "accuracy": hits.mean().item()}

@@ -12,10 +12,19 @@ Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["plateau", "cosine"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
+_CHOICES = {"optimizer": Optimizer, "schedule": Schedule, "precision": Precision}
+_KINDS = {"int": int, "float": (int, float), "bool": bool}
+_RANGES = {  # lowest and highest value, both allowed
+    **dict.fromkeys(("epochs", "batch_size"), (1, math.inf)),
+    **dict.fromkeys(("label_smoothing", "shift", "erase", "averaging", "distillation"), (0, 1)),
+    **dict.fromkeys(("rotation", "zoom", "mixup", "cutmix", "crop", "weight_decay"), (0, math.inf)),
+    **dict.fromkeys(("stop", "patience", "warmup", "seed"), (0, math.inf)),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """The hyper-parameters of training; the defaults are the paper's where it states them (Section 4.1).
+    """The hyper-parameters of training; the defaults are the paper's where it states them (Section 4.1), else off.
 
     Attributes:
         name: What the recipe is called in records and names of files.
@@ -34,25 +43,23 @@ class Recipe:
         warmup: Epochs in which the cosine schedule first climbs from 0 to ``lr``.
         weight_decay: Strength of the L2 penalty (decoupled in ``"adamw"``).
         label_smoothing: Probability mass spread evenly over all classes in the targets (Szegedy et al. 2016), 0..1.
-        flip: Mirror half of the training images at random. One of the released scripts does, the paper's text names no
-            augmentation.
-        crop: Side in pixels of random windows that the network is trained on instead of whole images; 0 takes whole
-            ones. The side may not change the size of the network's last map (40 of 48 does not).
+        flip: Mirror half of the images at random: one of the released scripts does, the paper's text does not say.
         shift: Move images by up to this share of their side, each way.
         rotation: Turn images by up to this many degrees, each way.
         zoom: Scale images by a factor between 1 / (1 + zoom) and 1 + zoom, uniform in its logarithm.
         erase: Share of the images in which a random rectangle is blacked out (Zhong et al. 2020).
-        mixup: Parameter alpha of mixup (Zhang et al. 2018): batches are blended with themselves in another order, with
-            a weight drawn from Beta(alpha, alpha); 0 turns it off.
-        cutmix: Parameter alpha of CutMix (Yun et al. 2019): a rectangle of the batch comes from the batch in another
-            order, its share of the area drawn from Beta(alpha, alpha); 0 turns it off. Not together with mixup.
+        mixup: Blend a batch with itself in another order, with a weight from Beta(mixup, mixup) (Zhang et al. 2018).
+        crop: Side in pixels of random windows to train on; 0 takes whole images. It may not change the size of the
+            network's last map (40 of 48 does not).
+        cutmix: Take a rectangle of a batch from the batch in another order, its share of the area drawn from
+            Beta(cutmix, cutmix) (Yun et al. 2019). Not together with mixup.
         batch_norm: Put batch normalisation behind every convolution of the network.
         dropout: Share of the hidden units that are dropped (Srivastava et al. 2014), of the proposed network and the
             baseline; torchvision's VGG-16 always drops half.
         distillation: Weight of a teacher's answers beside the labels (Hinton et al. 2015), 0..1.
         temperature: By which the logits of teacher and student are divided in distillation.
-        averaging: Decay per step of the exponential moving average of the weights that is validated and kept, in place
-            of the last weights (less in the first steps: (1 + t) / (10 + t) in step t); 0 turns it off.
+        averaging: Decay per step of the exponential moving average of the weights that is validated and kept in their
+            place; in step t at most (1 + t) / (10 + t).
         mirror: Average the predicted probabilities over a test image and its mirror image.
         precision: ``"float32"``; ``"tf32"`` lets matrix products on a GPU round their inputs to 10 bits;
             ``"bfloat16"`` computes layers in mixed precision.
@@ -91,40 +98,35 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train anything, by name."""
-        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: choose one of {', '.join(get_args(choices))}."
-                )
         for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = {"int": int, "float": (int, float), "bool": bool}.get(field.type)
-            odd = isinstance(value, bool) != (field.type == "bool") if kinds else False
-            if odd or (kinds and not (isinstance(value, kinds) and math.isfinite(value))):
-                raise ValueError(f"{field.name}={value!r} must be a finite {field.type}.")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
+            name, kind, value = field.name, field.type, getattr(self, field.name)
+            if name in _CHOICES and value not in (allowed := get_args(_CHOICES[name])):
+                raise ValueError(f"{name}={value!r}: choose one of {', '.join(allowed)}.")
+            if kind in _KINDS and not (
+                isinstance(value, _KINDS[kind])
+                and isinstance(value, bool) == (kind == "bool")
+                and math.isfinite(value)
+            ):
+                raise ValueError(f"{name}={value!r} must be a finite {kind}.")
+            low, high = _RANGES.get(name, (value, value))
+            if not low <= value <= high:
+                raise ValueError(f"{name}={value} must lie in [{low}, {high}].")
         if not 0 < self.min_lr <= self.lr:
             raise ValueError(f"lr={self.lr} and min_lr={self.min_lr} must satisfy 0 < min_lr <= lr.")
-        if not 0 <= self.warmup < self.epochs:
-            raise ValueError(f"warmup={self.warmup} must lie in 0 ... epochs - 1 = {self.epochs - 1}.")
-        for name in ("label_smoothing", "shift", "erase", "averaging", "distillation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
-        for name in ("rotation", "zoom", "mixup", "cutmix", "crop", "stop", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        if not self.warmup < self.epochs:
+            raise ValueError(f"warmup={self.warmup} must lie in [0, epochs - 1] = [0, {self.epochs - 1}].")
         if self.mixup and self.cutmix:
             raise ValueError(f"mixup={self.mixup} and cutmix={self.cutmix}: choose one of them.")
-        if not 0 <= self.dropout < 1 or self.temperature <= 0:
+        if not (0 <= self.dropout < 1 and 0 < self.factor < 1 and self.temperature > 0):
             raise ValueError(
-                f"dropout={self.dropout} must lie in [0, 1), temperature={self.temperature} above 0."
+                f"dropout={self.dropout} must lie in [0, 1), factor={self.factor} in (0, 1), "
+                f"temperature={self.temperature} above 0."
             )
 
     @property
     def moves(self) -> bool:
         """Whether images are shifted, turned, scaled or cropped, and so resampled."""
-        return self.shift > 0 or self.rotation > 0 or self.zoom > 0 or self.crop > 0
+        return any((self.shift, self.rotation, self.zoom, self.crop))
 
 
 STRONG = Recipe(
@@ -146,9 +148,6 @@ STRONG = Recipe(
     averaging=0.998,
     mirror=True,
 )
-# Of the paper, Section 4.1.
-BATCH_SIZE = {"fer2013": 32}
-BATCH_SIZE_ELSEWHERE = 16
 RECIPES = {"paper": Recipe(), "strong": STRONG}
 
 
@@ -161,7 +160,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
 
     Raises:
         UnknownNameError: If there is no such recipe.
-        ValueError: If a value is out of range.
+        ValueError: If a value is out of range, or there is none of its name.
     """
     if name not in RECIPES:
         raise UnknownNameError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
@@ -173,4 +172,4 @@ def recipe(name: str, **changes: Any) -> Recipe:
 
 def batch_size(dataset: str) -> int:
     """Return the batch size of Section 4.1: 32 for FER2013, 16 for every other dataset."""
-    return BATCH_SIZE.get(dataset, BATCH_SIZE_ELSEWHERE)
+    return 32 if dataset == "fer2013" else 16

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from fercore import checkpoints
 from fercore.checkpoints import atomic_path
 from fercore.datasets.base import FaceDataset
+from fercore.errors import CheckpointError
 from fercore.training import augmentation, evaluation
-from fercore.training.device import Replay, layers, matrix_products, seeded, smaller
+from fercore.training.device import Replay, matrix_products, seeded, smaller
 from fercore.training.recipes import Recipe
 
 History = list[dict[str, float]]
@@ -42,19 +43,18 @@ def fit(
 ) -> History:
     """Train ``model`` in place, leaving in it the weights of the epoch with the best validation accuracy.
 
-    Every epoch ends with two checkpoints in ``folder`` (``best.safetensors``, ``last.safetensors``) and a line in
-    ``log.csv``. A killed run goes on after its last kept epoch when called again with the same arguments. What epoch e
-    does to images and hidden units is drawn from (seed, e) alone, so a resumed run gives the same numbers as an
-    undisturbed one; on a CPU two runs with one seed and one number of threads agree to the last bit. The images stay on
-    the device as bytes, and nothing is read back from it inside an epoch. Where its memory does not hold a batch, parts
-    of it are computed one after the other and their gradients added up.
+    A killed run goes on after its last kept epoch when called again with the same arguments. What epoch e does to
+    images and hidden units is drawn from (seed, e) alone, so it then gives the numbers of an undisturbed one; on a CPU
+    two runs with one seed and one number of threads agree to the last bit. The images stay on the device as bytes, and
+    nothing is read back from it inside an epoch. Where its memory does not hold a batch, parts of it are computed one
+    after the other and their gradients added up.
 
     Args:
         model: The network, on the device to train on.
         train: Training images.
         validation: Images that choose the epoch and drive the learning rate on a plateau.
         recipe: The hyper-parameters.
-        folder: Where checkpoints and the log go.
+        folder: Where ``best.safetensors``, ``last.safetensors`` and ``log.csv`` go.
         key: What identifies this run; a checkpoint with another key is refused.
         progress: Show one progress bar per epoch.
         compiled: Compile the network with ``torch.compile``. Same numbers up to rounding.
@@ -73,35 +73,31 @@ def fit(
         FloatingPointError: If the loss is no longer finite.
         ValueError: If a batch is larger than the training part, or the recipe distils without a teacher.
     """
-    if recipe.batch_size > len(train):
+    size, count = recipe.batch_size, len(train)
+    if size > count:
         raise ValueError(
-            f"batch_size={recipe.batch_size} is larger than the training part ({len(train)} images): "
-            f"choose at most {len(train)}."
+            f"batch_size={size} is larger than the training part ({count} images): choose at most {count}."
         )
     if bool(recipe.distillation) != (teacher is not None):
-        raise ValueError(
-            f"distillation={recipe.distillation} {'needs a' if teacher is None else 'has no'} teacher."
-        )
+        wants = "needs a" if teacher is None else "has no"
+        raise ValueError(f"distillation={recipe.distillation} {wants} teacher.")
     folder, trainer = Path(folder), _Trainer(model, train, recipe, compiled, captured, teacher)
     history: History = []
     if (folder / "last.safetensors").exists():
-        history = trainer.resume(folder / "last.safetensors", key)
+        history = trainer.resume(folder, key)
     written = time.perf_counter()
-    for epoch in range(len(history) + 1, recipe.epochs + 1):
-        if _enough(history, recipe):
-            break
-        started = time.perf_counter()
+    while not _done(history, recipe):
+        epoch, started = len(history) + 1, time.perf_counter()
         row = {"epoch": epoch, "lr": trainer.learning_rate(epoch, 0)}
         row["train_loss"], row["train_accuracy"] = trainer.epoch(epoch, progress)
-        speed = len(train) / (time.perf_counter() - started)
-        row |= {
-            f"validation_{name}": value for name, value in evaluation.score(trainer.kept, validation).items()
-        }
+        speed = count / (time.perf_counter() - started)
+        score = evaluation.score(trainer.kept, validation)
+        row |= {f"validation_{name}": value for name, value in score.items()}
         history.append(row | {"seconds": time.perf_counter() - started, "images_per_second": speed})
         trainer.plateau.step(row["validation_accuracy"])
-        trainer.note(history)
-        last = epoch == recipe.epochs or _enough(history, recipe)
-        if last or time.perf_counter() - written >= every:
+        if best_epoch(history) is history[-1]:
+            trainer.best = {name: tensor.clone() for name, tensor in trainer.kept.state_dict().items()}
+        if _done(history, recipe) or time.perf_counter() - written >= every:
             trainer.keep(folder, history, key)
             written = time.perf_counter()
     tensors, _ = checkpoints.read(folder / "best.safetensors")
@@ -114,9 +110,10 @@ def best_epoch(history: History) -> dict[str, float]:
     return max(history, key=lambda row: (row["validation_accuracy"], -row["epoch"]))
 
 
-def _enough(history: History, recipe: Recipe) -> bool:
-    """Whether the recipe ends the training early."""
-    return bool(recipe.stop and history) and len(history) - best_epoch(history)["epoch"] >= recipe.stop
+def _done(history: History, recipe: Recipe) -> bool:
+    """Whether all epochs are over, or so many without progress that the recipe ends the training early."""
+    idle = len(history) - best_epoch(history)["epoch"] if history else 0
+    return len(history) >= recipe.epochs or 0 < recipe.stop <= idle
 
 
 class _Trainer:
@@ -166,30 +163,27 @@ class _Trainer:
 
     def epoch(self, number: int, progress: bool) -> tuple[float, float]:
         """Run one epoch and return the mean loss and the accuracy over it."""
-        count, size = len(self.labels), self.recipe.batch_size
+        recipe, count, size = self.recipe, len(self.labels), self.recipe.batch_size
         self.updates = (number - 1) * self.steps
-        plan = augmentation.draw(self.recipe, count, tuple(self.images.shape[2:]), number, self.device)
+        plan = augmentation.draw(recipe, count, tuple(self.images.shape[2:]), number, self.device)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)  # one read-back per epoch
         self.model.train()
-        description = f"epoch {number}/{self.recipe.epochs}"
-        bar = tqdm(total=count, desc=description, unit="image", disable=not progress, mininterval=1)
+        title = f"epoch {number}/{recipe.epochs}"
         with (
-            bar,
-            matrix_products(self.recipe.precision),
-            seeded(self.device, self.recipe.seed, number),
+            tqdm(total=count, desc=title, unit="image", disable=not progress, mininterval=1) as bar,
+            matrix_products(recipe.precision),
+            seeded(self.device, recipe.seed, number),
         ):
             for step in range(self.steps):
                 part = slice(step * size, min((step + 1) * size, count))
                 self._advance(number, step)
-                if self.replay is not None and part.stop - part.start == size:
-                    total += self.replay(plan, step)
-                else:
-                    total += self.step(plan, part, step)
+                whole = part.stop - part.start == size
+                total += self.replay(plan, step) if self.replay and whole else self.step(plan, part, step)
                 bar.update(part.stop - part.start)
             loss, hits = total.tolist()
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"The training loss became {loss} in epoch {number}: lower lr (now {self.recipe.lr}) and train again."
+                f"The training loss became {loss} in epoch {number}: lower lr (now {recipe.lr}) and train again."
             )
         return loss / count, hits / count
 
@@ -231,22 +225,20 @@ class _Trainer:
     @torch.no_grad()
     def _average(self) -> None:
         """Move the averaged weights and statistics towards the present ones; whole numbers are copied."""
-        kept, now = self.averaged.state_dict().values(), self.model.state_dict().values()
-        pairs = list(zip(kept, now, strict=True))
-        moving = [pair for pair in pairs if pair[0].is_floating_point()]
-        old, new = ([pair[side] for pair in moving] for side in (0, 1))
+        kept, now = self.averaged.state_dict(), self.model.state_dict()
+        moving = [name for name, tensor in kept.items() if tensor.is_floating_point()]
+        old, new = [kept.pop(name) for name in moving], [now[name] for name in moving]
         torch._foreach_mul_(old, self.decay)
         torch._foreach_add_(old, torch._foreach_mul(new, 1 - self.decay))
-        for one, other in pairs:
-            if not one.is_floating_point():
-                one.copy_(other)
+        for name, tensor in kept.items():
+            tensor.copy_(now[name])
 
     def _gradients(
         self, images: Tensor, labels: Tensor, others: Tensor, weight: Tensor | None, whole: int
     ) -> Tensor:
         """Add the gradients of a part of a batch of ``whole`` images; return its summed loss and hits."""
         recipe = self.recipe
-        with layers(self.device, recipe.precision):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = self.forward(images)
             with torch.no_grad():
                 said = None if self.teacher is None else self.teacher(images)
@@ -255,31 +247,34 @@ class _Trainer:
         def entropy(wanted: Tensor) -> Tensor:
             return F.cross_entropy(logits, wanted, label_smoothing=recipe.label_smoothing, reduction="sum")
 
-        loss = (
-            entropy(labels)
-            if weight is None
-            else weight.mul(entropy(labels)) + (1 - weight) * entropy(others)
-        )
-        if said is not None:
-            loss = (1 - recipe.distillation) * loss + recipe.distillation * _distance(
-                logits, said.float(), recipe
-            )
+        loss = entropy(labels)
+        if weight is not None:
+            loss = weight.mul(loss) + (1 - weight) * entropy(others)
+        if said is not None:  # softened answers, in the scale of the plain loss (Hinton et al. 2015)
+            warm = recipe.temperature
+            wanted = (said.float() / warm).softmax(dim=1)
+            soft = warm**2 * F.cross_entropy(logits / warm, wanted, reduction="sum")
+            loss = (1 - recipe.distillation) * loss + recipe.distillation * soft
         (loss.sum() / whole).backward()
         with torch.no_grad():
             return torch.stack([loss.detach().sum(), (logits.argmax(1) == labels).sum()]).double()
 
-    def resume(self, path: Path, key: str) -> History:
+    def resume(self, folder: Path, key: str) -> History:
         """Go back to the end of the last kept epoch and return the history so far."""
-        about = checkpoints.load_training(path, self.model, self.optimizer, key, self.averaged)
+        last, remedy = folder / "last.safetensors", f"Delete the folder {folder} and train again."
+        about = checkpoints.load_training(last, self.model, self.optimizer, key, self.averaged)
         self.plateau.load_state_dict(about["plateau"])
-        for group in self.optimizer.param_groups:
-            group["lr"] = _rate(about["lr"], self.device)
-        return about["history"]
-
-    def note(self, history: History) -> None:
-        """Remember the weights of the epoch that was just finished if it is the best so far."""
-        if best_epoch(history) is history[-1]:
-            self.best = {name: tensor.clone() for name, tensor in self.kept.state_dict().items()}
+        self.optimizer.param_groups[0]["lr"] = _rate(about["lr"], self.device)
+        try:
+            best = checkpoints.read(folder / "best.safetensors")[1]
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} {remedy}") from error
+        history, chosen = about["history"], best_epoch(about["history"])["epoch"]
+        # A kill between the two writes leaves a best one of a later epoch, which is computed again.
+        later = len(history) < best["epoch"] <= self.recipe.epochs
+        if best["key"] != key or not (best["epoch"] == chosen or later):
+            raise CheckpointError(f"The checkpoints in {folder} do not belong together. {remedy}")
+        return history
 
     def keep(self, folder: Path, history: History, key: str) -> None:
         """Write checkpoints and log; ``last`` comes last: a kill in between only redoes what came after it."""
@@ -290,26 +285,12 @@ class _Trainer:
             writer = csv.DictWriter(file, fieldnames=list(history[0]))
             writer.writeheader()
             writer.writerows(history)
-        plateau = {
-            k: v for k, v in self.plateau.state_dict().items() if isinstance(v, int | float | str | list)
-        }
-        about = {
-            "key": key,
-            "history": history,
-            "lr": float(self.optimizer.param_groups[0]["lr"]),
-            "plateau": plateau,
-            "recipe": asdict(self.recipe),
-        }
+        about = {"key": key, "history": history, "recipe": asdict(self.recipe)}
+        about["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        about["plateau"] = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs")}
         checkpoints.save_training(
             folder / "last.safetensors", self.model, self.optimizer, about, self.averaged
         )
-
-
-def _distance(logits: Tensor, said: Tensor, recipe: Recipe) -> Tensor:
-    """Return the summed cross-entropy of softened answers, in the scale of the plain one (Hinton et al. 2015)."""
-    warm = recipe.temperature
-    wanted = (said / warm).softmax(dim=1)
-    return warm**2 * F.cross_entropy(logits / warm, wanted, reduction="sum")
 
 
 def _rate(value: float, device: torch.device) -> float | Tensor:
@@ -319,11 +300,9 @@ def _rate(value: float, device: torch.device) -> float | Tensor:
 
 def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """Build the optimiser; on a GPU in the form that a CUDA graph can hold."""
-    on_gpu = {"fused": True} if device.type == "cuda" else {}
-    common = {"lr": _rate(recipe.lr, device), "weight_decay": recipe.weight_decay, **on_gpu}
+    on_gpu, rate = device.type == "cuda", _rate(recipe.lr, device)
+    common = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": on_gpu or None}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **common)
-    if on_gpu:
-        common["capturable"] = True
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(model.parameters(), **common)
+    return kind(model.parameters(), capturable=on_gpu, **common)

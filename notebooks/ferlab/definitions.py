@@ -24,24 +24,17 @@ ROOTS = {  # of the packages whose definitions count
 }
 BEHIND_A_VERSION = {"fit": "PROCEDURE"}  # a definition that stands for its module's version
 STATEMENTS = "(statements)"  # what a module does when it is imported
-Place = tuple[str, str]  # module and name
+Place = tuple[str, str]  # module, and name in it; no name for the module itself
 
 
 @dataclass(eq=False)
 class Module:
-    """What a source file defines, imports and does.
-
-    Attributes:
-        path: The file.
-        imports: Local name -> (module, name in it), or (module, "") for a module.
-        definitions: Name -> the nodes that define it.
-        statements: Other top-level nodes.
-    """
+    """A source file: its dotted name ("" for a notebook), local name -> what it imports, name -> what defines it."""
 
     path: Path
-    imports: dict[str, Place] = field(default_factory=dict)
+    name: str
+    imports: dict[str, Place]
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    statements: list[ast.stmt] = field(default_factory=list)
 
 
 def of_notebook(path: Path) -> dict[str, str]:
@@ -69,27 +62,28 @@ def modules(path: Path) -> list[Path]:
     return sorted({_module(module).path for module, _ in _reached(_read(path))})
 
 
-@functools.lru_cache(maxsize=64)
-def _of_notebook(path: Path, _: bytes) -> dict[str, str]:
-    notebook, found = _read(path), {}
-    for module, name in sorted(_reached(notebook)):
-        found.setdefault(name, []).append(_digest_of(module, name))
-    digests = {name: _short("".join(sorted(parts))) for name, parts in found.items()}
-    prose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    own = "\n".join(prose) + repr([_shape(node, notebook) for node in _code(notebook)])
-    folders = {_module(module).path.parent for module, _ in _reached(notebook)}
-    data = {
-        file for folder in folders for file in (folder / "data").glob("*") if file.suffix not in ("", ".md")
-    }
-    files = {file.name: _file(file) for file in sorted(data)}
-    return {"notebook": _short(own)} | dict(sorted(digests.items())) | files
-
-
 def changed(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return what differs between two results of :func:`of_notebook`, a sentence each."""
     gone = [f"{name} is gone" for name in recorded if name not in now]
     other = [f"{name} has changed" for name in recorded if name in now and now[name] != recorded[name]]
     return other + gone + [f"{name} is new" for name in now if name not in recorded]
+
+
+@functools.lru_cache(maxsize=64)
+def _of_notebook(path: Path, _: bytes) -> dict[str, str]:
+    notebook, digests = _read(path), {}
+    reached = _reached(notebook)
+    for module, name in sorted(reached, key=lambda place: place[1]):
+        digests.setdefault(name, []).append(_digest_of(module, name))
+    prose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    own = "\n".join(prose) + repr([_shape(node, notebook) for node in _code(notebook)])
+    folders = {_module(module).path.parent / "data" for module, _ in reached}
+    data = sorted(file for folder in folders for file in folder.glob("*") if file.suffix not in ("", ".md", ".py"))
+    return {
+        "notebook": _short(own),
+        **{name: _short("".join(sorted(parts))) for name, parts in digests.items()},
+        **{file.name: _file(file) for file in data},
+    }
 
 
 def _reached(notebook: Module) -> set[Place]:
@@ -101,45 +95,39 @@ def _all(places: Iterable[Place]) -> set[Place]:
     """Return definitions and everything that they reach."""
     todo, found = set(places), set()
     while todo:
-        place = todo.pop()
-        if place not in found:
-            found.add(place)
-            todo |= _next(place)
+        found |= todo
+        todo = set().union(*map(_next, todo)) - found
     return found
 
 
 @functools.cache
-def _next(place: Place) -> frozenset[Place]:
+def _next(place: Place) -> set[Place]:
     module = _module(place[0])
-    nodes = module.statements if place[1] == STATEMENTS else module.definitions[place[1]]
-    found = {other for node in nodes for other in _references(node, module)}
-    return frozenset(found | ({(place[0], STATEMENTS)} if module.statements else set()))
+    found = {other for node in module.definitions[place[1]] for other in _references(node, module)}
+    return found | ({(place[0], STATEMENTS)} if STATEMENTS in module.definitions else set())
 
 
 @functools.cache
 def _digest_of(module: str, name: str) -> str:
     found = _module(module)
-    nodes = found.statements if name == STATEMENTS else found.definitions[name]
-    return _short(repr([_shape(node, found) for node in nodes]))
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return _short(repr([_shape(node, found) for node in found.definitions[name]]))
 
 
 @functools.cache
 def _file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return _short(path.read_bytes())
 
 
-# Reading source
+def _short(content: str | bytes) -> str:
+    return hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()[:8]
 
 
 @functools.cache
 def _module(name: str) -> Module:
-    return _read(_path(name))
+    return _read(_path(name), name)
 
 
+@functools.cache
 def _path(name: str) -> Path | None:
     """Return the file of a module of ours."""
     package, *parts = name.split(".")
@@ -149,79 +137,64 @@ def _path(name: str) -> Path | None:
     return next((p for p in (stem / "__init__.py", stem.with_suffix(".py")) if p.is_file()), None)
 
 
-def _read(path: Path) -> Module:
-    module = Module(path)
-    for node in _flat(ast.parse(path.read_text(encoding="utf-8")).body):
+def _read(path: Path, name: str = "") -> Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    module = Module(path, name, dict(_imports(tree)))
+    for node in tree.body:
+        if _is_silent(node) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            continue
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         names = [target.id for target in targets if isinstance(target, ast.Name)]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = [node.name]
-        if names and "__all__" not in names:
-            for name in names:
-                module.definitions.setdefault(name, []).append(node)
-        elif not names and not isinstance(node, ast.Import | ast.ImportFrom) and not _is_text(node):
-            module.statements.append(node)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # imports inside functions too
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            module.imports |= _imported(node)
+        for defined in (names or [STATEMENTS]) if "__all__" not in names else []:
+            module.definitions.setdefault(defined, []).append(node)
     return module
 
 
-def _flat(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield top-level statements; of ``if TYPE_CHECKING`` nothing."""
-    for node in nodes:
-        if not (
-            isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        ):
-            yield node
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, Place]:
-    found = {}
-    for alias in node.names:
-        local = alias.asname or alias.name
-        if isinstance(node, ast.Import):
-            found[local.split(".")[0] if not alias.asname else local] = (
-                alias.name if alias.asname else alias.name.split(".")[0],
-                "",
-            )
-        elif node.module and node.level == 0:
-            whole = f"{node.module}.{alias.name}"
-            found[local] = (whole, "") if _path(whole) else (node.module, alias.name)
-    return {name: place for name, place in found.items() if _path(place[0])}
+def _imports(tree: ast.Module) -> Iterator[tuple[str, Place]]:
+    """Yield what is imported from us under which local name, inside functions too."""
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            local = alias.asname or alias.name
+            if isinstance(node, ast.Import):
+                local = local if alias.asname else local.split(".")[0]
+                place = (alias.name if alias.asname else local, "")
+            else:
+                whole = f"{node.module}.{alias.name}"
+                place = (whole, "") if _path(whole) else (node.module or "", alias.name)
+            if _path(place[0]):
+                yield local, place
 
 
 def _code(notebook: Module) -> list[ast.stmt]:
-    """Return a notebook's statements in a fixed order, without its imports."""
-    nodes = [node for nodes in notebook.definitions.values() for node in nodes] + notebook.statements
-    return sorted({id(node): node for node in nodes}.values(), key=lambda node: node.lineno)
+    """Return a notebook's statements in their order, without its imports."""
+    nodes = {id(node): node for nodes in notebook.definitions.values() for node in nodes}
+    return sorted(nodes.values(), key=lambda node: node.lineno)
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+def _is_silent(node: Any) -> bool:
+    """Whether a node is an import or a mere text, such as a docstring."""
+    text = isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+    return text or isinstance(node, ast.Import | ast.ImportFrom)
 
 
-# References
-
-
-def _references(node: ast.AST, module: Module) -> set[Place]:
-    """Return the definitions that a piece of code names."""
-    found = set()
+def _references(node: ast.AST, module: Module) -> Iterator[Place]:
+    """Yield the definitions that a piece of code names."""
     for one in ast.walk(node):
         if isinstance(one, ast.Name | ast.Attribute):
-            found |= {place for place in [_resolved(one, module)] if place and place[1]}
+            if (place := _resolved(one, module)) and place[1]:
+                yield place
         elif isinstance(one, ast.Constant) and isinstance(one.value, str) and _path(one.value):
-            found |= {
-                (one.value, name) for name in _module(one.value).definitions
-            }  # named as text, imported later
-    return found
+            named = _module(one.value).definitions  # it is imported later, by this name
+            yield from ((one.value, name) for name in named if name != STATEMENTS)
 
 
 def _resolved(node: ast.AST, module: Module) -> Place | None:
-    """Return the definition (or the module, with "" for a name) that a name or a dotted name stands for."""
+    """Return the definition or the module that a name or a dotted name stands for."""
     if isinstance(node, ast.Name):
-        if node.id in module.definitions and _name_of(module):
-            return _home(_name_of(module), node.id)
+        if node.id in module.definitions and module.name:
+            return _home(module.name, node.id)
         return _home(*module.imports[node.id]) if node.id in module.imports else None
     if isinstance(node, ast.Attribute) and (inner := _resolved(node.value, module)) and not inner[1]:
         whole = f"{inner[0]}.{node.attr}"
@@ -235,7 +208,7 @@ def _home(module: str, name: str) -> Place | None:
     if not name:
         return module, ""
     found = _module(module)
-    if name in BEHIND_A_VERSION and BEHIND_A_VERSION[name] in found.definitions:
+    if BEHIND_A_VERSION.get(name) in found.definitions:
         name = BEHIND_A_VERSION[name]
     if name in found.definitions:
         return module, name
@@ -244,15 +217,6 @@ def _home(module: str, name: str) -> Place | None:
     homes = found.definitions.get("_HOMES")  # names that the package imports on first use
     table = ast.literal_eval(homes[0].value) if homes else {}
     return _home(table[name], name) if name in table else None
-
-
-def _name_of(module: Module) -> str:
-    """Return a module's dotted name, "" for a notebook."""
-    for package, root in ROOTS.items():
-        if module.path.is_relative_to(root):
-            parts = module.path.relative_to(root).with_suffix("").parts
-            return ".".join([package, *(part for part in parts if part != "__init__")])
-    return ""
 
 
 def _shape(node: Any, module: Module) -> Any:
@@ -268,7 +232,3 @@ def _shape(node: Any, module: Module) -> Any:
         (name, _shape(value, module)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")
     ]
     return [type(node).__name__, [(name, value) for name, value in fields if value not in (None, [])]]
-
-
-def _is_silent(node: Any) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node)

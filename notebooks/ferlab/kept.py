@@ -77,31 +77,25 @@ def kept(
         path: The file, ``.safetensors``.
         key: As from :func:`key_of`.
         compute: Returns tensors and a description.
-        elsewhere: Other files that may hold it, looked at first; it is copied from there to ``path``.
+        elsewhere: Other files that may hold it, looked at next; it is copied from there to ``path``.
         strict: Whether damage, and a full disk, are errors.
     """
-    found = None
-    for place in [*elsewhere, path]:
+    found, place = None, path
+    for place in [path, *elsewhere]:
         try:
-            found = found or find([place], key)
+            found = find([place], key)
         except CheckpointError:
             if strict:
                 raise
-    fresh = found is None
-    tensors, about = compute() if fresh else found
+        if found is not None:
+            break
+    tensors, about = compute() if found is None else found
     about = {**about, "key": key}
     try:
-        if fresh or not path.exists() or _key_in(path) != key:
+        if found is None or place != path:
             checkpoints.save(path, tensors, about)
     except OSError as error:
         if strict:
             raise
         warnings.warn(f"{path}: could not be kept ({error}); it will be computed again.", stacklevel=2)
     return tensors, about
-
-
-def _key_in(path: Path) -> str | None:
-    try:
-        return checkpoints.read(path)[1].get("key")
-    except CheckpointError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -18,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fercore import checkpoints, models
 from fercore.datasets.base import FaceDataset
 from fercore.datasets.splits import Split
-from fercore.errors import CheckpointError, FercoreError
+from fercore.errors import FercoreError
 from fercore.models import Fusion
 from fercore.pretrained import DATASET as SHIPPED_FOR
 from fercore.pretrained import WEIGHTS as SHIPPED
@@ -26,19 +27,14 @@ from fercore.training import evaluation, recipes, trainer
 from fercore.training.device import choose_device, matrix_products
 from fercore.training.recipes import Precision
 from ferlab import provenance
+from ferlab.kept import Kept, find, kept
 from ferlab.provenance import hardware, project_root
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices: large enough that nothing but the product counts
 
 
 def ceiling(device: torch.device, precision: Precision, seconds: float = 0.5) -> float:
-    """Measure the fastest product of two square matrices, in floating-point operations per second.
-
-    Args:
-        device: Where to compute.
-        precision: As in :class:`fercore.training.recipes.Recipe`.
-        seconds: How long to go on; the fastest product counts.
-    """
+    """Measure for some seconds the fastest product of two square matrices, in floating-point operations per second."""
     side = SIDE.get(device.type, SIDE["cpu"])
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     one, other = (torch.rand(side, side, device=device).to(kind) for _ in range(2))
@@ -54,21 +50,10 @@ def ceiling(device: torch.device, precision: Precision, seconds: float = 0.5) ->
 
 
 def flops_per_image(model: nn.Module, size: tuple[int, int]) -> int:
-    """Count the floating-point operations of one training image, forwards and backwards (torch's own counter).
-
-    Args:
-        model: A network that takes (N, 3, H, W).
-        size: Height and width of the images.
-    """
-    training, device = model.training, next(model.parameters()).device
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    model.zero_grad(set_to_none=True)  # else the count would add into the gradients that are there
-    model.eval()  # batch normalisation refuses a single image while training
+    """Count the floating-point operations of one training image of a size, forwards and backwards (torch's counter)."""
+    model = copy.deepcopy(model).eval()  # batch normalisation refuses a single image while training
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, *size, device=device)).sum().backward()
-    for name, parameter in model.named_parameters():
-        parameter.grad = gradients[name]
-    model.train(training)
+        model(torch.zeros(1, 3, *size, device=next(model.parameters()).device)).sum().backward()
     return counter.get_total_flops()
 
 
@@ -140,9 +125,6 @@ def setting(
             setting has False.
         **changes: Other fields of :class:`fercore.training.recipes.Recipe` that differ from the recipe's.
 
-    Returns:
-        The setting.
-
     Raises:
         UnknownNameError: If there is no such recipe.
         ValueError: If a value is of the wrong kind or out of range; names it.
@@ -150,19 +132,13 @@ def setting(
     if model == "" and dataset == SHIPPED_FOR:
         return shipped()
     model = model or "proposed"
-    whole = {"fold": fold, "batch_size": batch_size}
-    whole |= {n: changes[n] for n in ("epochs", "seed", "patience", "warmup") if n in changes}
-    for name, value in whole.items():
+    for name, value in (("fold", fold), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"{name}={value!r} must be a whole number, not negative.")
-    numbers = {"width": width, **{n: changes[n] for n in ("lr", "min_lr", "factor") if n in changes}}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"{name}={value!r} must be a number above zero.")
-    if batch_size:
-        changes["batch_size"] = batch_size
-    elif recipe == "paper":
-        changes["batch_size"] = recipes.batch_size(dataset)
+    if isinstance(width, bool) or not isinstance(width, int | float) or not width > 0:
+        raise ValueError(f"width={width!r} must be a number above zero.")
+    if batch_size or recipe == "paper":
+        changes["batch_size"] = batch_size or recipes.batch_size(dataset)
     chosen = recipes.recipe(recipe, **changes)
     pretrained = bool(pretrained) and models.imagenet_weights(model, width, chosen.batch_norm) is not None
     return Setting(model, fusion, width, fold, pretrained, chosen)
@@ -218,15 +194,7 @@ class Outcome:
     ceiling: float
 
     def predicted(self, part: str, mirror: bool | None = None) -> np.ndarray:
-        """Return the predicted classes of a part.
-
-        Args:
-            part: ``"validation"`` or ``"test"``.
-            mirror: Whether to average over mirror images; by default as the recipe says.
-
-        Returns:
-            (images,) int64.
-        """
+        """Return the classes of ``"validation"`` or ``"test"``, (images,) int64; mirrored if the recipe is."""
         mirror = self.mirror if mirror is None else mirror
         return self.logits[f"{part} mirrored" if mirror else part].argmax(dim=1).numpy()
 
@@ -265,14 +233,7 @@ def _differing(one: Any, neutral: Any) -> dict[str, Any]:
 
 
 def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
-    """Build the network of a setting with its first weights.
-
-    Args:
-        setting: Which network.
-        size: Height and width of the images.
-
-    Returns:
-        The network, untrained or with ImageNet weights, on the CPU.
+    """Build the network of a setting for images of a size (height, width) with its first weights, on the CPU.
 
     Raises:
         FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
@@ -304,8 +265,7 @@ def trained(
     """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
 
     Weights lie in ``runs/weights/<dataset>/<name>.safetensors``, the checkpoints of training in
-    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too, by
-    its setting, data and split.
+    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too.
 
     Args:
         setting: Network and recipe.
@@ -317,37 +277,35 @@ def trained(
         teacher: The network whose key the setting names, or what returns it; asked for only if there is to be training.
         **options: ``compiled``, ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`.
 
-    Returns:
-        The network and its history.
-
     Raises:
         CheckpointError: If a checkpoint is damaged; says which file to delete.
         ValueError: If the network must be trained and its teacher is missing or another one.
     """
     root = project_root() if folder is None else Path(folder)
-    key = training_key(setting, dataset, split)
-    weights = root / "runs" / "weights" / dataset.name / f"{setting.name(split)}.safetensors"
-    chosen = choose_device(device)
+    key, name, chosen = training_key(setting, dataset, split), setting.name(split), choose_device(device)
+    weights = root / "runs" / "weights" / dataset.name / f"{name}.safetensors"
+    if find([SHIPPED], key):
+        weights = SHIPPED
     model = build(setting, dataset.images.shape[1:3]).to(chosen)
-    found = _find([weights], key)
-    if found is None and _is_shipped(setting, dataset, split):
-        weights, found = SHIPPED, checkpoints.read(SHIPPED)
-    if found is None:
-        teacher = teacher() if callable(teacher) else teacher
-        if setting.teacher != ("" if teacher is None else teacher.key):
+
+    def train() -> Kept:
+        _tell_of_others(weights)
+        given = teacher() if callable(teacher) else teacher
+        if setting.teacher != ("" if given is None else given.key):
             raise ValueError(
                 f"The setting names the teacher {setting.teacher[:12] or 'none'}; another one was given."
             )
-        options |= {"progress": progress, "teacher": None if teacher is None else teacher.model}
-        history = _train(model, dataset, split, setting, root, key, options)
+        options["teacher"] = None if given is None else given.model
+        run = root / "runs" / dataset.name / f"{name}-{key[:12]}"
+        parts = (dataset.subset(rows) for rows in (split.train, split.validation))
+        history = trainer.fit(model, *parts, setting.recipe, run, key, progress, **options)
         half = {n: t.half() if t.is_floating_point() else t for n, t in model.state_dict().items()}
         speed = ceiling(chosen, setting.recipe.precision)
-        about = {"key": key, "history": history, "hardware": hardware(chosen), "ceiling": speed}
-        checkpoints.save(weights, half, about)
-        found = half, about
-    tensors, about = found
+        return half, {"key": key, "history": history, "hardware": hardware(chosen), "ceiling": speed}
+
+    tensors, about = kept(weights, key, train, strict=True)
     checkpoints.restore(weights, model, tensors)
-    return Trained(model.eval(), about["history"], about["key"], weights, about["hardware"], about["ceiling"])
+    return Trained(model.eval(), about["history"], key, weights, about["hardware"], about["ceiling"])
 
 
 def outcome(
@@ -356,8 +314,6 @@ def outcome(
     split: Split,
     device: str = "auto",
     folder: str | Path | None = None,
-    progress: bool = True,
-    teacher: Trained | Callable[[], Trained] | None = None,
     **options: Any,
 ) -> Outcome:
     """Return what the network of a setting answers: from its outcome file if it is still the same, else trained.
@@ -367,17 +323,12 @@ def outcome(
     hours need no weights.
 
     Args:
-        setting: As for :func:`trained`.
-        dataset: As for :func:`trained`.
-        split: As for :func:`trained`.
+        setting: Network and recipe.
+        dataset: The whole dataset.
+        split: Its parts under the protocol.
         device: As for :func:`trained`.
         folder: As for :func:`trained`.
-        progress: As for :func:`trained`.
-        teacher: As for :func:`trained`.
-        **options: As for :func:`trained`.
-
-    Returns:
-        Its answers to the validation and the test part, and the history of its training.
+        **options: ``progress``, ``teacher`` and the options of :func:`trained`.
 
     Raises:
         CheckpointError: If a checkpoint or an outcome file is damaged; says which file to delete.
@@ -385,76 +336,25 @@ def outcome(
     root = project_root() if folder is None else Path(folder)
     key = training_key(setting, dataset, split)
     place = Path("outcomes", dataset.name, f"{setting.name(split)}.safetensors")
-    published, private = root / "results" / place, root / "runs" / "results" / place
-    wanted = provenance.output_folder(root) / place
-    found = _find([published, private], key)
-    if found is None:
-        network = trained(setting, dataset, split, device, root, progress, teacher, **options)
+    places = [root / "results" / place, root / "runs" / "results" / place]
+
+    def answer() -> Kept:
+        _tell_of_others(*places)
+        network = trained(setting, dataset, split, device, root, **options)
         answers = {}
         for name, part in (("validation", split.validation), ("test", split.test)):
             for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
                 with matrix_products("float32"):  # the same answers on every device
-                    found = evaluation.predict(network.model, dataset.images[part], **views)
-                answers[f"{name} {rule}".strip()] = found.half()
-        about = {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
-        found = answers, about
-    tensors, about = found
-    if not wanted.exists() or checkpoints.read(wanted)[1].get("key") != key:
-        checkpoints.save(wanted, tensors, about)
+                    logits = evaluation.predict(network.model, dataset.images[part], **views)
+                answers[f"{name} {rule}".strip()] = logits.half()
+        return answers, {n: getattr(network, n) for n in ("key", "history", "hardware", "ceiling")}
+
+    tensors, about = kept(provenance.output_folder(root) / place, key, answer, places, strict=True)
     logits = {name: tensor.float() for name, tensor in tensors.items()}
     return Outcome(logits, setting.recipe.mirror, **about)
 
 
-def _train(
-    model: nn.Module,
-    dataset: FaceDataset,
-    split: Split,
-    setting: Setting,
-    root: Path,
-    key: str,
-    options: dict[str, Any],
-) -> trainer.History:
-    """Train the network, or go on with its training, and return the history."""
-    run = root / "runs" / dataset.name / f"{setting.name(split)}-{key[:12]}"
-    _check_run(run, key, setting.recipe.epochs)
-    train, validation = dataset.subset(split.train), dataset.subset(split.validation)
-    history = trainer.fit(model, train, validation, setting.recipe, run, key, **options)
-    _check_run(run, key, setting.recipe.epochs)
-    return history
-
-
-def _find(places: list[Path], key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Read the first file that is there and of this key."""
+def _tell_of_others(*places: Path) -> None:
+    """Say that files of the same name are not what was asked for."""
     for path in filter(Path.exists, places):
-        tensors, about = checkpoints.read(path)
-        if about.get("key") == key:
-            return tensors, about
         print(f"{path.name} belongs to other settings, data or code: not used.")
-    return None
-
-
-def _is_shipped(setting: Setting, dataset: FaceDataset, split: Split) -> bool:
-    """Whether the network that comes with the package was trained by this setting, on these images."""
-    if dataset.name != SHIPPED_FOR or not SHIPPED.exists() or setting != shipped():
-        return False
-    said = checkpoints.read(SHIPPED)[1]
-    return (said["data"], said["split"]) == (dataset.checksum, split.checksum())
-
-
-def _check_run(run: Path, key: str, epochs: int) -> None:
-    """Check that the two checkpoints of a training run belong together, so that resuming cannot mix two runs."""
-    if not (run / "last.safetensors").exists():
-        return
-    remedy = f"Delete the folder {run} and train again."
-    try:
-        last, best = (checkpoints.read(run / f"{name}.safetensors")[1] for name in ("last", "best"))
-    except CheckpointError as error:
-        raise CheckpointError(f"{error} {remedy}") from error
-    chosen, done = trainer.best_epoch(last["history"])["epoch"], len(last["history"])
-    # A kill between the two writes leaves a best one from a later epoch, which resuming computes again.
-    if (
-        last["key"] != key
-        or best["key"] != key
-        or not (best["epoch"] == chosen or done < best["epoch"] <= epochs)
-    ):
-        raise CheckpointError(f"The checkpoints in {run} do not belong together. {remedy}")

@@ -1,4 +1,4 @@
-"""Where a result came from: code, data, settings, machine. And whether it would still come out the same."""
+"""Where a result came from: code, data, settings, machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import functools
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
 import torch
 
-PACKAGES = (
+PACKAGES = [
     "fercore",
     "torch",
     "torchvision",
@@ -20,7 +21,7 @@ PACKAGES = (
     "seaborn",
     "shap",
     "opencv-python-headless",
-)
+]
 
 
 @functools.cache
@@ -54,17 +55,11 @@ def hardware(device: torch.device | str = "cpu") -> str:
     """Describe the machine that computes, e.g. ``"Intel(R) Xeon(R) Processor @ 2.80GHz, 2 threads"``."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = named[0].split(":", 1)[1].strip() if named else name
+    known = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", known.read_text(), re.MULTILINE) if known.exists() else None
+    name = named[1].strip() if named else platform.processor() or platform.machine()
     threads = torch.get_num_threads()
     return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
-
-
-# What runs write, as git excludes it from a path list.
-_WRITTEN = (":!results", ":!book/runs")
 
 
 def commit() -> str:
@@ -74,18 +69,11 @@ def commit() -> str:
     """
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(project_root()), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-        return done.stdout.strip()
+        command = ["git", "--no-optional-locks", "-C", str(project_root()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short", "HEAD") + (
-            "+" if git("status", "--porcelain", "-uno", "--", ".", *_WRITTEN) else ""
-        )
+        changed = git("status", "--porcelain", "-uno", "--", ".", ":!results", ":!book/runs")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -33,31 +33,27 @@ from fercore.datasets.base import FaceDataset  # noqa: E402
 from fercore.errors import FercoreError  # noqa: E402
 
 LEAST = 60  # seconds of a budget
+STOPPED = "stopped; the same command goes on from here"
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do what is not done, as long as there is time")
     status = commands.add_parser("status", help="say what is done and what is left")
     for one in (run, status):
         one.add_argument("--data", type=Path, help="folder with the sheets, or with fer2013/fer2013.csv")
         one.add_argument(
-            "--width", type=float, default=1.0, help="multiplier of all channels (1: the paper's)"
+            "--width", type=float, default=1.0, help="multiplier of all channels, 1 in the paper"
         )
-        one.add_argument(
-            "--limit", type=int, default=0, help="only so many images of each part, for trying it out"
-        )
+        one.add_argument("--limit", type=int, default=0, help="try it on so many images of each part")
         one.add_argument("--root", type=Path, default=ROOT, help="project folder (default: this one)")
     run.add_argument("--out", type=Path, required=True, help="where to put what is to be brought home")
     run.add_argument("--budget", type=float, required=True, help=f"seconds of wall clock, at least {LEAST}")
     run.add_argument("--device", default="cuda", help="cuda (default); cpu for trying it out")
-    run.add_argument(
-        "--memory", type=float, default=20.0, help="GiB of GPU memory that must be free (default 20)"
-    )
+    run.add_argument("--memory", type=float, default=20.0, help="GiB of GPU memory that must be free")
     run.add_argument("--images", type=int, default=100, help="faces of the comparison of explainers")
     collect = commands.add_parser("collect", help="put what was brought home in its places")
     collect.add_argument("folder", type=Path)
@@ -71,17 +67,13 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 def check_machine(args: argparse.Namespace) -> torch.device:
     """Return the device, or say what is missing."""
     if args.budget < LEAST:
-        raise FercoreError(
-            f"--budget {args.budget:g}: nothing can be finished in under {LEAST} s; give more."
-        )
+        raise FercoreError(f"--budget {args.budget:g}: nothing is finished in under {LEAST} s; give more.")
     if not 0 < args.width <= 4:
         raise FercoreError(f"--width {args.width:g} must lie in (0, 4].")
     device = torch.device(args.device)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise FercoreError(
-                "There is no GPU here that torch can use; --device cpu --width 0.0625 tries it out."
-            )
+            raise FercoreError("torch finds no GPU here; --device cpu --width 0.0625 tries it out.")
         free = torch.cuda.mem_get_info(device)[0] / 2**30
         if free < args.memory:
             raise FercoreError(f"The GPU has {free:.1f} GiB free, less than --memory {args.memory:g}.")
@@ -98,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     """Do what is not done."""
     device = check_machine(args)
     lease = leases.Lease(args.root, read(args), device, args.width, args.budget, args.images, STARTED)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on from here"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     steps = all_of.all_steps()
 
     def keep() -> None:
@@ -110,15 +102,6 @@ def run(args: argparse.Namespace) -> None:
     print(leases.table(lease, steps), flush=True)
 
 
-def status(args: argparse.Namespace) -> None:
-    """Say what is done."""
-    print(
-        leases.table(
-            leases.Lease(args.root, read(args), torch.device("cpu"), args.width, 0.0), all_of.all_steps()
-        )
-    )
-
-
 def main(given: Sequence[str] | None = None) -> None:
     """Do as the command line says."""
     args = parse(given)
@@ -126,16 +109,17 @@ def main(given: Sequence[str] | None = None) -> None:
         if args.command == "run":
             run(args)
         elif args.command == "status":
-            status(args)
+            lease = leases.Lease(args.root, read(args), torch.device("cpu"), args.width, 0.0)
+            print(leases.table(lease, all_of.all_steps()))
         elif args.command == "collect":
             print("\n".join(parcel.collect(args.folder, args.root)))
         else:
             sheets.write(load("fer2013", root=args.data, progress=False), args.folder)
             print(f"wrote {args.folder}")
     except FercoreError as error:
-        sys.exit(f"{error}")
+        sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

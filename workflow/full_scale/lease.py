@@ -26,25 +26,15 @@ class NotNowError(FercoreError):
 
 @dataclass(eq=False)
 class Lease:
-    """What a step is given.
+    """What a step is given."""
 
-    Attributes:
-        root: The project folder: networks, outcomes and maps lie below it.
-        data: FER2013.
-        device: Where to compute.
-        width: Multiplier of all channels; the paper's is 1.
-        seconds: Wall-clock budget.
-        images: Images of the explanations.
-        started: When the budget began, on the clock of :func:`time.monotonic`.
-    """
-
-    root: Path
-    data: FaceDataset
+    root: Path  # the project folder: networks, outcomes and maps lie below it
+    data: FaceDataset  # FER2013
     device: torch.device
-    width: float
-    seconds: float
-    images: int = 100
-    started: float = field(default_factory=time.monotonic)
+    width: float  # multiplier of all channels; the paper's is 1
+    seconds: float  # wall-clock budget
+    images: int = 100  # of the comparison of explainers
+    started: float = field(default_factory=time.monotonic)  # when the budget began
 
     @property
     def parts(self) -> splits.Split:
@@ -67,52 +57,34 @@ class Lease:
 
     def write(self, name: str, found: dict[str, Any], seconds: float) -> None:
         """Keep what a step found, as soon as it has found it."""
-        path = self.root / "runs" / "results" / RECORDS / f"{name}.json"
-        about = {
-            "step": name,
-            "width": self.width,
-            "data": self.data.checksum,
-            "device": device_name(self.device),
-        }
+        gpu = self.device.type == "cuda"
+        about = {"step": name, "width": self.width, "data": self.data.checksum}
+        about["device"] = torch.cuda.get_device_name(self.device) if gpu else self.device.type
         about |= {"torch": torch.__version__, "finished": now(), "seconds": round(seconds, 1)}
-        write_json(path, about | {"found": found})
+        write_json(self.root / "runs" / "results" / RECORDS / f"{name}.json", about | {"found": found})
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do.
+    """One thing to do."""
 
-    Attributes:
-        name: Of its record.
-        title: What it does, for people.
-        least: Seconds that must be left for it to begin, on an H100.
-        run: Does it, or goes on with it, and returns what is worth keeping, JSON-able.
-    """
-
-    name: str
-    title: str
-    least: float
-    run: Callable[[Lease], dict[str, Any]]
+    name: str  # of its record
+    title: str  # what it does, for people
+    least: float  # seconds that must be left for it to begin, on an H100
+    run: Callable[[Lease], dict[str, Any]]  # does it, or goes on with it; what is worth keeping, for JSON
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the record of a step.
-
-    Raises:
-        FercoreError: If the file is damaged, or newer than this run; names it.
-    """
+    """Read the record of a step; an error names a file that is damaged, or newer than this run."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         finished = datetime.datetime.fromisoformat(record["finished"])
         _ = record["width"], record["data"], record["found"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FercoreError(
-            f"{path} is not a record of a step ({error}): delete it to do the step again."
-        ) from error
+        told = f"{path} is not a record of a step ({error}): delete it to do the step again."
+        raise FercoreError(told) from error
     if finished > datetime.datetime.fromisoformat(now()):
-        raise FercoreError(
-            f"{path} is newer than this run ({record['finished']}): set the clock, or move it away."
-        )
+        raise FercoreError(f"{path} is newer than this run ({finished}): set the clock, or move it away.")
     return record
 
 
@@ -121,19 +93,8 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or of the kind of processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def work(lease: Lease, steps: list[Step], kept: Callable[[], None] = lambda: None) -> None:
-    """Do what is not done, one step after the other, as long as there is time; a step that fails stops no other.
-
-    Args:
-        lease: The lease.
-        steps: In order of importance.
-        kept: Called after every step.
-    """
+    """Do what is not done, in this order, as time allows, ``kept`` after each step; a failure stops no other."""
     scale = 1.0 if lease.device.type == "cuda" else lease.seconds / 780  # on a CPU everything is smaller
     waiting = []
     for step in steps:
@@ -148,7 +109,7 @@ def work(lease: Lease, steps: list[Step], kept: Callable[[], None] = lambda: Non
             lease.write(step.name, step.run(lease), time.monotonic() - began)
         except NotNowError as error:
             print(f"{step.name}: {error}", flush=True)
-        except (FercoreError, RuntimeError, ValueError, FloatingPointError) as error:
+        except (FercoreError, ArithmeticError, RuntimeError, ValueError) as error:
             print(f"{step.name} FAILED: {type(error).__name__}: {error}", flush=True)
         kept()
     if waiting:
@@ -160,9 +121,7 @@ def table(lease: Lease, steps: list[Step]) -> str:
     lines = [f"{'step':<22} {'done':<26} {'seconds':>8}  what came out"]
     for step in steps:
         record = lease.read(step.name)
-        if record is None:
-            lines.append(f"{step.name:<22} {'-':<26} {'':>8}  left: {step.title}")
-        else:
-            brief = record["found"].get("brief", "")
-            lines.append(f"{step.name:<22} {record['finished']:<26} {record['seconds']:>8}  {brief}")
+        when, seconds = (record["finished"], record["seconds"]) if record else ("-", "")
+        brief = record["found"].get("brief", "") if record else f"left: {step.title}"
+        lines.append(f"{step.name:<22} {when:<26} {seconds:>8}  {brief}")
     return "\n".join(lines)

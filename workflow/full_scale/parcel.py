@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -18,47 +17,31 @@ PLACES = ("runs/results", "runs/weights", "runs/fer2013/explainers")
 
 
 def pack(root: Path, out: Path, network: str = "") -> None:
-    """Write ``records.tar.gz`` with all small files, and a network's weights in parts, ``weights-<n>.safetensors``.
-
-    Args:
-        root: The project folder.
-        out: Where to.
-        network: Name of the network whose weights travel; ``""`` for none.
-    """
+    """Write ``records.tar.gz`` with all small files, and the weights of a network, by its name, in parts."""
     out.mkdir(parents=True, exist_ok=True)
     files = [path for place in PLACES for path in sorted((root / place).rglob("*")) if path.is_file()]
     large = [path for path in files if path.stat().st_size > LARGEST]
+    small = [path for path in files if path not in large and path.suffix in (".json", ".safetensors")]
     with atomic_path(out / "records.tar.gz") as temporary, tarfile.open(temporary, "w:gz") as tar:
-        for path in files:
-            if path not in large and path.suffix in (".json", ".safetensors", ".npz"):
-                tar.add(path, path.relative_to(root).as_posix())
-    weights = next((path for path in large if path.stem == network), None)
-    if weights is None:
-        return
-    tensors, about = checkpoints.read(weights)
-    parts: list[dict] = [{}]
-    for name, tensor in tensors.items():
-        if sum(t.numel() * t.element_size() for t in [*parts[-1].values(), tensor]) > LARGEST and parts[-1]:
-            parts.append({})
-        parts[-1][name] = tensor
-    for number, part in enumerate(parts):
-        said = {
-            "file": weights.relative_to(root).as_posix(),
-            "part": number,
-            "of": len(parts),
-            "about": about,
-        }
-        checkpoints.save(out / f"weights-{number}.safetensors", part, said)
+        for path in small:
+            tar.add(path, path.relative_to(root).as_posix())
+    for weights in (path for path in large if path.stem == network):
+        tensors, about = checkpoints.read(weights)
+        parts: list[dict] = [{}]
+        for name, tensor in tensors.items():
+            if parts[-1] and sum(t.nbytes for t in [*parts[-1].values(), tensor]) > LARGEST:
+                parts.append({})
+            parts[-1][name] = tensor
+        said = {"file": weights.relative_to(root).as_posix(), "of": len(parts), "about": about}
+        for number, part in enumerate(parts):
+            checkpoints.save(out / f"weights-{number}.safetensors", part, {**said, "part": number})
 
 
 def collect(parcel: Path, root: Path) -> list[str]:
     """Put a parcel's files in their places below the project folder; return what was done, a line each.
 
     Records and outcomes go to ``results/``, where they can be committed; weights and maps of single faces stay in
-    ``runs/``. A file that is there and is newer is left alone.
-
-    Raises:
-        FercoreError: If there is no parcel, or it is damaged or holds anything but such files.
+    ``runs/``. A record that is there and is newer is left alone.
     """
     path = parcel / "records.tar.gz"
     if not path.is_file():
@@ -85,15 +68,11 @@ def _place(root: Path, place: PurePosixPath, content: bytes) -> str:
     if target.is_file():
         if target.read_bytes() == content:
             return f"{target.relative_to(root)}: as it was"
-        if RECORDS.name in place.parts and _finished(content) <= read_record(target)["finished"]:
+        if RECORDS.name in place.parts and json.loads(content)["finished"] <= read_record(target)["finished"]:
             return f"{target.relative_to(root)}: newer than the parcel's, left alone"
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
     return f"{target.relative_to(root)}: written"
-
-
-def _finished(content: bytes) -> str:
-    return json.load(io.BytesIO(content))["finished"]
 
 
 def _join(parcel: Path, root: Path) -> list[str]:
@@ -101,15 +80,13 @@ def _join(parcel: Path, root: Path) -> list[str]:
     parts = [checkpoints.read(path) for path in sorted(parcel.glob("weights-*.safetensors"))]
     if not parts:
         return []
-    file, count = parts[0][1]["file"], parts[0][1]["of"]
-    if sorted(about["part"] for _, about in parts) != list(range(count)) or {a["file"] for _, a in parts} != {
-        file
-    }:
-        raise FercoreError(
-            f"{parcel} holds {len(parts)} parts of {file}, not all {count}: bring them home again."
-        )
+    first = parts[0][1]
+    file, count = first["file"], first["of"]
+    there = sorted((about["file"], about["part"]) for _, about in parts)
+    if there != [(file, part) for part in range(count)]:
+        raise FercoreError(f"{parcel} holds {len(parts)} parts of {file}, not all {count}: bring them again.")
     if not file.startswith("runs/weights/") or ".." in PurePosixPath(file).parts:
         raise FercoreError(f"{parcel}: weights for {file}, which is no place for weights.")
     tensors = {name: tensor for part, _ in parts for name, tensor in part.items()}
-    checkpoints.save(root / file, tensors, parts[0][1]["about"])
+    checkpoints.save(root / file, tensors, first["about"])
     return [f"{file}: joined from {count} parts"]

@@ -23,25 +23,12 @@ SHEETS = {  # by official part, in the official order
 
 
 def read(folder: Path) -> FaceDataset:
-    """Read FER2013 from a folder of sheets, or from a data folder with the official file.
-
-    Args:
-        folder: Holds ``labels.csv`` and the sheets of :data:`SHEETS`, or ``fer2013/fer2013.csv``.
-
-    Returns:
-        The dataset as :func:`fercore.load` gives it, with the same checksum.
-
-    Raises:
-        DatasetNotFoundError: If there is neither, or a sheet is missing; names what is missing.
-        DatasetError: If the images are not the official ones.
-    """
+    """Read FER2013, as :func:`fercore.load` gives it, from a folder of sheets or from one with the official file."""
     if not (folder / "labels.csv").is_file():
         return load("fer2013", root=folder, progress=False)
     names = [name for sheets in SHEETS.values() for name in sheets]
     if missing := [name for name in names if not (folder / name).is_file()]:
-        raise DatasetNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: copy all of {', '.join(names)} there."
-        )
+        raise DatasetNotFoundError(f"{folder} lacks {', '.join(missing)}: copy all of {', '.join(names)}.")
     with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     usage = np.array([row["Usage"] for row in rows])
@@ -49,9 +36,7 @@ def read(folder: Path) -> FaceDataset:
     images = np.concatenate([_part(folder, part, int((usage == part).sum())) for part in SHEETS])[..., None]
     checksum = content_checksum(images, labels)
     if checksum != fer2013.OFFICIAL_CONTENT:
-        raise DatasetError(
-            f"{folder}: the sheets do not hold the official images ({checksum}): copy them again."
-        )
+        raise DatasetError(f"{folder}: the sheets do not hold the official images: copy them again.")
     return FaceDataset("fer2013", fer2013.ABOUT.title, images, labels, checksum, "PNG sheets", usage=usage)
 
 
@@ -87,6 +72,5 @@ def write(data: FaceDataset, folder: Path) -> None:
             sheet = rows.transpose(0, 2, 1, 3).reshape(-1, COLUMNS * images.shape[2])
             Image.fromarray(sheet).save(folder / name)
     with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Usage", "emotion"])
-        writer.writerows(zip(data.usage, data.labels.tolist(), strict=True))
+        rows = zip(data.usage, data.labels.tolist(), strict=True)
+        csv.writer(file).writerows([("Usage", "emotion"), *rows])

@@ -17,7 +17,7 @@ from ferlab.studies import maps
 from lease import Lease, NotNowError, Step
 from torch import nn
 
-from fercore import models
+from fercore import load_pretrained, models
 from fercore.datasets import splits
 from fercore.shapley import DnCShap
 from fercore.training import evaluation
@@ -27,6 +27,8 @@ from fercore.training.trainer import _Trainer, best_epoch
 RECIPE = "strong"
 SHARES = {"wide": 300, "student": 120}  # seconds of a lease of 780
 EVERY = 15.0  # seconds between two checkpoints
+PUBLISHED = ("proposed", "proposed-add", "baseline", "vgg16", "resnet50")  # networks by the paper's recipe
+EVALUATIONS = {"absent": 2, "both": 4, "adaptive": 8}  # for each region
 
 
 def all_steps() -> list[Step]:
@@ -40,26 +42,15 @@ def all_steps() -> list[Step]:
         Step("explainers", "the explainers of Tables 3 and 4", 60, compare),
         Step("timings", "what an explanation costs beside plain passes", 60, timings),
         Step("compiled", "an epoch of the compiled network, timed", 120, compiled),
-        *(
-            Step(f"wide-{seed}", "another seed of the wide network", 330, partial(wide, seed=seed))
-            for seed in (1, 2)
-        ),
+        Step("wide-1", "another seed of the wide network", 330, partial(wide, seed=1)),
+        Step("wide-2", "another seed of the wide network", 330, partial(wide, seed=2)),
     ]
-    compared = [
-        ("proposed", "concatenate"),
-        ("proposed", "add"),
-        *((n, "concatenate") for n in ("baseline", "vgg16", "resnet50")),
-    ]
-    for model, fusion in compared:
-        for fold in range(5):
-            short = model if fusion == "concatenate" else f"{model}-{fusion}"
-            name = f"paper-{short}-{fold}"
-            run = partial(published, model=model, fusion=fusion, fold=fold)
-            steps.append(Step(name, f"the paper's recipe, {model}, fold {fold}", 150, run))
+    for name in PUBLISHED:
+        model, _, fusion = name.partition("-")
+        for fold in range(splits.FOLDS):
+            run = partial(published, model=model, fusion=fusion or "concatenate", fold=fold)
+            steps.append(Step(f"paper-{name}-{fold}", f"the paper's recipe, {model}, fold {fold}", 150, run))
     return steps
-
-
-# Settings
 
 
 def epochs_of(lease: Lease, what: str) -> int:
@@ -70,37 +61,30 @@ def epochs_of(lease: Lease, what: str) -> int:
     return record["found"]["epochs"][what]
 
 
-def wide_setting(lease: Lease, seed: int = 0, epochs: int | None = None) -> Setting:
-    """Return the wide network's setting."""
-    count = epochs_of(lease, "wide") if epochs is None else epochs
-    return _setting(lease.width, epochs=count, seed=seed)
+def wide_setting(lease: Lease, seed: int = 0, epochs: int = 0) -> Setting:
+    """Return the wide network's setting; epochs as measured where none are given."""
+    return _setting(lease.width, epochs=epochs or epochs_of(lease, "wide"), seed=seed)
+
+
+def student_setting(lease: Lease, teacher: str, epochs: int = 0) -> Setting:
+    """Return the student's setting: a quarter of the width, three quarters of what it learns said by the teacher."""
+    about = {"epochs": epochs or epochs_of(lease, "student"), "distillation": 0.75, "temperature": 3.0}
+    return replace(_setting(lease.width / 4, **about), teacher=teacher)
 
 
 def _setting(width: float, **changes: Any) -> Setting:
-    return networks.setting(
-        "fer2013", "proposed", width=width, recipe=RECIPE, precision="bfloat16", **changes
-    )
+    about = {"width": width, "recipe": RECIPE, "precision": "bfloat16"}
+    return networks.setting("fer2013", "proposed", **about, **changes)
 
 
-def student_setting(lease: Lease, teacher: str, epochs: int | None = None) -> Setting:
-    """Return the student's setting: a quarter of the width, three quarters of what it learns said by the teacher."""
-    count = epochs_of(lease, "student") if epochs is None else epochs
-    setting = _setting(lease.width / 4, epochs=count, distillation=0.75, temperature=3.0)
-    return replace(setting, teacher=teacher)
-
-
-def network(lease: Lease, setting: Setting) -> networks.Trained:
-    """Return a network that an earlier step trained; its weights must lie here."""
-    key = networks.training_key(setting, lease.data, lease.parts)
+def explained(lease: Lease) -> tuple[networks.Trained, networks.Outcome]:
+    """Return the wide network, whose weights must lie here, and what it answers."""
+    setting = wide_setting(lease)
     weights = lease.root / "runs" / "weights" / "fer2013" / f"{setting.name(lease.parts)}.safetensors"
     if not weights.is_file():
-        raise NotNowError(
-            f"waits for the weights of network {key[:12]} ({weights.name} in runs/weights/fer2013)"
-        )
-    return networks.trained(setting, lease.data, lease.parts, str(lease.device), lease.root, progress=False)
-
-
-# The steps
+        raise NotNowError(f"waits for the weights of the wide network ({weights})")
+    given = (setting, lease.data, lease.parts, str(lease.device), lease.root)
+    return networks.trained(*given, progress=False), networks.outcome(*given, progress=False)
 
 
 def check(lease: Lease) -> dict[str, Any]:
@@ -122,8 +106,6 @@ def check(lease: Lease) -> dict[str, Any]:
 
 def _device_gap(lease: Lease) -> float:
     """Return the largest difference of region scores between the device and the CPU, relative to the largest score."""
-    from fercore import load_pretrained
-
     images = models.to_input(lease.data.images[lease.parts.test[:2]])
     found = []
     for device in (lease.device, torch.device("cpu")):
@@ -143,27 +125,19 @@ def _captured(trainer: _Trainer) -> bool:
 
 def epoch(lease: Lease) -> dict[str, Any]:
     """Time the second epoch of each kind, and fix how many epochs fit."""
-    setting, kinds = wide_setting(lease, epochs=3), {}
-    train = lease.data.subset(lease.parts.train)
+    setting, train = wide_setting(lease, epochs=3), lease.data.subset(lease.parts.train)
     teacher = _built(lease, setting).eval()
-    taught = student_setting(lease, "any", epochs=3)
-    kinds["wide"] = _timed(lease, setting, train)
-    kinds["student"] = _timed(lease, taught, train, teacher)
     small = replace(setting, recipe=replace(setting.recipe, batch_size=32))
+    kinds = {"wide": _timed(lease, setting, train)}
+    kinds["student"] = _timed(lease, student_setting(lease, "any", epochs=3), train, teacher)
     kinds["batch 32"] = _timed(lease, small, train)
     work = networks.flops_per_image(_built(lease, setting), lease.data.images.shape[1:3]) * len(train)
     ceiling = networks.ceiling(lease.device, "bfloat16")
     share = {name: work / kind["seconds"] / ceiling for name, kind in kinds.items() if name != "student"}
     fixed = {name: _epochs(lease, seconds, kinds[name]) for name, seconds in SHARES.items()}
     brief = f"{kinds['wide']['seconds']:.2f} s, {share['wide']:.0%} of {ceiling / 1e12:.1f} TFLOP/s; epochs {fixed}"
-    return {
-        "kinds": kinds,
-        "share": share,
-        "flops": work,
-        "ceiling": ceiling,
-        "epochs": fixed,
-        "brief": brief,
-    }
+    found = {"kinds": kinds, "share": share, "flops": work, "ceiling": ceiling}
+    return found | {"epochs": fixed, "brief": brief}
 
 
 def _epochs(lease: Lease, seconds: float, kind: dict[str, Any]) -> int:
@@ -182,11 +156,8 @@ def _timed(
     trainer.epoch(2, progress=False)
     between = time.perf_counter()
     evaluation.score(trainer.kept, lease.data.subset(lease.parts.validation))
-    return {
-        "seconds": between - before,
-        "validation": time.perf_counter() - between,
-        "captured": _captured(trainer),
-    }
+    found = {"seconds": between - before, "validation": time.perf_counter() - between}
+    return found | {"captured": _captured(trainer)}
 
 
 def compiled(lease: Lease) -> dict[str, Any]:
@@ -208,7 +179,7 @@ def wide(lease: Lease, seed: int) -> dict[str, Any]:
 
 def student(lease: Lease) -> dict[str, Any]:
     """Train the student on the answers of the wide network."""
-    teacher = network(lease, wide_setting(lease))
+    teacher, _ = explained(lease)
     return _train(lease, student_setting(lease, teacher.key), teacher)
 
 
@@ -220,10 +191,7 @@ def published(lease: Lease, model: str, fusion: Any, fold: int) -> dict[str, Any
 
 
 def _train(
-    lease: Lease,
-    setting: Setting,
-    teacher: networks.Trained | None = None,
-    parts: splits.Split | None = None,
+    lease: Lease, setting: Setting, teacher: networks.Trained | None = None, parts: splits.Split | None = None
 ) -> dict[str, Any]:
     """Train, or go on training, and return the accuracies by every test-time rule."""
     parts = parts or lease.parts
@@ -237,52 +205,41 @@ def _train(
         accuracy[rule] = float(right.mean())
         if part == "test":
             accuracy[f"{rule}, without copies"] = float(right[own].mean())
-    best = best_epoch(answers.history)
-    speed = float(np.median([row["images_per_second"] for row in answers.history]))
-    seconds = sum(row["seconds"] for row in answers.history)
-    brief = f"test {accuracy['test']:.4f}, mirrored {accuracy['test mirrored']:.4f}"
-    brief += f", ten-crop {accuracy['test ten-crop']:.4f}" if "test ten-crop" in accuracy else ""
+    history, seconds = answers.history, sum(row["seconds"] for row in answers.history)
+    rules = [rule for rule in ("test", "test mirrored", "test ten-crop") if rule in accuracy]
+    told = ", ".join(f"{rule} {accuracy[rule]:.4f}" for rule in rules)
     return {
         "key": answers.key,
         "name": setting.name(parts),
         "parameters": setting.parameters() | {"protocol": parts.protocol},
         "accuracy": accuracy,
-        "epochs": len(answers.history),
-        "epoch": best["epoch"],
-        "train_accuracy": answers.history[-1]["train_accuracy"],
+        "epochs": len(history),
+        "epoch": best_epoch(history)["epoch"],
+        "train_accuracy": history[-1]["train_accuracy"],
         "seconds": seconds,
-        "images_per_second": speed,
-        "brief": f"{brief}; {len(answers.history)} epochs in {seconds:.0f} s",
+        "images_per_second": float(np.median([row["images_per_second"] for row in history])),
+        "brief": f"{told}; {len(history)} epochs in {seconds:.0f} s",
     }
 
 
 def emotion_maps(lease: Lease) -> dict[str, Any]:
     """Explain the faces of the page "Emotion maps", as it does, and keep the scores where it finds them."""
-    setting, parts = wide_setting(lease), lease.parts
-    trained = network(lease, setting)
-    answers = networks.outcome(setting, lease.data, parts, str(lease.device), lease.root, progress=False)
+    (trained, answers), parts = explained(lease), lease.parts
     right = answers.predicted("test", mirror=False) == lease.data.labels[parts.test]
     faces = lease.data.images[parts.test[right & ~splits.duplicates(lease.data, parts)]]
     before = time.perf_counter()
     with matrix_products("float32"):
-        name = f"{setting.name(parts)}-64"
+        name = f"{trained.weights.stem}-64"
         found = maps.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
     seconds = time.perf_counter() - before
     brief = f"{len(faces)} faces, {found.evaluations:.0f} evaluations each, {seconds:.0f} s"
-    return {
-        "faces": len(faces),
-        "evaluations": found.evaluations,
-        "seconds": seconds,
-        "key": found.key,
-        "brief": brief,
-    }
+    about = {"faces": len(faces), "evaluations": found.evaluations, "seconds": seconds}
+    return about | {"key": found.key, "brief": brief}
 
 
 def compare(lease: Lease) -> dict[str, Any]:
     """Explain the faces of the page "Explainers" by every method that is installed here."""
-    setting, parts, data = wide_setting(lease), lease.parts, lease.data
-    trained = network(lease, setting)
-    answers = networks.outcome(setting, data, parts, str(lease.device), lease.root, progress=False)
+    (trained, answers), parts, data = explained(lease), lease.parts, lease.data
     predicted = answers.predicted("test", mirror=False)
     drawn = maps.draw(data, parts, predicted, lease.images, 0)
     some = np.random.default_rng(0).permutation(parts.train)[:100]
@@ -292,10 +249,8 @@ def compare(lease: Lease) -> dict[str, Any]:
     folder = lease.root / "runs" / "fer2013" / "explainers"
     with matrix_products("float32"):
         found = store.explain_all(names, trained.model, x, predicted[drawn], settings, folder, False)
-    rows = {
-        name: {"seconds": float(np.median(one.seconds)), "evaluations": float(np.median(one.evaluations))}
-        for name, one in found.items()
-    }
+    measured = ("seconds", "evaluations")
+    rows = {n: {what: float(np.median(getattr(one, what))) for what in measured} for n, one in found.items()}
     absent = sorted(set(explainers.METHODS) - set(explainers.installed()))
     brief = f"{len(drawn)} faces, {len(names)} methods; not installed: {', '.join(absent) or 'none'}"
     return {"faces": len(drawn), "methods": rows, "absent": absent, "brief": brief}
@@ -319,9 +274,6 @@ def timings(lease: Lease) -> dict[str, Any]:
     return {"rows": rows, "brief": f"time over that of plain passes, default contexts: {brief}"}
 
 
-EVALUATIONS = {"absent": 2, "both": 4, "adaptive": 8}  # for each region
-
-
 def _cost(lease: Lease, model: nn.Module, row: dict[str, Any]) -> dict[str, float]:
     """Return seconds of an explanation, seconds of its evaluations in plain batches, and their ratio."""
     kind = getattr(torch, row["precision"])
@@ -337,12 +289,8 @@ def _cost(lease: Lease, model: nn.Module, row: dict[str, Any]) -> dict[str, floa
         explainer.attribute(x)
         seconds, result = _seconds(lease, lambda: explainer.attribute(x))
     rows = int(result.evaluations.sum())
-    return {
-        "seconds": seconds,
-        "floor": pace * rows,
-        "ratio": seconds / (pace * rows),
-        "evaluations": rows / len(x),
-    }
+    floor = pace * rows
+    return {"seconds": seconds, "floor": floor, "ratio": seconds / floor, "evaluations": rows / len(x)}
 
 
 def _pace(lease: Lease, model: nn.Module, x: torch.Tensor, batch: int) -> float:
@@ -355,10 +303,9 @@ def _pace(lease: Lease, model: nn.Module, x: torch.Tensor, batch: int) -> float:
                 model(many)
 
     run(1)
-    once, _ = _seconds(lease, lambda: run(1))
+    once = _seconds(lease, partial(run, 1))[0]
     count = max(1, int(min(0.3, lease.left() / 200) / max(once, 1e-6)))
-    taken, _ = _seconds(lease, lambda: run(count))
-    return taken / (count * batch)
+    return _seconds(lease, partial(run, count))[0] / (count * batch)
 
 
 def _seconds(lease: Lease, call: Callable[[], Any]) -> tuple[float, Any]:

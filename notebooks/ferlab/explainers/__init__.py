@@ -1,8 +1,9 @@
 """The explainers that the paper compares, and their rivals and controls, behind one call: :func:`explain`.
 
-The modules, each importing only from those before it: ``base`` (what an explainer is given and returns), ``regions``
-(methods that hide image regions), ``gradients`` (methods that differentiate), ``controls`` (maps that know nothing of
-the network), ``registry`` (all of them by name). shap, captum and lime are imported where they are used.
+Each module imports only from those before it: ``base`` (what an explainer is given and returns), ``rivals`` and
+``regions`` (methods that hide image regions), ``gradients`` (methods that differentiate), ``controls`` (maps that know
+nothing of the network), ``registry`` (all of them by name), ``store`` (keeps maps). shap, captum and lime are imported
+where they are used.
 """
 
 from __future__ import annotations

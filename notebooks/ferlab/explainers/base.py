@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,74 +13,47 @@ from torch import Tensor, nn
 
 from fercore.shapley.tree import PartitionTree, build_tree
 
-PER_REGION = 8  # evaluations per region of the methods whose budget is free
+Explain = Callable[[int], np.ndarray]  # from the index of an image to its map, float64 (H, W)
 
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """The settings of all explainers; each takes those that concern it.
+    """The settings of all explainers; each takes those that concern it."""
 
-    Attributes:
-        depth: The image is halved so often; there are n = 2^depth regions.
-        evaluations: Budget of the methods whose budget is free (DnCShap's default contexts, PartitionExplainer,
-            KernelSHAP), in evaluations per image; None is 8n.
-        times: Cuts of the published DnCShap (the paper's figures: 9), fewer where the image is too small.
-        lime_samples: Samples of LIME; the authors' call has 2,000.
-        lime_size: LIME finds its segments on images enlarged to this shorter side, in pixels; the authors': 224.
-        gradient_samples: Samples of shap's GradientExplainer; the authors' call leaves its default of 200.
-        steps: Steps of integrated gradients.
-        background: (M, C, H, W) images that GradientExplainer draws its baselines from, of the training set.
-        layer: Where Grad-CAM looks; by default the last layer whose output has at least 6 x 6 cells.
-        batch_size: Rows per forward pass, at most.
-        seed: Of everything random; no global random state is changed.
-    """
-
-    depth: int = 6
-    evaluations: int | None = None
-    times: int = 9
-    lime_samples: int = 2000
-    lime_size: int = 224
-    gradient_samples: int = 200
-    steps: int = 50
-    background: Tensor | None = None
-    layer: nn.Module | None = None
-    batch_size: int = 64
-    seed: int = 0
+    depth: int = 6  #: the image is halved so often; there are n = 2^depth regions
+    evaluations: int | None = None  #: per image, where a method's budget is free; None is 8n
+    times: int = 9  #: cuts of the published DnCShap, the paper's; fewer where the image is too small
+    lime_samples: int = 2000  #: the authors' number
+    lime_size: int = 224  #: LIME finds its segments at this shorter side, in pixels; the authors'
+    gradient_samples: int = 200  #: of GradientExplainer; shap's default, which the authors leave
+    steps: int = 50  #: of integrated gradients
+    background: Tensor | None = None  #: (M, C, H, W) training images, GradientExplainer's baselines
+    layer: nn.Module | None = None  #: where Grad-CAM looks; None is the last of at least 6 x 6 cells
+    batch_size: int = 64  #: rows per forward pass, at most
+    seed: int = 0  #: of everything random; no global random state is changed
 
     @property
     def budget(self) -> int:
         """Evaluations per image where the budget is free."""
-        return PER_REGION * 2**self.depth if self.evaluations is None else self.evaluations
+        return 8 * 2**self.depth if self.evaluations is None else self.evaluations
 
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """The maps of N images, and what they cost.
+    """The maps of N images by one method, and what they cost."""
 
-    Attributes:
-        name: Key of the method, see :data:`ferlab.explainers.METHODS`.
-        values: (N, H, W) float64, signed, summed over colour channels: positive speaks for the class. Methods that are
-            efficient sum to f(x) - f(black); the units of the others are their own.
-        evaluations: (N,) int64, rows that the network has seen for each image.
-        gradients: (N,) int64, rows that were differentiated, each besides its evaluation.
-        seconds: (N,) float64, wall time of each image, explained by itself.
-        hardware: The machine on which these seconds were measured, where it is known.
-    """
-
-    name: str
+    name: str  #: key of the method
+    #: (N, H, W) float64, signed, summed over channels; positive speaks for the class. Methods that are efficient sum to
+    #: f(x) - f(black), the units of the others are their own.
     values: np.ndarray
-    evaluations: np.ndarray
-    gradients: np.ndarray
-    seconds: np.ndarray
-    hardware: str = ""
+    evaluations: np.ndarray  #: (N,) int64, rows that the network has seen for each image
+    gradients: np.ndarray  #: (N,) int64, rows that were differentiated, each besides its evaluation
+    seconds: np.ndarray  #: (N,) float64, wall time of each image, explained by itself
+    hardware: str = ""  #: the machine on which these seconds were measured, where it is known
 
 
 class Watched(nn.Module):
-    """A network, with the rows counted that pass forwards and backwards.
-
-    Args:
-        network: From (rows, C, H, W) to logits (rows, classes).
-    """
+    """A network from (rows, C, H, W) to logits (rows, classes), with the rows counted that pass both ways."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -101,18 +75,14 @@ class Watched(nn.Module):
         self.differentiated += len(gradient)
 
 
+@dataclass(frozen=True, eq=False)
 class Case:
-    """What is explained: the softmax probability of one class of each image, by a network that is watched.
+    """What is explained: the softmax probability of one class of each image, by a network that is watched."""
 
-    Attributes:
-        model: The network.
-        images: (N, C, H, W), where the network computes.
-        targets: (N,) int64 classes.
-        settings: The settings.
-    """
-
-    def __init__(self, model: Watched, images: Tensor, targets: np.ndarray, settings: Settings) -> None:
-        self.model, self.images, self.targets, self.settings = model, images, targets, settings
+    model: Watched
+    images: Tensor  #: (N, C, H, W), where the network computes
+    targets: np.ndarray  #: (N,) int64 classes
+    settings: Settings
 
     def image(self, index: int) -> Tensor:
         """Return one image (1, C, H, W) that shares no memory with the caller's."""
@@ -127,8 +97,12 @@ class Case:
         return build_tree(*self.images.shape[2:], self.settings.depth)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return (rows, classes) probabilities, differentiable."""
+        """Return (rows, classes) probabilities of images (rows, C, H, W), differentiable."""
         return self.model(images).softmax(dim=1)
+
+    def attribution(self, explainer: Any, index: int, **about: Any) -> Tensor:
+        """Return what an explainer of captum makes of one image, with all gradients cut off."""
+        return explainer.attribute(self.image(index), target=self.target(index), **about).detach()
 
     def of_arrays(self, images: np.ndarray) -> np.ndarray:
         """Return (rows, classes) probabilities of an array (rows, H, W, C), without gradients."""
@@ -136,11 +110,6 @@ class Case:
             rows = torch.from_numpy(np.ascontiguousarray(images)).to(self.images).permute(0, 3, 1, 2)
             parts = [self.probabilities(part) for part in rows.split(self.settings.batch_size)]
             return torch.cat(parts).cpu().numpy()
-
-
-def spread(tree: PartitionTree, scores: np.ndarray) -> np.ndarray:
-    """Spread scores (n,) of regions evenly over their pixels: float64 (H, W) with the same sum."""
-    return (scores / tree.pixels(-1))[tree.labels()]
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ import zlib
 
 import numpy as np
 
-from ferlab.explainers.base import Case
-from ferlab.explainers.regions import Explain
+from ferlab.explainers.base import Case, Explain
 
 
 def random_map(case: Case) -> Explain:
@@ -23,6 +22,6 @@ def random_map(case: Case) -> Explain:
 
 def centre(case: Case) -> Explain:
     """Prepare the same map for every image: a Gaussian in the middle, a quarter of each side wide (sigma)."""
-    axes = [np.linspace(-2, 2, side) for side in case.images.shape[2:]]
-    values = np.exp(-(axes[0][:, None] ** 2 + axes[1][None, :] ** 2) / 2)
-    return lambda index: values.copy()
+    rows, columns = (np.linspace(-2, 2, side) for side in case.images.shape[2:])
+    values = np.exp(-(rows[:, None] ** 2 + columns**2) / 2)
+    return lambda index: values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fercore.errors import ModelOutputError
-from ferlab.explainers.base import Case
-from ferlab.explainers.regions import Explain
+from ferlab.explainers.base import Case, Explain
 
-CELLS = 6  # Grad-CAM's own maps have 7 x 7 (ResNet) or 14 x 14 cells (VGG-16), at 224 pixels
+CELLS = 6  # Grad-CAM's own maps have 7 x 7 (ResNet) or 14 x 14 (VGG-16), at 224 pixels
 
 
 class _OfClass(nn.Module):
@@ -32,26 +32,20 @@ class _OfClass(nn.Module):
 
 
 def gradient_shap(case: Case) -> Explain:
-    """Prepare ``shap.GradientExplainer``, which the authors' code calls SHAP; channels are summed, as there.
-
-    Raises:
-        ValueError: If the settings hold no background images.
-    """
+    """Prepare ``shap.GradientExplainer``, which the authors' code calls SHAP; channels are summed, as there."""
     import shap
 
-    background = case.settings.background
+    settings, background = case.settings, case.settings.background
     if background is None:
         raise ValueError("GradientExplainer draws its baselines from images: give Settings(background=...).")
-    model = _OfClass(case.probabilities)
-    explainer = shap.GradientExplainer(
-        model, background.to(case.images).contiguous(), batch_size=case.settings.batch_size
-    )
-    about = {"nsamples": case.settings.gradient_samples, "rseed": case.settings.seed}
+    model, baselines = _OfClass(case.probabilities), background.to(case.images).contiguous()
+    explainer = shap.GradientExplainer(model, baselines, batch_size=settings.batch_size)
 
     def run(index: int) -> np.ndarray:
         model.target = case.target(index)
+        drawn = {"nsamples": settings.gradient_samples, "rseed": settings.seed}
         with torch.enable_grad():
-            found = np.asarray(explainer.shap_values(case.image(index), **about))
+            found = np.asarray(explainer.shap_values(case.image(index), **drawn))
         return found.reshape(case.images.shape[1:]).sum(axis=0)
 
     return run
@@ -62,13 +56,14 @@ def integrated_gradients(case: Case) -> Explain:
     from captum.attr import IntegratedGradients
 
     explainer = IntegratedGradients(case.probabilities)
-    settings = {"n_steps": case.settings.steps, "internal_batch_size": case.settings.batch_size}
+    about = {
+        "baselines": 0.0,
+        "n_steps": case.settings.steps,
+        "internal_batch_size": case.settings.batch_size,
+    }
 
     def run(index: int) -> np.ndarray:
-        found = explainer.attribute(
-            case.image(index), baselines=0.0, target=case.target(index), **settings
-        ).detach()
-        return found[0].double().sum(dim=0).cpu().numpy()
+        return case.attribution(explainer, index, **about)[0].double().sum(dim=0).cpu().numpy()
 
     return run
 
@@ -78,34 +73,22 @@ def grad_cam(case: Case) -> Explain:
     from captum.attr import LayerAttribution, LayerGradCam
 
     layer = case.settings.layer or last_layer(case.model.network, case.images[:1])
-    explainer = LayerGradCam(case.probabilities, layer)
-    size = tuple(case.images.shape[2:])
+    explainer, size = LayerGradCam(case.probabilities, layer), tuple(case.images.shape[2:])
 
     def run(index: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # captum warns that it sets requires_grad on a copy
-            found = explainer.attribute(
-                case.image(index), target=case.target(index), relu_attributions=True
-            ).detach()
+            found = case.attribution(explainer, index, relu_attributions=True)
         return LayerAttribution.interpolate(found, size, "bilinear")[0, 0].double().cpu().numpy()
 
     return run
 
 
-def last_layer(network: nn.Module, image: Tensor, cells: int = CELLS) -> nn.Module:
-    """Find the last layer that still knows where things are.
+def last_layer(network: nn.Module, image: Tensor) -> nn.Module:
+    """Return the last layer whose output for an image (1, C, H, W) still has 6 x 6 cells, else the last of the finest.
 
-    Of the layers that run once, in the order in which they end, it is the last whose output (1, channels, h, w) has at
-    least ``cells`` cells a side; if there is none, the last of those with the finest output. In the proposed network at
-    48 pixels it is the last one before B4's pool, which B5 and the branch R4 share.
-
-    Args:
-        network: The network.
-        image: (1, C, H, W), any image of the right size.
-        cells: Smallest side of the output.
-
-    Raises:
-        ModelOutputError: If no layer's output has rows and columns.
+    Layers count in the order in which they end, if they run once. In the proposed network at 48 pixels it is the last
+    before B4's pool, which B5 and the branch R4 share.
     """
     found: list[tuple[int, nn.Module]] = []
 
@@ -113,18 +96,15 @@ def last_layer(network: nn.Module, image: Tensor, cells: int = CELLS) -> nn.Modu
         if isinstance(output, Tensor) and output.ndim == 4:
             found.append((min(output.shape[2:]), layer))
 
-    hooks = [layer.register_forward_hook(note) for layer in network.modules() if layer is not network]
-    try:
-        with torch.no_grad():
-            network(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    runs = Counter(id(layer) for _, layer in found)
-    found = [(side, layer) for side, layer in found if runs[id(layer)] == 1]
-    if not found:
+    with contextlib.ExitStack() as hooks, torch.no_grad():
+        for layer in list(network.modules())[1:]:
+            hooks.enter_context(layer.register_forward_hook(note))
+        network(image)
+    runs = Counter(layer for _, layer in found)
+    once = [(side, layer) for side, layer in found if runs[layer] == 1]
+    if not once:
         raise ModelOutputError(
             "Grad-CAM needs a layer whose output has rows and columns; this network has none."
         )
-    least = min(cells, max(side for side, _ in found))
-    return [layer for side, layer in found if side >= least][-1]
+    least = min(CELLS, max(side for side, _ in once))
+    return [layer for side, layer in once if side >= least][-1]

@@ -1,16 +1,9 @@
 """The embedded data set: stylised faces rendered from FACS action units, with known ground truth.
 
 A face is MediaPipe's 468-vertex mesh in the shape of a seeded character; action units displace the vertices, and a
-picture is drawn from them, so that landmarks, facial regions and the pixels an emotion moved are known exactly. Needs
-OpenCV, which ``import fercore`` does not.
+picture is drawn from them with OpenCV, so that landmarks, facial regions and the pixels an emotion moved are known
+exactly.
 """
-
-try:
-    import cv2
-except ImportError as error:
-    raise ImportError(
-        "The embedded faces are drawn with OpenCV: pip install opencv-python-headless."
-    ) from error
 
 from ferlab.faces.action_units import ACTION_UNITS, NAMES, TABLE, ActionUnit, Move
 from ferlab.faces.characters import BEARDS, HAIR_STYLES, Character, make_character
@@ -20,29 +13,8 @@ from ferlab.faces.render import MOVED_THRESHOLD, FaceSample, moved_mask, prototy
 from ferlab.faces.scene import Light, Scene, sample_scene
 
 __all__ = [
-    "ACTION_UNITS",
-    "BEARDS",
-    "HAIR_STYLES",
-    "MOVED_THRESHOLD",
-    "NAMES",
-    "REGIONS",
-    "TABLE",
-    "ActionUnit",
-    "Character",
-    "Clip",
-    "FaceSample",
-    "Light",
-    "Move",
-    "Scene",
-    "clip",
-    "contact_sheet",
-    "load",
-    "make_character",
-    "moved_mask",
-    "prototype",
-    "region_mask",
-    "render_face",
-    "render_sample",
-    "sample_expression",
-    "sample_scene",
-]
+    "ACTION_UNITS", "BEARDS", "HAIR_STYLES", "MOVED_THRESHOLD", "NAMES", "REGIONS", "TABLE",
+    "ActionUnit", "Character", "Clip", "FaceSample", "Light", "Move", "Scene",
+    "clip", "contact_sheet", "load", "make_character", "moved_mask", "prototype", "region_mask", "render_face",
+    "render_sample", "sample_expression", "sample_scene",
+]  # fmt: skip

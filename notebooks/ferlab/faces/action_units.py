@@ -7,7 +7,6 @@ ours and exaggerated, as in a cartoon rig, so that an expression still reads at 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,8 +24,8 @@ class Move:
         vertices: Control vertices on the subject's right or the midline; the left side is their mirror image.
         pull: Displacement at the controls at intensity 1, centimetres: outwards (away from the midline), up, forward.
         radius: Distance from the controls at which the pull has fallen to 1/e, centimetres.
-        part: Limits the pull to ``"above_mouth"``, ``"below_mouth"``, ``"above_eye"`` or ``"below_eye"``, because the
-            two lips and the two lids lie close together but move apart.
+        part: Limits the pull to ``"above_mouth"``, ``"below_mouth"``, ``"above_eye"`` or ``"below_eye"``: lips and
+            lids lie close together but move apart.
         power: Steepness of the falloff; 2 is a Gaussian, 3 keeps a plateau, so that a mouth opens round, not pointed.
     """
 
@@ -43,7 +42,7 @@ class ActionUnit:
 
     Attributes:
         number: Its number in FACS.
-        name: Its name there, e.g. ``"Inner brow raiser"``.
+        name: Its name there.
         muscle: The muscle behind it.
         moves: The moves that imitate it.
     """
@@ -187,10 +186,8 @@ def _parts() -> dict[str | None, np.ndarray]:
 
 def _displacement(move: Move) -> np.ndarray:
     """Displacement (468, 3) of one move at intensity 1, mirrored to both sides."""
-    vertices, flip = mesh.rest_vertices(), mesh.mirror()
-    distance = np.linalg.norm(vertices[:, None] - vertices[list(move.vertices)][None], axis=2).min(axis=1)
-    right = np.exp(-((distance / move.radius) ** move.power)) * _parts()[move.part]
-    left = right[flip]
+    right = mesh.falloff(move.vertices, move.radius, move.power) * _parts()[move.part]
+    left = right[mesh.mirror()]
     both = np.maximum(right, left)
     outwards, up, forward = move.pull
     return np.stack([outwards * (left - right), up * both, forward * both], axis=1)
@@ -205,40 +202,25 @@ def basis() -> np.ndarray:
 
 
 def to_vector(intensities: Mapping[int, float]) -> np.ndarray:
-    """Action units as a vector in the order of :data:`ACTION_UNITS`.
+    """Intensities in 0..1 by number, e.g. ``{12: 0.8, 6: 0.5}``, as (A,) float64 in the order of :data:`ACTION_UNITS`.
 
-    Args:
-        intensities: Intensity in 0..1 by action unit number, e.g. ``{12: 0.8, 6: 0.5}``; absent units are 0.
-
-    Returns:
-        (A,) float64.
-
-    Raises:
-        ValueError: For a unit that is not in the table, or an intensity outside 0..1 or NaN.
+    Raises ``ValueError`` for a unit that is not in the table, or an intensity outside 0..1 or NaN.
     """
     vector = np.zeros(len(TABLE))
     for number, intensity in intensities.items():
         if number not in NAMES:
             raise ValueError(f"Unknown action unit {number!r}; known: {', '.join(map(str, ACTION_UNITS))}.")
-        if not (math.isfinite(intensity) and 0.0 <= intensity <= 1.0):
+        if not 0.0 <= intensity <= 1.0:
             raise ValueError(f"The intensity of action unit {number} must lie in 0..1, not {intensity}.")
         vector[ACTION_UNITS.index(number)] = intensity
     return vector
 
 
 def deform(vertices: np.ndarray, vector: np.ndarray, asymmetry: float = 0.0) -> np.ndarray:
-    """Move a face by action units, then keep lids and lips from passing through each other.
+    """Move a neutral face (468, 3) by action units (A,); lids and lips do not pass through each other.
 
-    Args:
-        vertices: (468, 3) neutral face, centimetres.
-        vector: (A,) intensities in 0..1, in the order of :data:`ACTION_UNITS`.
-        asymmetry: Fraction by which the subject's left side moves more (or less) than the right, -0.5..0.5.
-
-    Returns:
-        (468, 3) float64; equal to ``vertices`` where the vector is 0.
+    ``asymmetry`` is the fraction by which the subject's left side moves more than the right, -0.5..0.5.
     """
-    if not np.any(vector):
-        return np.array(vertices, dtype=np.float64)
     shift = np.tensordot(vector, basis(), axes=1)
     if asymmetry:
         shift *= 1.0 + asymmetry * np.tanh(mesh.rest_vertices()[:, :1] / 2.0)

@@ -12,25 +12,18 @@ from ferlab.faces import mesh
 HAIR_STYLES: tuple[str, ...] = (
     "short", "long", "side_part", "bob", "curly", "bald", "bun", "buzz", "wavy", "quiff",
 )  # fmt: skip
+# How often a character with a style is masculine; any other style 0.75.
+_MASCULINE = {"long": 0.1, "bob": 0.0, "bun": 0.0, "wavy": 0.05, "bald": 1.0, "buzz": 1.0, "curly": 0.5}
 BEARDS: tuple[str, ...] = ("none", "stubble", "full", "goatee", "moustache")
 
 # Anchors from very light to very dark skin (sRGB), interpolated for the shades between.
-_SKIN = np.array(
-    [
-        (250, 222, 202),
-        (241, 197, 166),
-        (224, 172, 132),
-        (196, 138, 98),
-        (150, 98, 66),
-        (116, 74, 52),
-        (90, 58, 44),
-    ],
-    dtype=np.float64,
-)
-_HAIR = np.array(
-    [(28, 24, 26), (52, 34, 26), (86, 54, 34), (128, 82, 46), (196, 152, 88), (150, 62, 34), (168, 166, 166)],
-    dtype=np.float64,
-)
+_SKIN = np.array([
+    (250.0, 222, 202), (241, 197, 166), (224, 172, 132), (196, 138, 98), (150, 98, 66), (116, 74, 52), (90, 58, 44),
+])  # fmt: skip
+# From black to blond, then red and grey.
+_HAIR = np.array([
+    (28.0, 24, 26), (52, 34, 26), (86, 54, 34), (128, 82, 46), (196, 152, 88), (150, 62, 34), (168, 166, 166),
+])  # fmt: skip
 _IRIS = ((74, 48, 30), (96, 66, 36), (92, 112, 72), (78, 116, 150), (104, 110, 112))
 
 
@@ -73,14 +66,8 @@ class Character:
     texture: int
 
 
-def _blend(anchors: np.ndarray, position: float) -> np.ndarray:
-    """Colour at ``position`` in 0..1 along a row of anchors."""
-    place = position * (len(anchors) - 1)
-    return np.array([np.interp(place, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)])
-
-
 def _shape(rng: np.random.Generator, masculine: float) -> np.ndarray:
-    """A face shape: the rest face under smooth, symmetric changes of proportion."""
+    """A face shape (468, 3): the rest face under smooth, symmetric changes of proportion."""
     vertices = mesh.rest_vertices().copy()
 
     def vary(spread: float) -> float:
@@ -89,9 +76,8 @@ def _shape(rng: np.random.Generator, masculine: float) -> np.ndarray:
     eye, mouth, nose = (3.155, 2.7, 3.5), (0.0, -4.3, 5.0), (0.0, -0.6, 6.0)
     size = 1.0 + vary(0.05) - 0.04 * masculine
     vertices += mesh.scale_about(vertices, eye, (size, size * (1.0 + vary(0.05)), 1.0), 2.1)
-    vertices += mesh.scale_about(
-        vertices, mouth, (1.0 + vary(0.07), 1.0 + vary(0.13) - 0.06 * masculine, 1.0), 2.6
-    )
+    lips = 1.0 + vary(0.07), 1.0 + vary(0.13) - 0.06 * masculine, 1.0
+    vertices += mesh.scale_about(vertices, mouth, lips, 2.6)
     vertices += mesh.scale_about(vertices, nose, (1.0 + vary(0.13), 1.0 + vary(0.07), 1.0 + vary(0.08)), 2.6)
     _shift(vertices, (3.155, 2.625), (vary(0.14), 0.0), 2.2)
     _shift(vertices, (3.6, 4.6), (0.0, vary(0.16) - 0.14 * masculine), 1.6)
@@ -106,12 +92,12 @@ def _shape(rng: np.random.Generator, masculine: float) -> np.ndarray:
 def _shift(
     vertices: np.ndarray, centre: tuple[float, float], offset: tuple[float, float], radius: float
 ) -> None:
-    """Move a neighbourhood outwards and up, and its mirror image likewise (a centre at x = 0: up alone)."""
+    """Move a neighbourhood outwards and up, and its mirror image likewise; one at x = 0 has no outwards."""
     original = vertices.copy()
     for side in (-1.0, 1.0) if centre[0] else (1.0,):
         distance = ((original[:, 0] - side * centre[0]) ** 2 + (original[:, 1] - centre[1]) ** 2) / radius**2
         weight = np.exp(-distance)
-        vertices[:, 0] += weight * side * offset[0] if centre[0] else 0.0
+        vertices[:, 0] += weight * side * offset[0]
         vertices[:, 1] += weight * offset[1]
 
 
@@ -147,13 +133,17 @@ def make_character(index: int, seed: int = 0) -> Character:
     # Golden-ratio steps spread skin tones evenly over any number of characters; styles take turns.
     tone = float((0.12 + 0.61803398875 * (index + 7 * (seed % 1000))) % 1.0)
     style = HAIR_STYLES[(index + 3 * (seed % 1000)) % len(HAIR_STYLES)]
-    masculine = _masculine(style, rng)
+    masculine = float(rng.random() < _MASCULINE.get(style, 0.75))
     age = float(rng.uniform(0.0, 1.0) ** 1.3)
-    skin = _blend(_SKIN, tone) * (1.0 + rng.uniform(-0.02, 0.02, size=3))
+    place = tone * (len(_SKIN) - 1)
+    skin = np.array([np.interp(place, range(len(_SKIN)), channel) for channel in _SKIN.T])
+    skin *= 1.0 + rng.uniform(-0.02, 0.02, size=3)
     hue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.65), rng.uniform(0.3, 0.85))
+    vertices = _shape(rng, masculine)
+    vertices.flags.writeable = False
     return Character(
         name=f"c{index:02d}",
-        vertices=_frozen(_shape(rng, masculine)),
+        vertices=vertices,
         skin=tuple(skin),
         hair=tuple(_hair_colour(rng, tone, age)),
         iris=_IRIS[int(rng.integers(0, 2 if tone > 0.55 else 5))],
@@ -168,14 +158,3 @@ def make_character(index: int, seed: int = 0) -> Character:
         lashes=float(rng.uniform(0.0, 0.25) if masculine else rng.uniform(0.5, 1.0)),
         texture=int(rng.integers(2**31)),
     )
-
-
-def _masculine(style: str, rng: np.random.Generator) -> float:
-    """1.0 or 0.0; long styles are mostly, the bald and the buzz cut always, of one kind."""
-    chance = {"long": 0.1, "bob": 0.0, "bun": 0.0, "wavy": 0.05, "bald": 1.0, "buzz": 1.0, "curly": 0.5}
-    return float(rng.random() < chance.get(style, 0.75))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array

@@ -6,7 +6,6 @@ so one matrix product turns 468 projected vertices into all curves of the drawin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
@@ -59,54 +58,18 @@ _MIDDLE: dict[str, tuple[tuple[Control, ...], int]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class CurveTable:
-    """All curves as one matrix.
-
-    Attributes:
-        matrix: (M, 468) float64; the rows of a curve hold its points' weights on the vertices.
-        slices: Rows of each curve by name.
-    """
-
-    matrix: np.ndarray
-    slices: dict[str, slice]
-
-    def evaluate(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Points (K, D) of every curve, for vertices at ``points`` (468, D)."""
-        rows = self.matrix @ points
-        return {name: rows[part] for name, part in self.slices.items()}
-
-
-def _control_row(control: Control) -> np.ndarray:
+def _weights(control: Control) -> np.ndarray:
+    """Weights (468,) of a control point on the vertices."""
+    first, second, fraction = control if isinstance(control, tuple) else (control, control, 0.0)
     row = np.zeros(mesh.VERTEX_COUNT)
-    if isinstance(control, tuple):
-        first, second, fraction = control
-        row[int(first)] += 1.0 - fraction
-        row[int(second)] += fraction
-    else:
-        row[int(control)] = 1.0
+    row[first] += 1.0 - fraction
+    row[second] += fraction
     return row
-
-
-def _mirrored(control: Control) -> Control:
-    flip = mesh.mirror()
-    if isinstance(control, tuple):
-        return int(flip[control[0]]), int(flip[control[1]]), control[2]
-    return int(flip[control])
 
 
 @lru_cache(maxsize=64)
 def spline(count: int, samples: int, closed: bool = False) -> np.ndarray:
-    """Weights of a uniform Catmull-Rom spline.
-
-    Args:
-        count: Number of control points, at least 2.
-        samples: Number of points wanted.
-        closed: Whether the curve returns to its first control point.
-
-    Returns:
-        (samples, count) float64; each row sums to 1.
-    """
+    """Weights (samples, count) of the points of a uniform Catmull-Rom spline on its control points."""
     weights = np.zeros((samples, count))
     last = count if closed else count - 1
     for row, position in enumerate(np.linspace(0.0, last, samples, endpoint=not closed)):
@@ -125,16 +88,23 @@ def spline(count: int, samples: int, closed: bool = False) -> np.ndarray:
 
 
 @cache
-def table() -> CurveTable:
-    """The curves of the drawing, built once."""
-    named = dict(_MIDDLE)
-    for name, (controls, samples) in _PAIRED.items():
-        named[f"{name}_r"] = (controls, samples)
-        named[f"{name}_l"] = (tuple(_mirrored(control) for control in controls), samples)
-    blocks, slices, start = [], {}, 0
-    for name, (controls, samples) in named.items():
-        rows = np.stack([_control_row(control) for control in controls])
-        blocks.append(spline(len(controls), samples, closed=name == "oval") @ rows)
-        slices[name] = slice(start, start + samples)
-        start += samples
-    return CurveTable(matrix=np.concatenate(blocks), slices=slices)
+def _table() -> tuple[np.ndarray, dict[str, slice]]:
+    """All curves as one matrix (M, 468), and the rows of each curve."""
+    blocks = {}
+    for name, (controls, samples) in (_MIDDLE | _PAIRED).items():
+        rows = np.stack([_weights(control) for control in controls])
+        spread = spline(len(controls), samples, closed=name == "oval")
+        if name in _PAIRED:
+            blocks |= {f"{name}_r": spread @ rows, f"{name}_l": spread @ rows[:, mesh.mirror()]}
+        else:
+            blocks[name] = spread @ rows
+    ends = np.cumsum([len(block) for block in blocks.values()]).tolist()
+    slices = {name: slice(end - len(blocks[name]), end) for name, end in zip(blocks, ends, strict=True)}
+    return np.concatenate(list(blocks.values())), slices
+
+
+def through(points: np.ndarray) -> dict[str, np.ndarray]:
+    """Points (K, D) of every curve by name, for vertices at ``points`` (468, D)."""
+    matrix, slices = _table()
+    rows = matrix @ points
+    return {name: rows[part] for name, part in slices.items()}

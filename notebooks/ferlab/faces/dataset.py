@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.emotions import ACTION_UNITS as PROTOTYPES
@@ -23,14 +26,13 @@ OPTIONAL: dict[Emotion, tuple[int, ...]] = {
     Emotion.SURPRISE: (25,),
     Emotion.NEUTRAL: (),
 }
-_DROP_CHANCE = 0.25
 
 
 def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
     """Draw the action units of one picture.
 
-    The overall intensity is uniform in 0.6..1, each unit varies by up to a fifth around it, and at most one of the
-    units in ``OPTIONAL`` is missing, with a chance of a quarter. Neutral is exactly 0.
+    The overall intensity is uniform in 0.6..1, each unit varies by up to a fifth around it, and at most one optional
+    unit is missing, with a chance of a quarter. Neutral is exactly 0.
 
     Args:
         emotion: The emotion.
@@ -40,7 +42,7 @@ def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
         (A,) float64 intensities in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
     """
     overall, jitter = rng.uniform(0.6, 1.0), rng.uniform(0.8, 1.2, size=len(action_units.ACTION_UNITS))
-    drop, which = rng.random() < _DROP_CHANCE, rng.random()
+    drop, which = rng.random() < 0.25, rng.random()
     vector = action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], overall))
     optional = OPTIONAL[emotion]
     if drop and optional:
@@ -109,16 +111,16 @@ def load(
             f"At least one character and one variant are needed, not {characters} and {variants}."
         )
     people = [make_character(index, seed) for index in range(characters)]
-    jobs = [(c, e, v) for c in range(characters) for e in EMOTIONS for v in range(variants)]
-    images = np.empty((len(jobs), size, size, 3), np.uint8)
-    extras = _empty_extras(len(jobs), size, masks)
-    for row, (c, emotion, v) in enumerate(_bar(jobs, progress)):
-        sample = render_sample(people[c], emotion, (seed, c, int(emotion), v), size, masks)
-        images[row] = sample.image
-        extras["landmarks"][row], extras["action_units"][row] = sample.landmarks, sample.au
-        if masks:
-            extras["regions"][row], extras["moved"][row] = sample.regions, sample.moved
-    labels = np.array([int(emotion) for _, emotion, _ in jobs], dtype=np.int64)
+    jobs = list(itertools.product(range(characters), EMOTIONS, range(variants)))
+    samples = [
+        render_sample(people[c], emotion, (seed, c, int(emotion), v), size, masks)
+        for c, emotion, v in tqdm(jobs, desc="Rendering faces", unit="face", disable=not progress)
+    ]
+    images, landmarks, units = (_column(samples, name) for name in ("image", "landmarks", "au"))
+    extras = {"landmarks": landmarks, "action_units": units}
+    if masks:
+        extras |= {name: _column(samples, name) for name in ("regions", "moved")}
+    labels = np.array([sample.label for sample in samples], dtype=np.int64)
     return FaceDataset(
         name="faces",
         title="Embedded faces",
@@ -126,26 +128,13 @@ def load(
         labels=labels,
         checksum=content_checksum(images, labels),
         source=f"rendered here: {characters} characters x 7 emotions x {variants}, seed {seed}",
-        subjects=np.array([people[c].name for c, _, _ in jobs]),
+        subjects=np.array([sample.character for sample in samples]),
         extras=extras,
     )
 
 
-def _empty_extras(count: int, size: int, masks: bool) -> dict[str, np.ndarray]:
-    extras = {
-        "landmarks": np.empty((count, 468, 2), np.float32),
-        "action_units": np.empty((count, len(action_units.ACTION_UNITS)), np.float32),
-    }
-    if masks:
-        extras["regions"] = np.empty((count, size, size), np.uint8)
-        extras["moved"] = np.empty((count, size, size), bool)
-    return extras
-
-
-def _bar(jobs: list[tuple[int, Emotion, int]], progress: bool) -> list[tuple[int, Emotion, int]]:
-    from tqdm import tqdm
-
-    return tqdm(jobs, desc="Rendering faces", unit="face", disable=not progress)
+def _column(samples: Sequence[render.FaceSample], name: str) -> np.ndarray:
+    return np.stack([getattr(sample, name) for sample in samples])
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,26 +189,13 @@ def clip(
         raise ValueError(f"A clip has at least 2 frames, not {frames}.")
     time = np.linspace(0.0, 1.0, frames)
     levels = intensity * time**2 * (3.0 - 2.0 * time)  # Smoothstep: slow onset, slow apex.
+    about = {"size": size, "scene": scene, "asymmetry": asymmetry, "masks": False}
     shots = [
-        render.render_face(
-            character,
-            emotion,
-            float(level),
-            size=size,
-            scene=scene,
-            asymmetry=asymmetry,
-            masks=False,
-            seed=seed + t,
-        )
-        for t, level in enumerate(levels)
+        render.render_face(character, emotion, level, seed=seed + t, **about)
+        for t, level in enumerate(levels.tolist())
     ]
-    return Clip(
-        images=np.stack([shot.image for shot in shots]),
-        landmarks=np.stack([shot.landmarks for shot in shots]),
-        au=np.stack([shot.au for shot in shots]),
-        label=emotion,
-        character=character.name,
-    )
+    images, landmarks, units = (_column(shots, name) for name in ("image", "landmarks", "au"))
+    return Clip(images, landmarks, units, emotion, character.name)
 
 
 def contact_sheet(
@@ -245,12 +221,11 @@ def contact_sheet(
         raise ValueError(f"At least one character is needed, not {characters}.")
     step = size + gap
     sheet = np.full((characters * step - gap, len(EMOTIONS) * step - gap, 3), 255, np.uint8)
-    for row in range(characters):
+    for row, (column, emotion) in itertools.product(range(characters), enumerate(EMOTIONS)):
         person = make_character(row, seed)
-        for column, emotion in enumerate(EMOTIONS):
-            if varied:
-                image = render_sample(person, emotion, (seed, row, int(emotion), 0), size).image
-            else:
-                image = render.render_face(person, emotion, 0.9, size=size, masks=False).image
-            sheet[row * step : row * step + size, column * step : column * step + size] = image
+        if varied:
+            sample = render_sample(person, emotion, (seed, row, int(emotion), 0), size)
+        else:
+            sample = render.render_face(person, emotion, 0.9, size=size, masks=False)
+        sheet[row * step :, column * step :][:size, :size] = sample.image
     return sheet

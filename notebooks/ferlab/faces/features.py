@@ -38,7 +38,7 @@ FOLDS: dict[str, tuple[dict[int, float], float, float, float]] = {
     "nose_root": ({9: 0.5}, 0.0, 0.0, 0.12),
 }
 _FOLD_DEPTH = 110  # Steps of the 256 of the colour ramp that a fold of strength 1 is darker.
-_PROFILE = paint.taper(12)
+_PROFILE = paint.taper(12, 0.15)
 
 
 @cache
@@ -48,33 +48,26 @@ def _fold_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for row, (units, _, _, _) in enumerate(FOLDS.values()):
         for number, weight in units.items():
             weights[row, ACTION_UNITS.index(number)] = weight
-    return (
-        weights,
-        np.array([fold[1] for fold in FOLDS.values()]),
-        np.array([fold[2] for fold in FOLDS.values()]),
-    )
-
-
-def _fold_strengths(stage: Stage) -> dict[str, float]:
-    weights, age, always = _fold_table()
-    strength = always + age * max(stage.character.age - 0.3, 0.0) + weights @ stage.vector
-    return dict(zip(FOLDS, strength.clip(0.0, 1.0).tolist(), strict=True))
+    _, age, always, _ = zip(*FOLDS.values(), strict=True)
+    return weights, np.array(age), np.array(always)
 
 
 def relief(stage: Stage) -> np.ndarray:
     """Darkness (C, C) uint8 of folds and wrinkles, to be taken off the skin's brightness."""
+    weights, age, always = _fold_table()
+    strengths = always + age * max(stage.character.age - 0.3, 0.0) + weights @ stage.vector
     drawn = []
-    for name, strength in _fold_strengths(stage).items():
+    for name, strength in zip(FOLDS, strengths.clip(0.0, 1.0).tolist(), strict=True):
         if strength > 0.03:
             half_width = FOLDS[name][3] * (0.6 + 0.4 * strength)
             names = (name, f"{name[:-2]}_l") if name.endswith("_r") else (name,)
             drawn += [(strength, half_width, stage.curves[key]) for key in names]
     drawn.sort(key=lambda fold: fold[0])
     widths = np.maximum(np.array([fold[1] for fold in drawn]) * stage.unit, 0.35)[:, None] * _PROFILE
-    outlines = paint.fixed(paint.ribbon(np.stack([fold[2] for fold in drawn]), widths))
+    outlines = paint.ribbon(np.stack([fold[2] for fold in drawn]), widths)
     dark = np.zeros((stage.size, stage.size), np.uint8)
     for (strength, _, _), outline in zip(drawn, outlines, strict=True):
-        paint.polygon_fixed(dark, outline, _FOLD_DEPTH * strength)
+        paint.polygon(dark, outline, _FOLD_DEPTH * strength)
     return paint.soften(dark, 0.13 * stage.unit)
 
 
@@ -92,7 +85,7 @@ def highlights(stage: Stage) -> np.ndarray:
 
 
 def eyes(stage: Stage) -> None:
-    """Both eyes: white, iris, pupil, highlight, lid shadow, lid lines, lashes."""
+    """Both eyes: eyeballs, lid lines, lashes."""
     for side in ("r", "l"):
         upper, lower = stage.curves[f"lid_upper_{side}"], stage.curves[f"lid_lower_{side}"]
         _eyeball(stage, upper, lower)
@@ -100,50 +93,38 @@ def eyes(stage: Stage) -> None:
 
 
 def _eyeball(stage: Stage, upper: np.ndarray, lower: np.ndarray) -> None:
-    outline = np.concatenate([upper, lower[::-1]])
-    part = paint.box(outline, 3, stage.size)
-    if part is None:
-        return
-    origin = np.array((part[1].start, part[0].start), dtype=np.float64)
-    patch = np.ascontiguousarray(stage.canvas[part])
-    mask = np.zeros(patch.shape[:2], np.uint8)
-    paint.polygon(mask, outline - origin, 255)
+    """White, iris, pupil, highlight and the lid's shadow between two lids (K, 2)."""
     middle = (upper[0] + upper[-1]) / 2
     level = float(stage.shade[tuple(np.clip(middle[::-1].astype(int), 0, stage.size - 1))]) / 160.0
     white = np.clip(np.array((247, 244, 240)) * np.clip(0.62 + 0.38 * level, 0.5, 1.02), 0, 255)
-    ball = np.empty_like(patch)
-    ball[:] = white
+    mask = paint.mask_of(stage.size, [np.concatenate([upper, lower[::-1]])])
+    part, ball = paint.covered(mask), stage.canvas.copy()
+    ball[part] = white
     gaze = np.array(stage.view.scene.gaze) * (1.0, -1.0)
-    centre = middle + (gaze + (0.0, -0.1)) * stage.unit - origin
-    _iris(stage, ball, centre, 0.235 * float(np.hypot(*(upper[0] - upper[-1]))))
-    paint.line(ball, upper - origin + (0, 0.1 * stage.unit), tuple(white * 0.68), 0.2 * stage.unit)
-    weight = mask.astype(np.float32) / np.float32(255.0)
-    stage.canvas[part] = cv2.blendLinear(ball, patch, weight, 1.0 - weight)
-
-
-def _iris(stage: Stage, ball: np.ndarray, centre: np.ndarray, radius: float) -> None:
+    centre = middle + (gaze + (0.0, -0.1)) * stage.unit
+    radius = 0.235 * float(np.hypot(*(upper[0] - upper[-1])))
     colour = np.array(stage.character.iris)
     paint.disc(ball, centre, radius, tuple(colour * 0.45))
     paint.disc(ball, centre, radius * 0.86, tuple(colour))
     paint.disc(ball, centre + (0, radius * 0.3), radius * 0.5, tuple(np.minimum(colour * 1.3, 255)))
     paint.disc(ball, centre, radius * 0.48, (16, 14, 14))
     paint.disc(ball, centre + np.array((0.34, -0.36)) * radius, radius * 0.24, (250, 250, 250))
+    paint.line(ball, upper + (0, 0.1 * stage.unit), tuple(white * 0.68), 0.2 * stage.unit)
+    weight = mask[part].astype(np.float32) / np.float32(255.0)
+    stage.canvas[part] = paint.blend(ball[part], stage.canvas[part], weight)
 
 
 def _lids(stage: Stage, upper: np.ndarray, lower: np.ndarray, outwards: float) -> None:
     skin, lashes = np.array(stage.character.skin), stage.character.lashes
     dark = skin * 0.16 + (14, 8, 8)
-    count = len(upper)
-    profile = 0.4 + 0.6 * np.sin(paint.steps(0.25, 1.0, count) * np.pi) ** 0.6
+    profile = 0.4 + 0.6 * np.sin(np.linspace(0.25, 1.0, len(upper)) * np.pi) ** 0.6
     width = np.maximum((0.11 + 0.05 * lashes) * profile * stage.unit, 0.5)
     paint.polygon(stage.canvas, paint.ribbon(upper, width), tuple(dark))
     paint.line(stage.canvas, lower[1:-1], tuple(skin * (0.5, 0.42, 0.42)), 0.07 * stage.unit)
     if lashes > 0.4:
         root, tip = upper[1], upper[0] + np.array((0.42 * outwards, -0.3)) * stage.unit * lashes
-        wing = np.stack([root, upper[0], tip])
-        paint.polygon(
-            stage.canvas, paint.ribbon(wing, np.array((0.15, 0.13, 0.02)) * stage.unit), tuple(dark)
-        )
+        wing = paint.ribbon(np.stack([root, upper[0], tip]), np.array((0.15, 0.13, 0.02)) * stage.unit)
+        paint.polygon(stage.canvas, wing, tuple(dark))
 
 
 def brows(stage: Stage) -> None:
@@ -152,7 +133,7 @@ def brows(stage: Stage) -> None:
     # Brows stay darker than the skin around them, also under fair or grey hair.
     dark = np.minimum(hair * 0.7, skin * 0.55)
     curves = np.stack([stage.curves["brow_r"], stage.curves["brow_l"]])
-    t = paint.steps(0.0, 1.0, curves.shape[1])
+    t = np.linspace(0.0, 1.0, curves.shape[1])
     profile = (0.22 + 0.78 * t**0.6) * np.where(t > 0.9, 1.0 - 2.5 * (t - 0.9), 1.0)
     width = np.maximum(stage.character.brow_width * profile * stage.unit, 0.4)
     mask = paint.mask_of(stage.size, list(paint.ribbon(curves, width)), 0.06 * stage.unit)
@@ -162,7 +143,7 @@ def brows(stage: Stage) -> None:
 def nostrils(stage: Stage) -> None:
     """Two dark ovals that widen with AU9."""
     dark = tuple(np.array(stage.character.skin) * (0.28, 0.2, 0.2))
-    turn = paint.steps(0.0, 2.0 * np.pi, 14, False)
+    turn = np.linspace(0.0, 2.0 * np.pi, 14, endpoint=False)
     for inner, outer in ((97, 98), (326, 327)):
         centre = 0.45 * stage.pixels[inner] + 0.55 * stage.pixels[outer]
         along = (stage.pixels[outer] - stage.pixels[inner]) * (0.42 + 0.08 * stage.au(9))
@@ -187,12 +168,9 @@ def _interior(stage: Stage, upper: np.ndarray, lower: np.ndarray, gap: np.ndarra
     paint.polygon(stage.canvas, np.concatenate([upper, lower[::-1]]), (52, 14, 18))
     height = gap[:, 1].max() / stage.unit
     if height > 0.9:
-        inner = slice(6, -6)
-        top = (
-            lower[inner]
-            - gap[inner] * (0.42 * np.sin(paint.steps(0.12, 0.88, len(lower[inner])) * np.pi))[:, None]
-        )
-        paint.polygon(stage.canvas, np.concatenate([top, lower[inner][::-1]]), (142, 52, 58))
+        base = lower[6:-6]
+        tongue = base - gap[6:-6] * (0.42 * np.sin(np.linspace(0.12, 0.88, len(base)) * np.pi))[:, None]
+        paint.polygon(stage.canvas, np.concatenate([tongue, base[::-1]]), (142, 52, 58))
     white = np.array((244, 240, 230)) * 0.97
     wide = min(stage.au(12) + stage.au(20), 1.0)
     _teeth(stage, upper, gap, (0.42 + 0.33 * wide, 0.82), tuple(white))
@@ -207,35 +185,26 @@ def _teeth(
     part = slice(3, -3)
     opening = np.maximum(np.abs(gap[part, 1:]), 1e-6)
     # Shorter towards the corners, so that no white point sticks out there.
-    arch = np.sin(paint.steps(0.1, 0.9, len(opening)) * np.pi)[:, None] ** 0.5
+    arch = np.sin(np.linspace(0.1, 0.9, len(opening)) * np.pi)[:, None] ** 0.5
     share = np.minimum(reach[1], reach[0] * arch * stage.unit / opening)
     edge = gums[part] + gap[part] * share
     paint.polygon(stage.canvas, np.concatenate([gums[part], edge[::-1]]), colour)
 
 
 def _lip(stage: Stage, outer: np.ndarray, inner: np.ndarray, factor: float) -> None:
-    outline = np.concatenate([outer, inner[::-1]])
-    mask = paint.mask_of(stage.size, [outline], 0.05 * stage.unit)
-    part = paint.box(outline, 0.3 * stage.unit + 2, stage.size)
-    if part is None:
-        return
+    mask = paint.mask_of(stage.size, [np.concatenate([outer, inner[::-1]])], 0.05 * stage.unit)
     table = shading.ramp(tuple(np.array(stage.character.lips) * factor), shine=0.3)
-    layer = cv2.applyColorMap(np.ascontiguousarray(stage.shade[part]), table)
-    under = np.ascontiguousarray(stage.canvas[part])
-    weight = mask[part].astype(np.float32) * np.float32(0.95 / 255.0)
-    stage.canvas[part] = cv2.blendLinear(layer, under, weight, 1.0 - weight)
+    paint.paste(stage.canvas, cv2.applyColorMap(stage.shade, table), mask, 0.95)
 
 
 def _lip_line(stage: Stage, upper: np.ndarray, lower: np.ndarray) -> None:
-    """The dark line where closed lips meet; along open lips it fades to the shadow of the upper lip."""
+    """The dark line where closed lips meet, and the corners of any mouth."""
     dark = tuple(np.array(stage.character.lips) * (0.42, 0.3, 0.32))
     middle = (upper + lower) / 2
     closed = np.clip(1.0 - (lower - upper)[:, 1] / (0.3 * stage.unit), 0.0, 1.0)
-    width = (0.03 + 0.06 * closed * paint.taper(len(middle), 0.7, 0.7)) * stage.unit
-    if closed.max() > 0.0:
-        ends = closed > 0.35
-        if ends.all():
-            paint.polygon(stage.canvas, paint.ribbon(middle, np.maximum(width, 0.4)), dark)
+    width = (0.03 + 0.06 * closed * paint.taper(len(middle), 0.7)) * stage.unit
+    if (closed > 0.35).all():
+        paint.polygon(stage.canvas, paint.ribbon(middle, np.maximum(width, 0.4)), dark)
     for corner, inwards in ((middle[:3], 1.0), (middle[-3:][::-1], -1.0)):
         tip = corner[0] - np.array((0.18 * inwards, 0.0)) * stage.unit
         wedge = np.stack([tip, corner[0], corner[2]])

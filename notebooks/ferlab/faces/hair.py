@@ -11,23 +11,12 @@ from ferlab.faces import head, paint, shading
 from ferlab.faces.curves import spline
 from ferlab.faces.stage import Stage
 
-# Hairlines over the forehead from the left temple to the right one: (x, y) centimetres on the face.
+_Line = tuple[tuple[float, float], ...]  # (x, y), centimetres on the face
+# Hairlines over the forehead from the left temple to the right one.
 _EVEN = (
-    (7.5, 1.6),
-    (7.0, 4.6),
-    (6.0, 6.6),
-    (3.4, 7.7),
-    (0.0, 8.0),
-    (-3.4, 7.7),
-    (-6.0, 6.6),
-    (-7.0, 4.6),
-    (-7.5, 1.6),
-)
-_CENTRE_PART = (
-    (6.9, -4.0), (6.6, 1.0), (6.1, 4.4), (4.0, 7.0), (0.9, 8.9), (0.0, 9.6),
-    (-0.9, 8.9), (-4.0, 7.0), (-6.1, 4.4), (-6.6, 1.0), (-6.9, -4.0),
+    (7.5, 1.6), (7.0, 4.6), (6.0, 6.6), (3.4, 7.7), (0.0, 8.0), (-3.4, 7.7), (-6.0, 6.6), (-7.0, 4.6), (-7.5, 1.6),
 )  # fmt: skip
-_HAIRLINES: dict[str, tuple[tuple[float, float], ...]] = {
+_HAIRLINES: dict[str, _Line] = {
     "short": _EVEN,
     "buzz": _EVEN,
     "curly": ((7.5, 1.4), (6.9, 4.2), (5.6, 6.2), (4.2, 6.5), (2.6, 7.3), (0.8, 7.0), (-1.0, 7.4), (-2.8, 6.9),
@@ -40,49 +29,39 @@ _HAIRLINES: dict[str, tuple[tuple[float, float], ...]] = {
             (-7.4, 2.6)),
     "bob": ((7.1, -5.0), (6.8, -1.0), (6.7, 2.5), (6.1, 5.0), (4.6, 6.3), (2.2, 6.8), (0.0, 7.0), (-2.2, 6.9),
             (-4.6, 6.5), (-6.1, 5.2), (-6.7, 2.5), (-6.8, -1.0), (-7.1, -5.0)),
-    "long": _CENTRE_PART,
+    "long": ((6.9, -4.0), (6.6, 1.0), (6.1, 4.4), (4.0, 7.0), (0.9, 8.9), (0.0, 9.6), (-0.9, 8.9), (-4.0, 7.0),
+             (-6.1, 4.4), (-6.6, 1.0), (-6.9, -4.0)),
     "wavy": ((6.9, -4.0), (6.5, 1.0), (6.2, 4.6), (5.0, 6.4), (3.0, 8.4), (2.2, 9.4), (0.6, 8.2), (-2.6, 7.2),
              (-5.4, 6.0), (-6.5, 4.0), (-6.4, 1.0), (-6.9, -4.0)),
 }  # fmt: skip
 # Outer size relative to the skull.
 _OUTER = {"short": 1.05, "buzz": 1.01, "curly": 1.17, "side_part": 1.07, "quiff": 1.06, "bun": 1.03, "bob": 1.1,
           "long": 1.07, "wavy": 1.12}  # fmt: skip
-# Half outlines of what hangs behind the head, from the top down: (x, y).
-_BACK: dict[str, tuple[tuple[float, float], ...]] = {
+# Half outlines of what hangs behind the head, from the top down.
+_BACK: dict[str, _Line] = {
     "long": ((3.0, 9.0), (7.2, 7.0), (8.4, 4.0), (9.0, 0.0), (9.4, -6.0), (9.2, -15.0)),
-    "wavy": (
-        (3.0, 9.0),
-        (7.4, 7.2),
-        (8.8, 4.5),
-        (9.5, 2.0),
-        (9.0, -1.0),
-        (10.2, -4.0),
-        (9.5, -7.0),
-        (10.8, -10.0),
-        (10.0, -15.0),
-    ),
+    "wavy": ((3.0, 9.0), (7.4, 7.2), (8.8, 4.5), (9.5, 2.0), (9.0, -1.0), (10.2, -4.0), (9.5, -7.0), (10.8, -10.0),
+             (10.0, -15.0)),
     "bob": ((3.0, 9.0), (7.4, 7.2), (8.7, 4.0), (9.3, 0.0), (9.5, -5.0), (8.6, -7.6), (6.0, -8.0)),
-}
+}  # fmt: skip
 # The strands of the front layer that hang beside the face: outer edge, from the ear down.
-_SIDES: dict[str, tuple[tuple[float, float], ...]] = {
+_SIDES: dict[str, _Line] = {
     "long": ((7.3, 7.0), (8.2, 3.5), (8.7, -1.0), (8.9, -4.0), (8.6, -8.5), (7.9, -14.0), (7.2, -14.0)),
-    "wavy": (
-        (7.6, 7.0),
-        (8.8, 3.6),
-        (9.0, 0.6),
-        (8.7, -1.5),
-        (9.8, -4.5),
-        (9.0, -8.0),
-        (9.6, -14.0),
-        (7.4, -14.0),
-    ),
+    "wavy": ((7.6, 7.0), (8.8, 3.6), (9.0, 0.6), (8.7, -1.5), (9.8, -4.5), (9.0, -8.0), (9.6, -14.0), (7.4, -14.0)),
     "bob": ((7.5, 7.0), (8.5, 3.5), (9.1, -1.0), (9.2, -3.0), (9.0, -6.3), (8.0, -7.2), (7.2, -6.4)),
-}
+}  # fmt: skip
+# Outlines of beards by vertices.
+_MOUSTACHE = (164, 393, 391, 322, 410, 287, 409, 270, 269, 267, 0, 37, 39, 40, 185, 57, 186, 92, 165, 167)
+_GOATEE = (57, 43, 106, 182, 83, 18, 313, 406, 335, 273, 287, 422, 430, 431, 369, 377, 152, 148, 140, 211, 210,
+           202)  # fmt: skip
+_CHEEK_LINE = (234, 227, 137, 177, 213, 192, 214, 216, 92, 165, 167, 164, 393, 391, 322, 436, 434, 416, 433, 401, 366,
+               447, 454)  # fmt: skip
+_JAW_LINE = (323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93)
 
 
-def _spread(points: np.ndarray, samples: int) -> np.ndarray:
-    """A smooth open curve (samples, 2) through points (K, 2)."""
-    return spline(len(points), samples) @ np.asarray(points, dtype=np.float64)
+def _spread(points: _Line, samples: int) -> np.ndarray:
+    """A smooth open curve (samples, 2) through points."""
+    return spline(len(points), samples) @ np.array(points)
 
 
 def _on_skull(stage: Stage, flat: np.ndarray) -> np.ndarray:
@@ -99,13 +78,13 @@ def _strand_paths(texture: int) -> tuple[np.ndarray, np.ndarray]:
     """Strands that fall from the crown: (L, 8, 3) centimetres, and their tones (L,) in 0..7."""
     rng = np.random.default_rng(texture)
     count = 44
-    angles = np.radians(paint.steps(-75.0, 255.0, count) + rng.uniform(-4, 4, count))
+    angles = np.radians(np.linspace(-75.0, 255.0, count) + rng.uniform(-4, 4, count))
     tones, reach = rng.integers(0, 8, count), rng.uniform(9.5, 13.5, count)
     crown = np.array((0.0, 8.5))
     start = crown + np.stack([np.cos(angles), 0.6 * np.sin(angles)], axis=1) * 0.8
     end = crown + np.stack([np.cos(angles), 1.35 * np.sin(angles)], axis=1) * reach[:, None]
     middle = (start + end) / 2 + np.stack([np.sign(np.cos(angles)) * 1.2, 0 * angles + 0.6], axis=1)
-    t = paint.steps(0, 1, 8)[None, :, None]
+    t = np.linspace(0, 1, 8)[None, :, None]
     paths = (1 - t) ** 2 * start[:, None] + 2 * t * (1 - t) * middle[:, None] + t**2 * end[:, None]
     return np.concatenate([paths, np.zeros((count, 8, 1))], axis=2), tones
 
@@ -120,10 +99,9 @@ def _bristles(size: int, unit: float) -> np.ndarray:
 
 def _layer(stage: Stage) -> np.ndarray:
     """The hair's colour all over the canvas, shaded like the skull, with strands or grain."""
-    if stage.character.hair_style in ("buzz", "curly"):
-        grain = _bristles(
-            stage.size, round(stage.unit * (1.0 if stage.character.hair_style == "buzz" else 3.0), 0)
-        )
+    coarse = {"buzz": 1.0, "curly": 3.0}.get(stage.character.hair_style)
+    if coarse:
+        grain = _bristles(stage.size, round(stage.unit * coarse, 0))
     else:
         grain = np.full((stage.size, stage.size), 128, np.uint8)
         paths, tones = _strand_paths(stage.character.texture)
@@ -131,7 +109,7 @@ def _layer(stage: Stage) -> np.ndarray:
             paths, tones = paths[::2], tones[::2] | 1
         placed = stage.place(paths.reshape(-1, 3)).reshape(*paths.shape[:2], 2)
         for tone in np.unique(tones).tolist():
-            paint.lines(grain, placed[tones == tone], 88 + 11 * tone, 0.4 * stage.unit)
+            paint.line(grain, placed[tones == tone], 88 + 11 * tone, 0.4 * stage.unit)
         grain = paint.soften(grain, 0.14 * stage.unit)
     shade = cv2.addWeighted(stage.shade, 0.75, grain, 0.9, -85.0)
     return cv2.applyColorMap(shade, shading.ramp(stage.character.hair, depth=0.3, shine=0.25))
@@ -142,12 +120,10 @@ def behind(stage: Stage) -> None:
     style = stage.character.hair_style
     dark = tuple(np.array(stage.character.hair) * 0.55)
     if style in _BACK:
-        half = _spread(np.array(_BACK[style]), 24)
-        outline = np.concatenate([half, half[::-1] * (-1.0, 1.0)])
-        points = stage.place(np.column_stack([outline, np.full(len(outline), -4.0)]))
-        paint.polygon(stage.canvas, points, dark)
+        outline = head.symmetric(_spread(_BACK[style], 24), -4.0)
+        paint.polygon(stage.canvas, stage.place(outline), dark)
     elif style == "bun":
-        angle = paint.steps(0, 2 * np.pi, 24, False)
+        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         top = head.proportions(stage)[0] + (0.0, 8.6, -2.0)
         ring = np.stack([2.6 * np.cos(angle), 1.9 * np.sin(angle), 0 * angle], axis=1)
         paint.polygon(stage.canvas, stage.place(ring + top), dark)
@@ -167,13 +143,13 @@ def front(stage: Stage) -> None:
 
 
 def _cap(stage: Stage, style: str) -> list[np.ndarray]:
-    line = _spread(np.array(_HAIRLINES[style]), 48)
+    line = _spread(_HAIRLINES[style], 48)
     line[:, 1] += stage.character.hairline * np.clip((line[:, 1] - 4.0) / 3.0, 0.0, 1.0)
     down = -12.0 if style not in _SIDES else -18.0
     arc = head.skull_arc(stage, 180.0 - down, down, _OUTER[style], count=72)
     if style == "curly":
         centre = head.proportions(stage)[0]
-        bumps = 1.0 + 0.045 * np.abs(np.sin(paint.steps(0, 9 * np.pi, len(arc))))
+        bumps = 1.0 + 0.045 * np.abs(np.sin(np.linspace(0, 9 * np.pi, len(arc))))
         arc = centre + (arc - centre) * bumps[:, None]
     if style == "quiff":
         arc[:, 1] += 0.9 * np.exp(-((arc[:, 0] + 1.5) ** 2) / 14.0)
@@ -187,15 +163,12 @@ def _cap(stage: Stage, style: str) -> list[np.ndarray]:
 def _strands(stage: Stage, style: str) -> list[np.ndarray]:
     if style not in _SIDES:
         return []
-    outer = _spread(np.array(_SIDES[style]), 20)
-    bottom = outer[-1, 1]
-    inner = np.array(((7.2, max(bottom, -9.0)), (7.0, -4.0), (6.7, 0.5), (6.9, 3.0)))
+    outer = _spread(_SIDES[style], 20)
+    inner = ((7.2, max(outer[-1, 1], -9.0)), (7.0, -4.0), (6.7, 0.5), (6.9, 3.0))
     loop = np.concatenate([outer, _spread(inner, 12)])
-    shapes = []
-    for side in (1.0, -1.0):
-        flat = loop * (side * stage.character.vertices[454, 0] / 7.66, 1.0)
-        shapes.append(stage.place(np.column_stack([flat, np.full(len(flat), -0.5)])))
-    return shapes
+    width = stage.character.vertices[454, 0] / 7.66
+    flats = [loop * (side * width, 1.0) for side in (1.0, -1.0)]
+    return [stage.place(head.at_depth(flat, -0.5)) for flat in flats]
 
 
 def _cast_shadow(stage: Stage, mask: np.ndarray) -> None:
@@ -203,8 +176,7 @@ def _cast_shadow(stage: Stage, mask: np.ndarray) -> None:
     step = max(1, round(0.35 * stage.unit))
     shadow = np.zeros_like(mask)
     shadow[step:] = mask[:-step]
-    skin = paint.mask_of(stage.size, [stage.curves["oval"], stage.place(head.skull_arc(stage, -30.0, 210.0))])
-    shadow = cv2.min(paint.soften(shadow, 0.3 * stage.unit), skin)
+    shadow = cv2.min(paint.soften(shadow, 0.3 * stage.unit), paint.mask_of(stage.size, head.outlines(stage)))
     paint.paste(stage.canvas, tuple(np.array(stage.character.skin) * (0.4, 0.32, 0.32)), shadow, 0.45)
 
 
@@ -213,11 +185,12 @@ def beard(stage: Stage) -> None:
     kind = stage.character.beard
     if kind == "none":
         return
+    moustache, goatee = stage.pixels[list(_MOUSTACHE)], stage.pixels[list(_GOATEE)]
     shapes = {
         "stubble": [_jaw(stage, 1.0)],
         "full": [_jaw(stage, 1.035)],
-        "goatee": [_points(stage, _GOATEE), _points(stage, _MOUSTACHE)],
-        "moustache": [_points(stage, _MOUSTACHE)],
+        "goatee": [goatee, moustache],
+        "moustache": [moustache],
     }[kind]
     mask = paint.mask_of(stage.size, shapes, (0.5 if kind == "stubble" else 0.22) * stage.unit)
     shade = cv2.addWeighted(stage.shade, 0.8, _bristles(stage.size, round(stage.unit, 0)), 0.7, -62.0)
@@ -225,62 +198,7 @@ def beard(stage: Stage) -> None:
     paint.paste(stage.canvas, layer, mask, 0.3 if kind == "stubble" else 0.88)
 
 
-_MOUSTACHE = (164, 393, 391, 322, 410, 287, 409, 270, 269, 267, 0, 37, 39, 40, 185, 57, 186, 92, 165, 167)
-_GOATEE = (
-    57,
-    43,
-    106,
-    182,
-    83,
-    18,
-    313,
-    406,
-    335,
-    273,
-    287,
-    422,
-    430,
-    431,
-    369,
-    377,
-    152,
-    148,
-    140,
-    211,
-    210,
-    202,
-)
-_CHEEK_LINE = (
-    234,
-    227,
-    137,
-    177,
-    213,
-    192,
-    214,
-    216,
-    92,
-    165,
-    167,
-    164,
-    393,
-    391,
-    322,
-    436,
-    434,
-    416,
-    433,
-    401,
-)
-_CHEEK_LINE += (366, 447, 454)
-_JAW_LINE = (323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93)
-
-
-def _points(stage: Stage, indices: tuple[int, ...]) -> np.ndarray:
-    return stage.pixels[list(indices)]
-
-
 def _jaw(stage: Stage, factor: float) -> np.ndarray:
-    centre = stage.pixels[4]
-    jaw = centre + (_points(stage, _JAW_LINE) - centre) * factor
-    return np.concatenate([_points(stage, _CHEEK_LINE), jaw])
+    nose = stage.pixels[4]
+    jaw = nose + (stage.pixels[list(_JAW_LINE)] - nose) * factor
+    return np.concatenate([stage.pixels[list(_CHEEK_LINE)], jaw])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
@@ -42,16 +40,25 @@ def skull_arc(stage: Stage, start: float, end: float, factor: float = 1.0, count
     return centre + factor * radii * _unit_arc(start, end, count)
 
 
-@lru_cache(maxsize=32)
 def _unit_arc(start: float, end: float, count: int) -> np.ndarray:
     angle = np.radians(np.linspace(start, end, count))
     return np.stack([np.cos(angle), np.sin(angle), np.zeros(count)], axis=1)
 
 
-def head_shapes(stage: Stage) -> list[np.ndarray]:
-    """Outlines of the skin of the head: face oval, skull, ears."""
-    shapes = [stage.curves["oval"], stage.place(skull_arc(stage, -30.0, 210.0))]
-    return shapes + [_ear(stage, side, 1.0) for side in (-1.0, 1.0)]
+def face(stage: Stage, skin: np.ndarray) -> None:
+    """The skin of face, skull and ears, and the inner folds of the ears."""
+    sides = (-1.0, 1.0)
+    shapes = [*outlines(stage), *(_ear(stage, side, 1.0) for side in sides)]
+    paint.paste(stage.canvas, skin, paint.mask_of(stage.size, shapes))
+    colour = tuple(np.array(stage.character.skin) * (0.66, 0.52, 0.5))
+    for side in sides:
+        mask = paint.mask_of(stage.size, [_ear(stage, side, 0.5)], 0.15 * stage.unit, 130)
+        paint.paste(stage.canvas, colour, mask)
+
+
+def outlines(stage: Stage) -> list[np.ndarray]:
+    """Outlines (K, 2) of face and skull."""
+    return [stage.curves["oval"], stage.place(skull_arc(stage, -30.0, 210.0))]
 
 
 def _ear(stage: Stage, side: float, factor: float) -> np.ndarray:
@@ -61,46 +68,33 @@ def _ear(stage: Stage, side: float, factor: float) -> np.ndarray:
     return stage.place((points + (x, 0.7, -2.8)) * (side, 1.0, 1.0))
 
 
-def ears(stage: Stage) -> None:
-    """The inner folds of the ears."""
-    colour = tuple(np.array(stage.character.skin) * (0.66, 0.52, 0.5))
-    for side in (-1.0, 1.0):
-        inner = _ear(stage, side, 0.5)
-        mask = np.zeros((stage.size, stage.size), np.uint8)
-        paint.polygon(mask, inner, 130)
-        paint.paste(stage.canvas, colour, paint.soften(mask, 0.15 * stage.unit))
-
-
 def body(stage: Stage, skin: np.ndarray) -> None:
     """Neck with the shadow of the chin, and clothes."""
     broad = 4.4 if stage.character.lashes > 0.4 else 5.1
-    half = np.array(((broad, -4.0), (broad, -9.6), (broad + 0.7, -11.2), (broad + 3.5, -12.2), (16.0, -13.6)))
-    neck = _symmetric(np.concatenate([half, [(16.0, -17.0)]]), -3.0)
-    mask = paint.mask_of(stage.size, [stage.place(neck, turned=False)])
+    neck = np.array((
+        (broad, -4.0), (broad, -9.6), (broad + 0.7, -11.2), (broad + 3.5, -12.2), (16.0, -13.6), (16.0, -17.0),
+    ))  # fmt: skip
+    mask = paint.mask_of(stage.size, [stage.place(symmetric(neck, -3.0), turned=False)])
     paint.paste(stage.canvas, skin, mask)
-    shadow = np.zeros_like(mask)
-    paint.polygon(shadow, stage.curves["oval"] + (0.0, 1.5 * stage.unit), 150)
-    shadow = cv2.min(paint.soften(shadow, 0.5 * stage.unit), mask)
+    chin = stage.curves["oval"] + (0.0, 1.5 * stage.unit)
+    shadow = cv2.min(paint.mask_of(stage.size, [chin], 0.5 * stage.unit, 150), mask)
     paint.paste(stage.canvas, tuple(np.array(stage.character.skin) * (0.36, 0.28, 0.28)), shadow)
-    slope = (
-        (0.0, -12.9),
-        (3.0, -12.4),
-        (broad + 0.9, -11.1),
-        (broad + 3.6, -11.9),
-        (17.0, -13.2),
-        (17.0, -18.0),
-    )
-    collar = np.array(slope)
-    clothes = paint.mask_of(stage.size, [stage.place(_symmetric(collar, -2.5), turned=False)])
+    collar = np.array((
+        (0.0, -12.9), (3.0, -12.4), (broad + 0.9, -11.1), (broad + 3.6, -11.9), (17.0, -13.2), (17.0, -18.0),
+    ))  # fmt: skip
+    clothes = paint.mask_of(stage.size, [stage.place(symmetric(collar, -2.5), turned=False)])
     layer = cv2.applyColorMap(stage.shade, shading.ramp(stage.character.clothes, shine=0.2))
     paint.paste(stage.canvas, layer, clothes)
 
 
-def _symmetric(half: np.ndarray, z: float) -> np.ndarray:
-    """A closed outline (2K, 3) from its left half (K, 2), listed from top to bottom."""
-    mirrored = half[::-1] * (-1.0, 1.0)
-    flat = np.concatenate([half, mirrored])
+def at_depth(flat: np.ndarray, z: float) -> np.ndarray:
+    """Points (K, 3) from (K, 2), all at one depth."""
     return np.column_stack([flat, np.full(len(flat), z)])
+
+
+def symmetric(half: np.ndarray, z: float) -> np.ndarray:
+    """A closed outline (2K, 3) from its left half (K, 2), listed from top to bottom."""
+    return at_depth(np.concatenate([half, half[::-1] * (-1.0, 1.0)]), z)
 
 
 def glasses(stage: Stage) -> None:
@@ -109,17 +103,14 @@ def glasses(stage: Stage) -> None:
     if kind == "none":
         return
     vertices = stage.character.vertices
-    power = 1.0 if kind == "round" else 0.55
-    angle = paint.steps(0.0, 2.0 * np.pi, 40, False)
-    radii = (2.25, 2.0) if kind == "round" else (2.45, 1.75)
-    ring = np.stack(
-        [radii[0] * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power,
-         radii[1] * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power], axis=1
-    )  # fmt: skip
+    radii, power = ((2.25, 2.0), 1.0) if kind == "round" else ((2.45, 1.75), 0.55)
+    angle = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    ring = radii * np.sign(circle) * np.abs(circle) ** power
     dark, width = (34, 30, 32), 0.22 * stage.unit
     for side, outer, inner in ((-1.0, 33, 133), (1.0, 263, 362)):
         centre = (vertices[outer] + vertices[inner]) / 2 + (side * 0.1, -0.15, 1.6)
-        points = stage.place(np.column_stack([ring + centre[:2], np.full(len(ring), centre[2])]))
+        points = stage.place(at_depth(ring + centre[:2], centre[2]))
         paint.paste(stage.canvas, (235, 242, 248), paint.mask_of(stage.size, [points]), 0.1)
         paint.line(stage.canvas, points, dark, width, closed=True)
         hinge = centre + (side * (radii[0] - 0.05), 0.4, 0.0)
@@ -127,9 +118,5 @@ def glasses(stage: Stage) -> None:
         paint.line(stage.canvas, stage.place(np.stack([hinge, ear])), dark, width)
     eye = vertices[[133, 362]].mean(axis=0)
     gap = vertices[362, 0] + vertices[263, 0] - 2 * radii[0] + 0.2
-    arch = np.array(((-gap / 2, 0.1, 0.0), (0.0, 0.35, 0.2), (gap / 2, 0.1, 0.0))) + (
-        0.0,
-        eye[1],
-        eye[2] + 1.6,
-    )
-    paint.line(stage.canvas, stage.place(arch), dark, width)
+    arch = np.array(((-gap / 2, 0.1, 0.0), (0.0, 0.35, 0.2), (gap / 2, 0.1, 0.0)))
+    paint.line(stage.canvas, stage.place(arch + (0.0, eye[1], eye[2] + 1.6)), dark, width)

@@ -8,6 +8,7 @@ means the subject's right, which is the left of the image.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -48,26 +49,27 @@ def _data(name: str) -> str:
     return (files("ferlab.faces") / "data" / name).read_text(encoding="utf-8")
 
 
+def _rows(kind: str) -> list[list[str]]:
+    """The words behind ``"v"`` (a vertex) or ``"f"`` (a triangle) in the lines of the model."""
+    lines = map(str.split, _data("canonical_face_model.obj").splitlines())
+    return [words for first, *words in lines if first == kind]
+
+
 @cache
-def _obj() -> tuple[np.ndarray, np.ndarray]:
-    lines = [line.split() for line in _data("canonical_face_model.obj").splitlines()]
-    vertices = np.array([words[1:4] for words in lines if words[:1] == ["v"]], dtype=np.float64)
-    corners = [
-        [int(corner.split("/")[0]) - 1 for corner in words[1:4]] for words in lines if words[:1] == ["f"]
-    ]
-    triangles = np.array(corners, dtype=np.int64)
-    vertices.flags.writeable = triangles.flags.writeable = False
-    return vertices, triangles
-
-
 def canonical_vertices() -> np.ndarray:
     """MediaPipe's canonical face, unchanged: (468, 3) float64, centimetres, read-only."""
-    return _obj()[0]
+    return _frozen(np.array(_rows("v"), dtype=np.float64))
 
 
+@cache
 def triangles() -> np.ndarray:
     """The 898 triangles: (898, 3) int64 vertex indices, anticlockwise seen from the front, read-only."""
-    return _obj()[1]
+    return _frozen(np.array([[int(corner.split("/")[0]) - 1 for corner in row] for row in _rows("f")]))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
 
 
 @cache
@@ -75,23 +77,15 @@ def mirror() -> np.ndarray:
     """Index of each vertex's left-right mirror image: (468,) int64; midline vertices map to themselves."""
     vertices = canonical_vertices()
     flipped = vertices * (-1.0, 1.0, 1.0)
-    distance = np.linalg.norm(flipped[:, None] - vertices[None], axis=2)
-    return distance.argmin(axis=1)
-
-
-@cache
-def region_vertices() -> dict[str, tuple[int, ...]]:
-    """Vertex indices of each of the seven regions, in the order of :data:`REGIONS`; they cover all 468."""
-    content = json.loads(_data("mesh468_regions.json"))
-    return {name: tuple(content[name]) for name in REGIONS}
+    return np.linalg.norm(flipped[:, None] - vertices, axis=2).argmin(axis=1)
 
 
 @cache
 def vertex_regions() -> np.ndarray:
     """Region label of each vertex: (468,) uint8, 1 for ``REGIONS[0]`` to 7 for ``REGIONS[6]``."""
-    labels = np.zeros(VERTEX_COUNT, dtype=np.uint8)
-    for label, indices in enumerate(region_vertices().values(), start=1):
-        labels[list(indices)] = label
+    members, labels = json.loads(_data("mesh468_regions.json")), np.zeros(VERTEX_COUNT, dtype=np.uint8)
+    for label, name in enumerate(REGIONS, start=1):
+        labels[members[name]] = label
     return labels
 
 
@@ -99,48 +93,36 @@ def vertex_regions() -> np.ndarray:
 def region_pieces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Triangles cut into pieces of one region each, so that borders run half way between vertices.
 
-    A triangle whose corners agree is one piece; any other is three, each nearest to one corner.
-
-    Returns:
-        Weights (P, 4, 3) of each piece's four points on its triangle's corners, float64; the index (P,) of the
-        triangle; and the region (P,) uint8 in 1..7.
+    A triangle whose corners agree is one piece; any other is three, each nearest to one corner. Returns the weights
+    (P, 4, 3) of each piece's four points on its triangle's corners, the triangles (P,), and the regions (P,) in 1..7.
     """
     whole = np.array(((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 1)), dtype=np.float64)
     first = np.array(((1, 0, 0), (1 / 2, 1 / 2, 0), (1 / 3, 1 / 3, 1 / 3), (1 / 2, 0, 1 / 2)))
-    weights, owners, regions = [], [], []
-    for index, labels in enumerate(vertex_regions()[triangles()]):
-        same = len(set(labels.tolist())) == 1
-        for corner in range(1 if same else 3):
-            weights.append(whole if same else np.roll(first, corner, axis=1))
-            owners.append(index)
-            regions.append(labels[corner])
-    return np.array(weights), np.array(owners), np.array(regions, dtype=np.uint8)
+    pieces = []
+    for index, labels in enumerate(vertex_regions()[triangles()].tolist()):
+        if len(set(labels)) == 1:
+            pieces.append((whole, index, labels[0]))
+        else:
+            pieces += [(np.roll(first, corner, axis=1), index, labels[corner]) for corner in range(3)]
+    weights, owners, regions = zip(*pieces, strict=True)
+    return np.array(weights), np.array(owners), np.array(regions)
 
 
 def _close_mouth(vertices: np.ndarray) -> None:
     """Bring the lips together: the canonical mouth is ajar, a neutral one is not."""
-    gap = np.array(
-        [vertices[u] - vertices[v] for u, v in zip(UPPER_LIP_RINGS[3], LOWER_LIP_RINGS[3], strict=True)]
-    )
+    upper, lower = np.array(UPPER_LIP_RINGS)[:, 1:-1], np.array(LOWER_LIP_RINGS)[:, 1:-1]
+    gap = vertices[upper[3]] - vertices[lower[3]]
     for ring, share in enumerate((0.45, 0.65, 0.85, 1.0)):
-        for column in range(1, 10):
-            vertices[UPPER_LIP_RINGS[ring][column]] -= 0.3 * share * gap[column]
-            vertices[LOWER_LIP_RINGS[ring][column]] += 0.7 * share * gap[column]
+        vertices[upper[ring]] -= 0.3 * share * gap
+        vertices[lower[ring]] += 0.7 * share * gap
 
 
 def scale_about(
     vertices: np.ndarray, centre: tuple[float, ...], factors: tuple[float, ...], radius: float
 ) -> np.ndarray:
-    """Displacement that scales the neighbourhood of a point and of its mirror image.
+    """Displacement (V, 3) that scales the neighbourhood of a point with x >= 0, and of its mirror image.
 
-    Args:
-        vertices: (V, 3) float64.
-        centre: Point on the subject's left (x >= 0), centimetres.
-        factors: Scale along x, y and z at the centre.
-        radius: Distance at which the effect has fallen to 1/e, centimetres.
-
-    Returns:
-        (V, 3) float64 displacement; symmetric where ``vertices`` are.
+    ``factors`` are those along x, y and z at the centre; at ``radius`` (cm) the effect has fallen to 1/e.
     """
     total = np.zeros_like(vertices)
     for side in (-1.0, 1.0) if centre[0] else (1.0,):
@@ -160,5 +142,11 @@ def rest_vertices() -> np.ndarray:
     # The enlarged eyes have pushed the brows up; back, so that a frown can reach the eyes.
     distance = np.abs(vertices[:, 1] - 4.9) / 1.3
     vertices[:, 1] -= 0.3 * np.exp(-(distance**2))
-    vertices.flags.writeable = False
-    return vertices
+    return _frozen(vertices)
+
+
+def falloff(controls: Sequence[int], radius: float, power: float = 2.0) -> np.ndarray:
+    """Weight (468,) that is 1 at the control vertices of the rest face and 1/e at ``radius`` (cm) from them."""
+    vertices = rest_vertices()
+    distance = np.linalg.norm(vertices[:, None] - vertices[list(controls)], axis=2).min(axis=1)
+    return np.exp(-((distance / radius) ** power))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -68,24 +67,13 @@ def project(
 def paint_face(
     character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The noise-free picture and its landmarks; the same arguments give the same bytes.
-
-    Args:
-        character: Who is shown.
-        vector: (A,) action unit intensities.
-        scene: Pose, light, background, camera.
-        size: Height and width in pixels.
-        asymmetry: See :func:`ferlab.faces.action_units.deform`.
-
-    Returns:
-        (size, size, 3) uint8 RGB, and the vertices' (468, 2) float64 pixel coordinates.
-    """
+    """The noise-free picture (size, size, 3) uint8 RGB, and the vertices' (468, 2) float64 pixel coordinates."""
     stage = _stage(character, vector, scene, size, asymmetry)
     skin = _skin(stage)
     head.background(stage)
     hair.behind(stage)
     head.body(stage, skin)
-    _face(stage, skin)
+    head.face(stage, skin)
     hair.beard(stage)
     features.nostrils(stage)
     features.mouth(stage)
@@ -98,9 +86,7 @@ def paint_face(
 
 
 def _stage(character: Character, vector: np.ndarray, scene: Scene, size: int, asymmetry: float) -> Stage:
-    view = View.of(scene, size)
-    factor = SUPERSAMPLING
-    canvas = size * factor
+    view, canvas = View(scene, size), size * SUPERSAMPLING
     vertices, pixels = project(character, vector, view, asymmetry)
     brightness, rosy = shading.skin_fields(vertices, pixels, view, canvas)
     return Stage(
@@ -108,9 +94,9 @@ def _stage(character: Character, vector: np.ndarray, scene: Scene, size: int, as
         character=character,
         vector=vector,
         view=view,
-        curves=curves.table().evaluate(pixels * factor),
-        pixels=pixels * factor,
-        unit=view.scale * factor,
+        curves=curves.through(pixels * SUPERSAMPLING),
+        pixels=pixels * SUPERSAMPLING,
+        unit=view.scale * SUPERSAMPLING,
         shade=cv2.convertScaleAbs(np.maximum(brightness, 0.05), alpha=205.0),
         rosy=cv2.convertScaleAbs(np.maximum(rosy, 0.0), alpha=255.0),
     )
@@ -119,18 +105,11 @@ def _stage(character: Character, vector: np.ndarray, scene: Scene, size: int, as
 def _skin(stage: Stage) -> np.ndarray:
     """The skin's colour all over the canvas, with folds, highlights and blush."""
     shade = cv2.subtract(cv2.add(stage.shade, features.highlights(stage)), features.relief(stage))
-    colour = np.array(stage.character.skin)
-    plain = cv2.applyColorMap(shade, shading.ramp(tuple(colour)))
-    blush = colour * (1.02, 0.8, 0.78)
-    rosy = cv2.applyColorMap(shade, shading.ramp(tuple(blush)))
-    weight = stage.rosy.astype(np.float32) * np.float32(0.6 / 255.0)
-    return cv2.blendLinear(rosy, plain, weight, 1.0 - weight)
-
-
-def _face(stage: Stage, skin: np.ndarray) -> None:
-    mask = paint.mask_of(stage.size, head.head_shapes(stage))
-    paint.paste(stage.canvas, skin, mask)
-    head.ears(stage)
+    plain = stage.character.skin
+    blush = tuple(np.array(plain) * (1.02, 0.8, 0.78))
+    skin, rosy = (cv2.applyColorMap(shade, shading.ramp(colour)) for colour in (plain, blush))
+    paint.paste(skin, rosy, stage.rosy, 0.6)
+    return skin
 
 
 def _exposure(light: Light) -> np.ndarray:
@@ -142,8 +121,6 @@ def _exposure(light: Light) -> np.ndarray:
 
 def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """The image (H, W, 3) uint8 with Gaussian sensor noise of ``deviation`` grey levels."""
-    if deviation <= 0.0:
-        return image
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
     return cv2.add(image, noise, dtype=cv2.CV_8U)  # rounds and saturates
 
@@ -210,16 +187,14 @@ def render_face(
         ValueError: For a size outside 32..512, an unknown action unit, or an intensity outside 0..1 or NaN.
     """
     check_size(size)
-    if not (math.isfinite(intensity) and 0.0 <= intensity <= 1.0):
+    if not 0.0 <= intensity <= 1.0:
         raise ValueError(f"The intensity must lie in 0..1, not {intensity}.")
-    label = expression if isinstance(expression, Emotion) else None
-    vector = _as_vector(expression) * intensity
-    scene = scene or Scene()
+    vector, scene = _as_vector(expression) * intensity, scene or Scene()
     clean, landmarks = paint_face(character, vector, scene, size, asymmetry)
     landmarks = landmarks.astype(np.float32)
     sample = FaceSample(
         image=add_noise(clean, scene.noise, np.random.default_rng(seed)),
-        label=label,
+        label=expression if isinstance(expression, Emotion) else None,
         character=character.name,
         au=vector.astype(np.float32),
         landmarks=landmarks,
@@ -235,9 +210,7 @@ def _as_vector(expression: Mapping[int, float] | Emotion | np.ndarray) -> np.nda
         return prototype(expression)
     if isinstance(expression, Mapping):
         return action_units.to_vector(expression)
-    values = np.asarray(expression, dtype=np.float64)
-    if values.shape != (len(action_units.ACTION_UNITS),):
-        raise ValueError(
-            f"An action unit vector has {len(action_units.ACTION_UNITS)} entries, not {values.shape}."
-        )
-    return action_units.to_vector(dict(zip(action_units.ACTION_UNITS, values.tolist(), strict=True)))
+    numbers, shape = action_units.ACTION_UNITS, np.shape(expression)
+    if shape != (len(numbers),):
+        raise ValueError(f"An action unit vector has {len(numbers)} entries, not {shape}.")
+    return action_units.to_vector(dict(zip(numbers, expression, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,13 +36,8 @@ class Light:
     def direction(self) -> np.ndarray:
         """Unit vector (3,) from the face towards the light."""
         azimuth, elevation = math.radians(self.azimuth), math.radians(self.elevation)
-        return np.array(
-            (
-                math.sin(azimuth) * math.cos(elevation),
-                math.sin(elevation),
-                math.cos(azimuth) * math.cos(elevation),
-            )
-        )
+        level = math.cos(elevation)
+        return np.array((math.sin(azimuth) * level, math.sin(elevation), math.cos(azimuth) * level))
 
 
 @dataclass(frozen=True)
@@ -103,58 +99,37 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 def rotation(pose: tuple[float, float, float]) -> np.ndarray:
     """Rotation matrix (3, 3) of yaw, pitch and roll in degrees (see :class:`Scene` for the signs)."""
-    yaw, pitch, roll = (math.radians(angle) for angle in pose)
-    about_y = np.array(
-        ((math.cos(yaw), 0, math.sin(yaw)), (0, 1, 0), (-math.sin(yaw), 0, math.cos(yaw))), dtype=np.float64
-    )
-    about_x = np.array(
-        ((1, 0, 0), (0, math.cos(pitch), math.sin(pitch)), (0, -math.sin(pitch), math.cos(pitch))),
-        dtype=np.float64,
-    )
-    about_z = np.array(
-        ((math.cos(roll), math.sin(roll), 0), (-math.sin(roll), math.cos(roll), 0), (0, 0, 1)),
-        dtype=np.float64,
-    )
+    turns = [math.radians(angle) for angle in pose]
+    (cy, cp, cr), (sy, sp, sr) = map(math.cos, turns), map(math.sin, turns)
+    about_y = np.array(((cy, 0, sy), (0, 1, 0), (-sy, 0, cy)))
+    about_x = np.array(((1, 0, 0), (0, cp, sp), (0, -sp, cp)))
+    about_z = np.array(((cr, sr, 0), (-sr, cr, 0), (0, 0, 1)))
     return about_z @ about_x @ about_y
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The camera: from centimetres to pixels.
+    """The camera: from centimetres to pixels of a picture of ``size`` x ``size``."""
 
-    Attributes:
-        size: Height and width of the picture in pixels.
-        scene: The scene; pose, zoom and shift matter here.
-        matrix: (3, 3) rotation of the head.
-        scale: Pixels per centimetre.
-    """
-
-    size: int
     scene: Scene
-    matrix: np.ndarray
-    scale: float
+    size: int
 
-    @classmethod
-    def of(cls, scene: Scene, size: int) -> View:
-        """The view of a scene at ``size`` x ``size`` pixels."""
-        return cls(size, scene, rotation(scene.pose), size / VIEW_HEIGHT * scene.zoom)
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """Rotation (3, 3) of the head."""
+        return rotation(self.scene.pose)
 
-    def turn(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) of the head, turned by the pose, centimetres."""
-        return (points - _PIVOT) @ self.matrix.T + _PIVOT
+    @property
+    def scale(self) -> float:
+        """Pixels per centimetre."""
+        return self.size / VIEW_HEIGHT * self.scene.zoom
 
     def project(self, points: np.ndarray, turned: bool = True) -> np.ndarray:
-        """Pixel coordinates of points.
+        """Pixel coordinates (N, 2) of points (N, 3) of the head, or of the body, which does not turn with the pose.
 
-        Args:
-            points: (N, 3) centimetres, neutral pose.
-            turned: Whether they belong to the head (and turn with it) or to the body.
-
-        Returns:
-            (N, 2) float64, x to the right and y down; (0, 0) is the top left corner of the picture, so the centre of
-            the first pixel is (0.5, 0.5).
+        x to the right, y down; (0, 0) is the top left corner of the picture, (0.5, 0.5) the centre of its first pixel.
         """
-        placed = self.turn(points) if turned else np.asarray(points, dtype=np.float64)
+        placed = (points - _PIVOT) @ self.matrix.T + _PIVOT if turned else points
         pixels = placed[:, :2] * (CAMERA_DISTANCE / (CAMERA_DISTANCE - placed[:, 2:]))
         right, up = self.scene.shift
         pixels += (right, up - CENTRE_HEIGHT)

@@ -6,7 +6,6 @@ their brightness to the cell they project to; a small blur then gives a smooth f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import cv2
@@ -22,25 +21,16 @@ SKULL_CENTRE = np.array((0.0, 3.2, -2.0))
 SKULL_RADII = np.array((7.75, 8.1, 7.6))
 
 
-@dataclass(frozen=True)
-class _Samples:
-    corners: np.ndarray  # (3, S) vertex indices
-    weights: np.ndarray  # (3, S, 1) barycentric coordinates
-
-
 @cache
-def _samples(number: int) -> _Samples:
-    """Points spread over the mesh in proportion to area, as barycentric coordinates."""
+def _samples(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points spread over the mesh in proportion to area: corners (3, S) and barycentric weights (3, S, 1)."""
     faces, vertices = mesh.triangles(), mesh.rest_vertices()
     edges = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
     area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
-    rng = np.random.default_rng(468)
     count = np.maximum(np.round(area / area.sum() * number).astype(int), 1)
     owner = np.repeat(np.arange(len(faces)), count)
-    weights = rng.dirichlet((1.5, 1.5, 1.5), size=len(owner))
-    return _Samples(
-        np.ascontiguousarray(faces[owner].T), np.ascontiguousarray(weights.T, dtype=np.float32)[:, :, None]
-    )
+    weights = np.random.default_rng(468).dirichlet((1.5, 1.5, 1.5), size=len(owner))
+    return np.ascontiguousarray(faces[owner].T), np.ascontiguousarray(weights.T, dtype=np.float32)[:, :, None]
 
 
 @cache
@@ -66,68 +56,45 @@ def vertex_normals(vertices: np.ndarray) -> np.ndarray:
     return normals / np.maximum(length, 1e-9)
 
 
+# Hollows that brightness never reaches (eye corners, beside the nose, under the lower lip, temples) and blood under the
+# skin (cheeks, nose tip, chin): vertices, radius in centimetres, amount.
+_HOLLOWS = (
+    ((133, 362, 243, 463), 1.0, 0.16), ((129, 358, 98, 327), 0.9, 0.14), ((18,), 1.2, 0.10), ((2, 164), 0.8, 0.08),
+    ((234, 454, 132, 361, 58, 288, 172, 397), 1.8, 0.16), ((152, 148, 377), 1.5, 0.10),
+)  # fmt: skip
+_BLOOD = (((50, 280, 205, 425), 1.6, 0.75), ((4, 1), 1.1, 0.6), ((199,), 1.0, 0.25))
+
+
 @cache
-def _occlusion() -> np.ndarray:
-    """Brightness (468,) that never reaches hollows: eye corners, beside the nose, under the lower lip, temples."""
-    vertices = mesh.rest_vertices()
-    hollows = (
-        ((133, 362, 243, 463), 1.0, 0.16),
-        ((129, 358, 98, 327), 0.9, 0.14),
-        ((18,), 1.2, 0.10),
-        ((2, 164), 0.8, 0.08),
-        ((234, 454, 132, 361, 58, 288, 172, 397), 1.8, 0.16),
-        ((152, 148, 377), 1.5, 0.10),
+def _complexion() -> tuple[np.ndarray, np.ndarray]:
+    """Darkness of the hollows and rosiness of every vertex: (468,) each, 0..1."""
+    dark, rosy = (
+        [amount * mesh.falloff(controls, radius) for controls, radius, amount in spots]
+        for spots in (_HOLLOWS, _BLOOD)
     )
-    dark = np.zeros(mesh.VERTEX_COUNT)
-    for controls, radius, amount in hollows:
-        distance = np.linalg.norm(vertices[:, None] - vertices[list(controls)][None], axis=2).min(axis=1)
-        dark += amount * np.exp(-((distance / radius) ** 2))
-    return dark
-
-
-@cache
-def _rosiness() -> np.ndarray:
-    """Blood under the skin (468,), 0..1: cheeks, nose tip, chin."""
-    vertices = mesh.rest_vertices()
-    value = np.zeros(mesh.VERTEX_COUNT)
-    for controls, radius, amount in (
-        ((50, 280, 205, 425), 1.6, 0.75),
-        ((4, 1), 1.1, 0.6),
-        ((199,), 1.0, 0.25),
-    ):
-        distance = np.linalg.norm(vertices[:, None] - vertices[list(controls)][None], axis=2).min(axis=1)
-        value = np.maximum(value, amount * np.exp(-((distance / radius) ** 2)))
-    return value
+    return sum(dark), np.max(rosy, axis=0)
 
 
 def skin_fields(
     vertices: np.ndarray, pixels: np.ndarray, view: View, canvas: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness and rosiness of the skin all over the picture.
+    """Brightness (about 0..1.1) and rosiness (0..1) all over the picture: (canvas, canvas) float32 each.
 
-    Args:
-        vertices: (468, 3) deformed face, before the pose.
-        pixels: (468, 2) its projection in a picture of ``view.size`` pixels.
-        view: The camera.
-        canvas: Height and width of the fields wanted.
-
-    Returns:
-        Two (canvas, canvas) float32 fields: brightness, about 0..1.1, and rosiness in 0..1. Beyond the head both
-        continue smoothly.
+    Of a deformed face (468, 3) before the pose, and its ``pixels`` (468, 2) in the ``view``. Both continue smoothly
+    beyond the head.
     """
     number, cells = _COARSE if canvas <= 200 else _FINE
-    light = view.scene.light
-    samples = _samples(number)
+    light, (dark, rosy), (corners, weights) = view.scene.light, _complexion(), _samples(number)
     turned = vertex_normals(vertices) @ view.matrix.T
     skull_points, skull_normals = _skull()
     skull_turned = skull_normals @ view.matrix.T
-    shade = np.concatenate([_lambert(turned, light) - _occlusion(), _lambert(skull_turned, light)])
+    shade = np.concatenate([_lambert(turned, light) - dark, _lambert(skull_turned, light)])
     facing = np.concatenate([turned[:, 2], skull_turned[:, 2]])
     places = np.concatenate([pixels, view.project(skull_points)]) * (cells / view.size)
-    rosy = np.concatenate([_rosiness(), np.zeros(len(skull_points))])
+    rosy = np.concatenate([rosy, np.zeros(len(skull_points))])
     values = np.column_stack([places, shade, rosy, facing]).astype(np.float32)
     # Three gathers are several times faster here than einsum or a stack of small matrix products.
-    spread = sum(values[samples.corners[k]] * samples.weights[k] for k in range(3))
+    spread = sum(values[corners[k]] * weights[k] for k in range(3))
     return _gather(np.concatenate([spread, values[mesh.VERTEX_COUNT :]]), cells, canvas)
 
 
@@ -140,17 +107,13 @@ def _lambert(normals: np.ndarray, light: Light) -> np.ndarray:
 
 
 def _gather(rows: np.ndarray, cells: int, canvas: int) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth fields (canvas, canvas) of rows of x, y (cells), shade, rosiness and weight."""
     weight = np.clip(rows[:, 4], 0.02, 1.0)
     column = np.clip(rows[:, 0].astype(int), 0, cells - 1)
     row = np.clip(rows[:, 1].astype(int), 0, cells - 1)
-    index = row * cells + column
-    stack = np.stack(
-        [
-            np.bincount(index, weight * value, cells * cells).reshape(cells, cells)
-            for value in (np.ones_like(weight), rows[:, 2], rows[:, 3])
-        ],
-        axis=-1,
-    ).astype(np.float32)
+    index, values = row * cells + column, (1.0, rows[:, 2], rows[:, 3])
+    sums = [np.bincount(index, weight * value, cells * cells).reshape(cells, cells) for value in values]
+    stack = np.stack(sums, axis=-1).astype(np.float32)
     sharp = cv2.GaussianBlur(stack, (0, 0), 0.35 * cells / 24)
     width = 2 * (cells // 8) + 1
     wide = cv2.blur(cv2.blur(stack, (width, width)), (width, width))
@@ -162,15 +125,9 @@ def _gather(rows: np.ndarray, cells: int, canvas: int) -> tuple[np.ndarray, np.n
 
 @lru_cache(maxsize=1024)
 def ramp(colour: tuple[float, ...], depth: float = 0.34, shine: float = 0.45) -> np.ndarray:
-    """Colours of a material from deep shadow to highlight, as a lookup table.
+    """Lookup table (256, 1, 3) uint8 from deep shadow over ``colour`` (sRGB 0..255), at entry 160, to highlight.
 
-    Args:
-        colour: Its sRGB colour in plain light, 0..255.
-        depth: Brightness of the deepest shadow relative to ``colour``.
-        shine: How far the brightest highlight goes towards white, 0..1.
-
-    Returns:
-        (256, 1, 3) uint8; entry 160 is ``colour`` itself.
+    ``depth`` is the brightness of the deepest shadow relative to it; ``shine`` how far the highlight goes to white.
     """
     base = np.clip(np.array(colour, dtype=np.float64), 0, 255)
     # Shadows of skin are redder than its light, which keeps flat shading from looking grey.

@@ -13,29 +13,17 @@ from ferlab.faces.scene import View
 
 @dataclass(eq=False)
 class Stage:
-    """A picture in the making.
+    """A picture in the making; all positions in canvas pixels."""
 
-    Attributes:
-        canvas: (C, C, 3) uint8 RGB, painted on from back to front.
-        character: Who is shown.
-        vector: (A,) action unit intensities.
-        view: The camera of the finished picture.
-        curves: Points (K, 2) of every curve of :mod:`ferlab.faces.curves`, canvas pixels.
-        pixels: (468, 2) vertices, canvas pixels.
-        unit: Canvas pixels per centimetre.
-        shade: (C, C) uint8, brightness of the skin as an index into a colour ramp; set once it is known.
-        rosy: (C, C) uint8, blood under the skin.
-    """
-
-    canvas: np.ndarray
+    canvas: np.ndarray  # (C, C, 3) uint8 RGB, painted on from back to front
     character: Character
-    vector: np.ndarray
-    view: View
-    curves: dict[str, np.ndarray]
-    pixels: np.ndarray
-    unit: float
-    shade: np.ndarray
-    rosy: np.ndarray
+    vector: np.ndarray  # (A,) intensities of the action units
+    view: View  # the camera of the finished picture
+    curves: dict[str, np.ndarray]  # points (K, 2) of every curve of ferlab.faces.curves
+    pixels: np.ndarray  # (468, 2) vertices
+    unit: float  # pixels per centimetre
+    shade: np.ndarray  # (C, C) uint8, brightness of the skin as an index into a colour ramp
+    rosy: np.ndarray  # (C, C) uint8, blood under the skin
 
     @property
     def size(self) -> int:

@@ -22,9 +22,9 @@ from ferlab.measures.names import MEASURES, title
 
 def class_counts(dataset: FaceDataset, split: Split) -> Figure:
     """Draw the number of images per emotion in each part of a split."""
-    parts, classes = zip(split.names, split.sides, strict=True), len(dataset.counts())
-    counts = {name: np.bincount(dataset.labels[index], minlength=classes) for name, index in parts}
-    return part_counts(pd.DataFrame(counts, index=[Emotion(label).title for label in range(classes)]))
+    sizes = [np.bincount(dataset.labels[index], minlength=len(dataset.counts())) for index in split.sides]
+    table = pd.DataFrame(dict(zip(split.names, sizes, strict=True)))
+    return part_counts(table.set_axis([Emotion(label).title for label in table.index]))
 
 
 def part_counts(table: pd.DataFrame) -> Figure:
@@ -42,14 +42,15 @@ def part_counts(table: pd.DataFrame) -> Figure:
 
 def learning_curves(history: Sequence[dict[str, float]], best: int) -> Figure:
     """Draw loss and accuracy by epoch for training and validation, with the chosen epoch marked."""
-    figure, (left, right) = style.new(1, 2)
+    figure, panels = style.new(1, 2)
     frame = pd.DataFrame(history).set_index("epoch")
-    for axes, quantity, unit in ((left, "loss", "cross-entropy (nats)"), (right, "accuracy", "accuracy")):
+    units = {"loss": "cross-entropy (nats)", "accuracy": "accuracy"}
+    for axes, (quantity, unit) in zip(panels, units.items(), strict=True):
         axes.plot(frame[f"train_{quantity}"], "--", color=style.BLUE, label="train")
         axes.plot(frame[f"validation_{quantity}"], color=style.RED, label="validation")
         axes.axvline(best, **style.DOTTED, label=f"chosen: epoch {best}")
         axes.set(xlabel="epoch", ylabel=unit)
-    left.legend(frameon=False)
+    panels[0].legend(frameon=False)
     return figure
 
 
@@ -83,9 +84,9 @@ def confusion(matrix: Sequence[Sequence[int]]) -> Figure:
     return figure
 
 
-def confusions(matrices: Mapping[str, Sequence[Sequence[int]]], columns: int = 3) -> Figure:
-    """Draw confusion matrices side by side: the share of each true emotion's images, in per cent."""
-    figure, grid = style.bare(len(matrices), columns, 2.9, 3.0)
+def confusions(matrices: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
+    """Draw confusion matrices, three a row: the share of each true emotion's images, in per cent."""
+    figure, grid = style.bare(len(matrices), 3, 2.9, 3.0)
     for axes, (name, matrix) in zip(grid.flat, matrices.items(), strict=False):
         axes.set_axis_on()
         short = [emotion[:3] for emotion in NAMES]
@@ -102,39 +103,40 @@ def error_curves(frame: pd.DataFrame) -> Figure:
 
     ``frame`` has a row per estimate: ``regions``, ``output``, ``method``, ``per region``, ``evaluations``, ``error``.
     """
-    regions, outputs = frame.regions.unique(), frame.output.unique()
+    regions, outputs, methods = (frame[column].unique() for column in ("regions", "output", "method"))
     figure, grid = style.new(len(outputs), len(regions), width=7.4, height=5.8, squeeze=False)
-    panels = itertools.product(outputs, regions)
-    for axes, (output, count) in zip(grid.flat, panels, strict=True):
+    for axes, (output, count) in zip(grid.flat, itertools.product(outputs, regions), strict=True):
         part = frame[(frame.output == output) & (frame.regions == count)]
-        looks = zip(frame.method.unique(), style.LINES, style.MARKERS, strict=False)
-        for method, color, mark in looks:
-            mean = part[part.method == method].groupby("per region")[["evaluations", "error"]].mean()
-            places = mean.evaluations / count
-            axes.plot(places, mean.error, marker=mark, color=color, markersize=5, label=method)
+        for method, color, marker in zip(methods, style.LINES, style.MARKERS, strict=False):
+            mean = _mean_cost(part[part.method == method])
+            look = {"marker": marker, "color": color, "markersize": 5, "label": method}
+            axes.plot(mean.evaluations / count, mean.error, **look)
         axes.axhline(1, **style.DOTTED)
         axes.set(title=f"{output}, {count} regions", xlabel=f"evaluations / {count}", ylabel="relative error")
         style.logarithmic(axes.xaxis, part["per region"].unique())
         style.logarithmic(axes.yaxis, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10])
-    style.legend(figure, "upper center", frame.method.nunique())
+    style.legend(figure, "upper center", len(methods))
     return figure
+
+
+def _mean_cost(part: pd.DataFrame) -> pd.DataFrame:
+    return part.groupby("per region")[["evaluations", "error"]].mean()
 
 
 def doubling(frame: pd.DataFrame) -> Figure:
     """Draw error against evaluations, log-log, a panel per method: thin lines for faces, a thick one for their mean.
 
-    A dotted line through the first mean falls by the square root of two for each doubling. ``frame`` has a row per
-    estimate: ``method``, ``face``, ``per region``, ``evaluations``, ``error``.
+    A dotted line from the first mean on falls as of independent draws. ``frame``: as above, and ``face``.
     """
     methods = frame.method.unique()
-    shared = {"sharex": True, "sharey": True, "squeeze": False}
-    figure, row = style.new(1, len(methods), width=3.6 * len(methods), height=3.4, **shared)
+    size = {"width": 3.6 * len(methods), "height": 3.4}
+    figure, row = style.new(1, len(methods), **size, sharex=True, sharey=True, squeeze=False)
     looks = zip((style.BLUE, style.RED, style.GREEN, style.PINK), "os^D", strict=True)
     for axes, method, (color, marker) in zip(row[0], methods, looks, strict=False):
         part = frame[frame.method == method]
         for _, face in part.groupby("face"):
             axes.plot(face.evaluations, face.error, color=color, alpha=0.35, linewidth=1)
-        mean = part.groupby("per region")[["evaluations", "error"]].mean()
+        mean = _mean_cost(part)
         axes.plot(mean.evaluations, mean.error, color=color, marker=marker, linewidth=2.4, label="mean")
         slope = mean.error.iloc[0] * np.sqrt(mean.evaluations.iloc[0] / mean.evaluations)
         axes.plot(mean.evaluations, slope, color="grey", linestyle=":", label="independent draws")
@@ -177,7 +179,7 @@ def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
     shown = table.dropna(subset=["accuracy"])
     figure, axes = style.new(height=0.6 + 0.3 * len(shown))
     about = {"fmt": "o", "color": style.BLUE, "capsize": 2}
-    axes.errorbar(shown.accuracy, np.arange(len(shown)), xerr=shown.error, **about)
+    axes.errorbar(shown.accuracy, range(len(shown)), xerr=shown.error, **about)
     axes.axvline(shown.accuracy[reference], **style.DOTTED)
     axes.set(xlabel="accuracy (bars: one standard error)")
     style.names(axes, shown.index)
@@ -195,17 +197,18 @@ def protocol_dots(frame: pd.DataFrame) -> Figure:
     size = {"height": 0.9 + 0.45 * sum(heights) + 0.3 * len(panels), "height_ratios": heights}
     figure, column = style.new(len(panels), sharex=True, squeeze=False, **size)
     for axes, part in zip(column[:, 0], panels, strict=True):
-        places = {name: place for place, name in enumerate(part.protocol.unique())}
-        looks = zip(frame.classifier.unique(), (style.RED, style.BLUE), "os", strict=False)
-        for classifier, color, marker in looks:
+        floors = part.groupby("protocol", sort=False).floor.first()
+        for classifier, color, marker in zip(
+            frame.classifier.unique(), (style.RED, style.BLUE), "os", strict=False
+        ):
             rows = part[part.classifier == classifier]
             about = {"color": color, "fmt": marker, "markersize": 7, "label": classifier}
-            axes.errorbar(rows.accuracy, rows.protocol.map(places), xerr=rows.spread, **about)
-        floors = part.groupby("protocol", sort=False).floor.first()
-        ends = [floors.index.map(places) + end for end in (-0.45, 0.45)]
-        axes.vlines(floors, *ends, color="grey", linestyle=":", label="most frequent emotion")
+            axes.errorbar(rows.accuracy, floors.index.get_indexer(rows.protocol), xerr=rows.spread, **about)
+        places = np.arange(len(floors))
+        line = {"color": "grey", "linestyle": ":", "label": "most frequent emotion"}
+        axes.vlines(floors, places - 0.45, places + 0.45, **line)
         axes.set_title(part.data.iloc[0], fontsize=9, loc="left")
-        style.names(axes, list(places), lines=True)
+        style.names(axes, floors.index, lines=True)
     axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")
     style.legend(figure, "lower center", 4, size=10)
     return figure
@@ -231,8 +234,8 @@ def gain_dots(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def coverage(frame: pd.DataFrame, nominal: float = 0.95) -> Figure:
-    """Draw how often intervals held the exact value, with two intervals for that share, beside the promised share.
+def coverage(frame: pd.DataFrame) -> Figure:
+    """Draw how often intervals held the exact value, with two intervals for that share, beside the promised 95 %.
 
     ``frame``: ``method``, ``per region``, ``share``, ``low`` and ``high`` (bootstrap over faces), ``wilson low`` and
     ``wilson high`` (binomial, over all regions).
@@ -243,7 +246,7 @@ def coverage(frame: pd.DataFrame, nominal: float = 0.95) -> Figure:
         bars = np.clip([frame.share - frame[f"{kind}low"], frame[f"{kind}high"] - frame.share], 0, None)
         about = {"color": color, "fmt": marker, "markersize": 5, "capsize": 2, "label": label}
         axes.errorbar(frame.share, np.arange(len(frame)) + shift, xerr=bars, **about)
-    axes.axvline(nominal, **style.DOTTED, label=f"{nominal:.0%}")
+    axes.axvline(0.95, **style.DOTTED, label="95%")
     axes.set(xlabel="share of exact values within two standard errors")
     style.names(axes, [f"{m}, {b}n" for m, b in zip(frame.method, frame["per region"], strict=True)])
     style.legend(figure, "upper center", 3, size=10)
@@ -257,15 +260,13 @@ def sentence_dots(findings: Sequence[Any]) -> Figure:
     """
     figure, axes = style.new(height=0.9 + 0.45 * len(findings))
     table = pd.DataFrame(map(vars, findings))
-    mean, blue = table["mean"], {"color": style.BLUE}
-    for place in table.index[mean.isna()]:
+    mean, places, blue = table["mean"], table.index, {"color": style.BLUE}
+    for place in places[mean.isna()]:
         axes.text(1.0, place, "too few faces", ha="center", va="center", fontsize=8)
-    axes.errorbar(
-        mean, table.index, xerr=[mean - table.low, table.high - mean], fmt="none", capsize=3, **blue
-    )
-    axes.plot(mean, table.index, "o", label="this emotion, 95 % interval", **blue)
-    axes.plot(mean - table.difference, table.index, "|", markersize=12, label="all other emotions", **blue)
-    axes.plot(table.released, table.index, "x", color=style.RED, label="this emotion, released masking")
+    axes.errorbar(mean, places, xerr=[mean - table.low, table.high - mean], fmt="none", capsize=3, **blue)
+    axes.plot(mean, places, "o", label="this emotion, 95 % interval", **blue)
+    axes.plot(mean - table.difference, places, "|", markersize=12, label="all other emotions", **blue)
+    axes.plot(table.released, places, "x", color=style.RED, label="this emotion, released masking")
     axes.axvline(1, **style.DOTTED)
     axes.set(xlabel="positive attribution, 1 is chance")
     style.names(axes, [f"{found.sentence.emotion.title}: {found.part}" for found in findings], lines=True)
@@ -303,19 +304,18 @@ def intervals(
 
     ``frame``: ``measure``, ``method``, ``mean``, ``low``, ``high``, as the study of explainers scores them.
     """
-    methods = frame.method.unique()
-    columns, lines = min(3, len(measures)), -(-len(measures) // 3)
-    size = {"width": 7.4, "height": lines * (0.7 + 0.2 * len(methods)), "sharey": True, "squeeze": False}
-    figure, grid = style.new(lines, columns, **size)
+    methods, lines = frame.method.unique(), -(-len(measures) // 3)
+    size = {"width": 7.4, "height": lines * (0.7 + 0.2 * len(methods))}
+    figure, grid = style.new(lines, min(3, len(measures)), **size, sharey=True, squeeze=False)
     for axes in grid.flat[len(measures) :]:
         axes.set_axis_off()
+    arrows = {True: "\n(more is better)", False: "\n(less is better)", None: ""}
     for axes, measure in zip(grid.flat, measures, strict=False):
         _dots(axes, frame[frame.measure == measure].set_index("method").reindex(methods))
         if chance and measure in chance:
             axes.axvline(chance[measure], color=style.RED, linewidth=1, linestyle="--")
         name, better = MEASURES[measure]
-        arrow = {True: "\n(more is better)", False: "\n(less is better)", None: ""}[better]
-        axes.set_title(name + arrow, fontsize=8)
+        axes.set_title(name + arrows[better], fontsize=8)
     return figure
 
 
@@ -324,16 +324,14 @@ def overlap_dots(frame: pd.DataFrame, printed: Mapping[str, float] | None = None
 
     ``frame``: ``reference``, ``method``, ``mean``, ``low``, ``high``, ``shuffled``, ``swapped``; ``printed`` by method.
     """
-    references, present = frame.reference.unique(), set(frame.method)
-    methods = [name for name in METHODS if name in present]
-    places = range(len(methods))
-    size = {"width": 7.4, "height": 1.0 + 0.22 * len(methods), "sharey": True, "squeeze": False}
-    figure, grid = style.new(1, len(references), **size)
+    references, methods = frame.reference.unique(), [name for name in METHODS if name in set(frame.method)]
+    size = {"width": 7.4, "height": 1.0 + 0.22 * len(methods)}
+    figure, grid = style.new(1, len(references), **size, sharey=True, squeeze=False)
     for axes, reference in zip(grid[0], references, strict=True):
         part = frame[frame.reference == reference].set_index("method").reindex(methods)
         _dots(axes, part)
-        axes.plot(part.shuffled, places, "|", color=style.ORANGE, label="pixels shuffled")
-        axes.plot(part.swapped, places, "x", color=style.RED, label="maps of other faces")
+        axes.plot(part.shuffled, range(len(part)), "|", color=style.ORANGE, label="pixels shuffled")
+        axes.plot(part.swapped, range(len(part)), "x", color=style.RED, label="maps of other faces")
         if printed and reference == references[0]:
             known = {methods.index(name): value for name, value in printed.items() if name in methods}
             about = {"color": "black", "fillstyle": "none", "markersize": 5, "label": "the paper"}

@@ -20,13 +20,9 @@ _SPANS = {"a second": 1.0, "an hour": 3600.0, "a year": _YEAR, "age of the unive
 
 
 def picture_grid(
-    pictures: np.ndarray,
-    captions: Sequence[str],
-    columns: int,
-    headings: Sequence[str] = (),
-    sides: Sequence[str] = (),
-) -> Figure:
-    """Draw N faces under N captions, ``columns`` a row; names of the columns and rows above and beside them."""
+    pictures: np.ndarray, captions: Sequence[str], columns: int, headings: Sequence[str] = (), sides: Sequence[str] = ()
+) -> Figure:  # fmt: skip
+    """Draw N faces under N captions, ``columns`` a row, with names of the columns above and of the rows beside them."""
     cells = [(caption, face, None) for caption, face in zip(captions, pictures, strict=True)]
     figure, grid = panels.tiles(cells, columns, (1.45, 1.75))
     for axes, heading in zip(grid[0], headings, strict=False):
@@ -54,9 +50,11 @@ def by_level(
     figure, grid = style.bare(2 * len(scores), len(scores), 1.6 + 0.8 / len(scores), 1.9)
     for row, maps, label in zip(grid, (scores, densities), ("score", "score per pixel"), strict=True):
         limit = panels.color_limit(np.stack(list(maps.values())))
-        for axes, values in zip(row, maps.values(), strict=True):
-            drawn = panels.show_map(axes, image, values, limit)
-        figure.colorbar(drawn, ax=list(row), shrink=0.9, label=label)
+        drawn = [
+            panels.show_map(axes, image, values, limit)
+            for axes, values in zip(row, maps.values(), strict=True)
+        ]
+        figure.colorbar(drawn[0], ax=list(row), shrink=0.9, label=label)
     for axes, title in zip(grid[0], scores, strict=True):
         axes.set_title(title, fontsize=9)
     return figure
@@ -109,10 +107,9 @@ def costs(table: pd.DataFrame) -> Figure:
     A curve that is steeper than any power of interest here has no slope in the legend.
     """
     figure, axes = style.new(height=3.8)
-    looks = zip(slopes(table), style.MARKERS, style.LINES, strict=False)
-    for (rule, counts), (slope, marker, color) in zip(table.items(), looks, strict=False):
+    for (rule, slope), marker, color in zip(slopes(table).items(), style.MARKERS, style.LINES, strict=False):
         label = rule if slope > _STEEP else f"{rule} (slope {slope:.2f})"
-        axes.plot(counts.dropna(), marker=marker, color=color, label=label)
+        axes.plot(table[rule].dropna(), marker=marker, color=color, label=label)
     axes.set(yscale="log", xlabel="regions n", ylabel="evaluations counted")
     style.logarithmic(axes.xaxis, table.index)
     style.legend(figure, "right upper")
@@ -147,14 +144,14 @@ def four_nodes(worths: Sequence[float]) -> Figure:
     axes.set_axis_off()
     about = {"ha": "center", "va": "center", "textcoords": "offset points", "fontsize": 8}
     about |= {"rotation_mode": "anchor", "transform_rotates_text": True}
+    looks = {1: ("-", style.BLUE), 2: ("--", style.RED)}
     for start, end, player in ((0, 1, 1), (2, 3, 1), (0, 2, 2), (1, 3, 2)):
-        edge, color = places[[start, end]], (style.BLUE, style.RED)[player - 1]
-        axes.plot(*edge.T, "-" if player == 1 else "--", color=color, zorder=1)
+        edge, (line, color) = places[[start, end]], looks[player]
+        axes.plot(*edge.T, line, color=color, zorder=1)
         (across, up), middle = edge[1] - edge[0], edge.mean(axis=0)
         turn = {"rotation": np.degrees(np.arctan2(up, across)), "color": color}
-        offset = (0, 11 if middle[1] > 0 else -11)
         said = f"player {player} adds {worths[end] - worths[start]:g}"
-        axes.annotate(said, middle, xytext=offset, **about, **turn)
+        axes.annotate(said, middle, xytext=(0, 11 if middle[1] > 0 else -11), **about, **turn)
     for place, name, worth in zip(places, ("∅", "{1}", "{2}", "{1, 2}"), worths, strict=True):
         axes.plot(*place, "o", markersize=42, markerfacecolor="white", markeredgecolor="#333333")
         axes.text(*place, f"{name}\n{worth:g}", ha="center", va="center", fontsize=9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,18 @@ LARGEST = 4.0  # lifts from here on, and from its inverse down, have the end col
 _REGIONS = (style.SKY, style.BLUE, style.GREEN, style.YELLOW, style.PINK, style.RED, style.ORANGE)
 
 
+def edges() -> np.ndarray:
+    """Return the edges of the face mesh once each, int64 (E, 2)."""
+    pairs = triangles()[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def _upright(axes: Axes, name: str) -> None:
+    axes.set_title(name, fontsize=9)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+
+
 def kept_landmarks(
     faces: np.ndarray, chosen: np.ndarray, classes: Sequence[int], relevance: np.ndarray, columns: int = 4
 ) -> Figure:
@@ -43,19 +54,6 @@ def kept_landmarks(
     return figure
 
 
-def edges() -> np.ndarray:
-    """Return the edges of the face mesh once each, int64 (E, 2)."""
-    pairs = triangles()[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-    return np.unique(np.sort(pairs, axis=1), axis=0)
-
-
-def _upright(axes: Axes, name: str) -> None:
-    """Turn landmarks upright."""
-    axes.set_title(name, fontsize=9)
-    axes.set_aspect("equal")
-    axes.invert_yaxis()
-
-
 def baseline_relevance(face: np.ndarray, scores: Mapping[str, np.ndarray]) -> Figure:
     """Draw the (468,) relevance of the landmarks (468, 2) of a face under each baseline, each on its own scale."""
     figure, grid = style.bare(len(scores), len(scores), 1.7, 2.5)
@@ -66,13 +64,13 @@ def baseline_relevance(face: np.ndarray, scores: Mapping[str, np.ndarray]) -> Fi
     return figure
 
 
-def accuracy_by_size(table: pd.DataFrame, measures: Sequence[str] = ("accuracy", "balanced")) -> Figure:
-    """Draw accuracy against the number of landmarks, with intervals over folds, a panel per measure.
+def accuracy_by_size(table: pd.DataFrame) -> Figure:
+    """Draw accuracy and balanced accuracy against the number of landmarks, with intervals over folds.
 
     ``table`` has a row per ``method`` and ``k``, and for each measure a column, and one each for its low and high end.
     """
     units = {"accuracy": "accuracy (%)", "balanced": "balanced accuracy (%)"}
-    looks: dict[str, tuple[str, dict[str, Any]]] = {
+    looks: dict[str, tuple[str, dict[str, str]]] = {
         "integrated gradients": ("T-EMO, integrated gradients", {"color": style.RED}),
         "linear SVM": ("linear SVM", {"color": style.BLUE, "linestyle": "--"}),
         "rbf SVM": ("rbf SVM", {"color": style.SKY, "linestyle": ":"}),
@@ -80,8 +78,8 @@ def accuracy_by_size(table: pd.DataFrame, measures: Sequence[str] = ("accuracy",
     for method, marker in {"random": "x", "univariate F": "s", "contours": "D"}.items():
         looks[method] = f"T-EMO, {method}", {"color": "#555555", "marker": marker, "linestyle": "none"}
     shifts = {"random": 1.06, "univariate F": 1.12, "contours": 1.18}  # sideways, to be seen
-    figure, grid = style.new(1, len(measures), width=3.9 * len(measures), height=3.4, squeeze=False)
-    for axes, measure in zip(grid[0], measures, strict=True):
+    figure, panels = style.new(1, 2, width=7.8, height=3.4)
+    for axes, (measure, unit) in zip(panels, units.items(), strict=True):
         for method, (label, look) in looks.items():
             methods = ["all", method] if method == "integrated gradients" else [method]
             rows = table[table.method.isin(methods)].sort_values("k")
@@ -90,7 +88,7 @@ def accuracy_by_size(table: pd.DataFrame, measures: Sequence[str] = ("accuracy",
             bars = [rows[measure] - rows[f"{measure} low"], rows[f"{measure} high"] - rows[measure]]
             look = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2, "label": label} | look
             axes.errorbar(rows.k * shifts.get(method, 1), rows[measure], yerr=bars, **look)
-        axes.set(xlabel="landmarks", ylabel=units[measure])
+        axes.set(xlabel="landmarks", ylabel=unit)
         style.logarithmic(axes.xaxis, table.k.unique())
     style.legend(figure, "lower center", 3, size=10)
     return figure

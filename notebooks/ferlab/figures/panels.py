@@ -7,7 +7,6 @@ that maps share one.
 
 from __future__ import annotations
 
-import itertools
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fercore.emotions import COLORS, Emotion
+from fercore.emotions import Emotion
 from ferlab.figures import style
 from ferlab.measures.names import title
 
@@ -60,17 +59,12 @@ def outline(axes: Axes, box: Box, **line: Any) -> None:
 
 
 def tiles(
-    cells: Sequence[Cell],
-    columns: int,
-    size: tuple[float, float],
-    limit: float | None = None,
-    bar: str = "",
+    cells: Sequence[Cell], columns: int, size: tuple[float, float], limit: float | None = None, bar: str = "",
     **font: Any,
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
     """Draw cells of a size in inches row by row; return the figure and its axes (rows, columns).
 
-    Maps share a scale if its half-width ``limit`` is given, or a colour bar with the label ``bar``; ``font`` is that
-    of the titles.
+    Maps share a scale if its half-width ``limit`` is given, or a colour bar labelled ``bar``; ``font`` is the titles'.
     """
     figure, grid = style.bare(len(cells), columns, *size)
     if bar:
@@ -87,7 +81,7 @@ def tiles(
 
 
 def filled(cells: Sequence[Cell], count: int) -> list[Cell]:
-    """Return ``count`` cells, the last ones empty."""
+    """Return ``count`` cells, the first of them or more with empty ones."""
     return [*cells, *[EMPTY] * (count - len(cells))][:count]
 
 
@@ -100,21 +94,6 @@ def _balanced(panels: int, most: int = 4) -> tuple[int, int]:
     """Return in how many rows of how many columns panels fit with at most ``most`` side by side."""
     rows = -(-panels // most)
     return rows, -(-panels // rows)
-
-
-def emotion_rows(
-    images: np.ndarray, maps: np.ndarray, labels: np.ndarray, captions: Sequence[str], columns: int
-) -> Figure:
-    """Draw one row per emotion: up to ``columns`` pairs of a face and its map (N of each, with captions)."""
-    emotions, cells = [Emotion(label) for label in np.unique(labels)], []
-    for which in emotions:
-        shown = np.flatnonzero(labels == which)
-        pairs = ([("", images[i], None), (captions[i], images[i], maps[i])] for i in shown)
-        cells += filled([*itertools.chain(*pairs)], 2 * columns)
-    figure, grid = tiles(cells, 2 * columns, (1.35, 1.6))
-    for axes, which in zip(grid[:, 0], emotions, strict=True):
-        axes.set_title(which.title, fontsize=10, fontweight="bold", color=COLORS[which])
-    return figure
 
 
 def face_rows(images: np.ndarray, labels: np.ndarray, columns: int) -> Figure:
@@ -142,7 +121,7 @@ def face_and_maps(
     return [(first, image, None), *((name, image, one) for name, one in zip(names, maps, strict=True))]
 
 
-def labelled_maps(image: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
+def labelled_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figure:
     """Draw a face and maps of it side by side, under their names."""
     return tiles(face_and_maps(image, maps, maps.values()), 1 + len(maps), (1.9, 2.4))[0]
 
@@ -154,17 +133,16 @@ def in_rows(image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int) -> 
 
 def class_maps(face: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Figure:
     """Draw a face and K maps of it for several classes on one scale, in two rows."""
-    columns = -(-(1 + len(maps)) // 2)
+    columns = 1 + len(maps) // 2
     return tiles(face_and_maps(face, captions, maps), columns, (7.4 / columns, 2.0), bar="score per pixel")[0]
 
 
 def map_sheet(images: np.ndarray, maps: Mapping[str, np.ndarray], blocks: int = 2) -> Figure:
     """Draw the maps of F faces under all methods, ``blocks`` methods side by side; ``maps`` by method, (F, H, W)."""
     groups = [_titled("face", images), *(_titled(title(name), images, found) for name, found in maps.items())]
-    rows = -(-len(groups) // blocks)
+    rows, columns = -(-len(groups) // blocks), len(images) * blocks
     groups += [[EMPTY] * len(images)] * (rows * blocks - len(groups))
     cells = [cell for row in range(rows) for group in groups[row::rows] for cell in group]
-    columns = len(images) * blocks
     return tiles(cells, columns, (0.85 + 0.4 / columns, 1.02), loc="left", pad=2)[0]
 
 
@@ -180,10 +158,12 @@ def map_table(
     A table of more than four columns is broken into blocks, one below the other.
     """
     blocks, columns = _balanced(maps.shape[1] + 1)
-    starts, rows = range(0, blocks * columns, columns), zip(images, maps, strict=True)
-    table = [filled(face_and_maps(image, headings, values), blocks * columns) for image, values in rows]
-    table[1:] = [[("", *cell[1:]) for cell in row] for row in table[1:]]
-    cells = [*itertools.chain(*(row[start : start + columns] for start in starts for row in table))]
+    table = []
+    for image, values in zip(images, maps, strict=True):
+        row = filled(face_and_maps(image, headings, values), blocks * columns)
+        table.append([("", *cell[1:]) for cell in row] if table else row)
+    starts = range(0, blocks * columns, columns)
+    cells = [cell for start in starts for row in table for cell in row[start : start + columns]]
     size = side + 0.25 * bool(len(sides)) / columns, side + 0.3 / len(images)
     figure, grid = tiles(cells, columns, size)
     for axes, name in zip(grid[:, 0], tuple(sides) * blocks, strict=False):
@@ -207,13 +187,13 @@ def emotion(gallery: Gallery, which: Emotion, columns: int, reason: str = "") ->
 
     Pixels of the mean map within two standard errors of zero are hatched. Without faces, ``reason`` is printed.
     """
-    rows = np.flatnonzero(gallery.labels == which)[:columns]
-    if len(rows) == 0 or which not in gallery.mean.emotions:
+    chosen, means = np.flatnonzero(gallery.labels == which)[:columns], gallery.mean
+    if len(chosen) == 0 or which not in means.emotions:
         return sentence(reason or f"There is no map of {which.title}.")
-    at = gallery.mean.emotions.index(which)
-    face, mean, error, count = (getattr(gallery.mean, x)[at] for x in ("faces", "maps", "errors", "counts"))
-    examples = filled([(gallery.captions[i], gallery.images[i], gallery.maps[i]) for i in rows], columns)
-    cells = [*examples, (f"mean of {count:,}", face.astype(np.uint8), mean)]
+    at = means.emotions.index(which)
+    examples = [(gallery.captions[i], gallery.images[i], gallery.maps[i]) for i in chosen]
+    mean = (f"mean of {means.counts[at]:,}", means.faces[at].astype(np.uint8), means.maps[at])
+    cells = [*filled(examples, columns), mean]
     faces = [(name, image, None) for name, image, _ in cells]
     signed = [("", image, values) for _, image, values in cells]
     figure, grid = tiles([*faces, *[EMPTY] * len(cells), *signed], len(cells), (1.45, 4.6 / 3))
@@ -223,7 +203,7 @@ def emotion(gallery: Gallery, which: Emotion, columns: int, reason: str = "") ->
             show_grey(axes, image)
             reds = {"cmap": "Reds", "vmin": 0, "vmax": limit, "alpha": 0.75 * np.minimum(shown / limit, 1)}
             axes.imshow(shown, interpolation="nearest", **reds)
-    _hatch(grid[2, -1], np.abs(mean) < 2 * error)
+    _hatch(grid[2, -1], np.abs(means.maps[at]) < 2 * means.errors[at])
     for axes, name in zip(grid[:, 0], ("face", "positive part", "signed"), strict=True):
         style.side(axes, name)
     return figure
@@ -244,30 +224,31 @@ def sentence(text: str) -> Figure:
     return figure
 
 
-def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray, times: float = 2.0) -> Figure:
-    """Draw a face, its map, the standard errors (H, W), and the map, hatched within ``times`` standard errors of 0."""
+def certainty(face: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Figure:
+    """Draw a face, its map, the standard errors (H, W), and the map, hatched within two standard errors of 0."""
     share = errors.max() / (np.abs(values).max() or 1.0)
     cells = [
         ("face", face, None),
         ("map", face, values),
         (f"standard errors\n(largest: {share:.0%} of largest score)", None, None),
-        (f"hatched: within\n{times:g} standard errors", face, values),
+        ("hatched: within\n2 standard errors", face, values),
     ]
     figure, grid = tiles(cells, 2, (2.3, 2.5))
     grid[1, 0].imshow(errors, cmap="Purples", vmin=0, vmax=errors.max() or 1.0, interpolation="nearest")
-    _hatch(grid[1, 1], np.abs(values) <= times * errors)
+    _hatch(grid[1, 1], np.abs(values) <= 2 * errors)
     return figure
 
 
 def scales(face: np.ndarray, values: np.ndarray, other: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw a map on three colour scales, and a second, weaker one on its own scale and on the first one's."""
+    first, second = names
     cells = [
-        (f"{names[0]}: symmetric about zero", face, values),
-        (f"{names[0]}: rainbow, least to most", None, None),
-        (f"{names[0]}: the highest tenth", None, None),
+        (f"{first}: symmetric about zero", face, values),
+        (f"{first}: rainbow, least to most", None, None),
+        (f"{first}: the highest tenth", None, None),
         ("face", face, None),
-        (f"{names[1]}: on its own scale", face, other),
-        (f"{names[1]}: on the scale of {names[0]}", None, None),
+        (f"{second}: on its own scale", face, other),
+        (f"{second}: on the scale of {first}", None, None),
     ]
     figure, grid = tiles(cells, 3, (2.2, 2.3))
     grid[0, 1].imshow(values, cmap="jet", interpolation="nearest")
@@ -278,6 +259,11 @@ def scales(face: np.ndarray, values: np.ndarray, other: np.ndarray, names: Seque
     return figure
 
 
+def letters(count: int) -> str:
+    """Return the names of ``count`` maps of a riddle: A, B, ..."""
+    return string.ascii_uppercase[:count]
+
+
 def riddle(maps: np.ndarray) -> Figure:
     """Draw maps alone, without their faces, named by letters, at most four a row."""
     cells = [(letter, None, values) for letter, values in zip(letters(len(maps)), maps, strict=True)]
@@ -286,8 +272,3 @@ def riddle(maps: np.ndarray) -> Figure:
         axes.set_axis_on()
         axes.set(xticks=[], yticks=[])
     return figure
-
-
-def letters(count: int) -> str:
-    """Return the names of ``count`` maps of a riddle: A, B, ..."""
-    return string.ascii_uppercase[:count]

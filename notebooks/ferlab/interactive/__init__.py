@@ -9,15 +9,3 @@ from ferlab.interactive.embedding import embed, opening
 from ferlab.interactive.players import three_players
 from ferlab.interactive.stepping import stepper, stepper_face
 from ferlab.interactive.switches import region_switches, switch_face
-
-__all__ = [
-    "embed",
-    "error_plot",
-    "error_rows",
-    "opening",
-    "region_switches",
-    "stepper",
-    "stepper_face",
-    "switch_face",
-    "three_players",
-]

@@ -7,34 +7,22 @@ import html
 import io
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-DIGITS = 6  # significant digits of a number in the data
 
+def embed(kind: str, data: Any, static: str, note: str) -> str:
+    """Return a figure: what its maker ``kind`` of ``figures.js`` reads, and HTML that is seen without the script.
 
-def embed(kind: str, data: Any, static: str, without_script: str) -> str:
-    """Return an interactive figure.
-
-    Args:
-        kind: Which maker of ``figures.js`` draws it, e.g. ``"players"``.
-        data: What the maker reads: JSON-able, NumPy arrays and numbers included; floats are rounded to six digits.
-        static: HTML that is seen without the script and in print.
-        without_script: A sentence for readers without JavaScript: what the figure would do.
-
-    Returns:
-        A ``<div class="fercore-figure">`` without blank lines, which would end raw HTML in Markdown.
-
-    Raises:
-        ValueError: If the data hold NaN or infinity, which JSON has no words for.
+    ``note`` tells readers without JavaScript what the figure would do. There are no blank lines, which would end raw
+    HTML in Markdown.
     """
     return (
         f"{opening(kind, data)}\n"
         f'<div class="fercore-static">\n{static}\n</div>\n'
-        f"<noscript><p>{html.escape(without_script)}</p></noscript>\n"
+        f"<noscript><p>{html.escape(note)}</p></noscript>\n"
         "</div>"
     )
 
@@ -49,7 +37,7 @@ def opening(kind: str, data: Any) -> str:
     )
 
 
-def rounded(data: Any, digits: int = DIGITS) -> Any:
+def rounded(data: Any, digits: int = 6) -> Any:
     """Return data for JSON: arrays as lists, and every float with so many significant digits."""
     if isinstance(data, dict):
         return {key: rounded(value, digits) for key, value in data.items()}
@@ -63,60 +51,12 @@ def rounded(data: Any, digits: int = DIGITS) -> Any:
     return data
 
 
-def face(image: np.ndarray, name: str) -> np.ndarray:
-    """Return an image as (H, W) or (H, W, 3), for :func:`picture`.
-
-    Args:
-        image: uint8 (H, W), (H, W, 1) or (H, W, 3).
-        name: What to call it in an error.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    right = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-    if image.dtype != np.uint8 or not right or not image.size:
-        raise ValueError(
-            f"The image of {name!r} must be uint8 (H, W) or (H, W, 3), values 0 to 255; "
-            f"it is {image.dtype} of shape {image.shape}."
-        )
-    return image
-
-
 def picture(image: np.ndarray) -> str:
-    """Return a uint8 image (H, W), (H, W, 3) or (H, W, 4) as a PNG data URI."""
+    """Return a uint8 image (H, W) or (H, W, 1 or 3) as a PNG data URI."""
     file = io.BytesIO()
-    Image.fromarray(image).save(file, format="PNG", optimize=True)
+    grey = image.ndim == 3 and image.shape[2] == 1
+    Image.fromarray(image[:, :, 0] if grey else image).save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def finite(values: Any, what: str) -> np.ndarray:
-    """Return values as a float array.
-
-    Raises:
-        ValueError: If they are no numbers, or not all finite; says what they are.
-    """
-    try:
-        result = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be numbers: {error}.") from error
-    if not np.isfinite(result).all():
-        raise ValueError(f"{what} must be finite; {np.sum(~np.isfinite(result))} of them are not.")
-    return result
-
-
-def distinct(names: Sequence[str], what: str) -> list[str]:
-    """Return names as a list.
-
-    Raises:
-        ValueError: If there are none, one is empty, or two are the same.
-    """
-    result = [str(name) for name in names]
-    if not result or not all(name.strip() for name in result) or len(set(result)) < len(result):
-        raise ValueError(f"{what} must be named, each by a name of its own; the names are {result}.")
-    return result
 
 
 def tag(name: str, *content: str, **attributes: Any) -> str:
@@ -131,6 +71,13 @@ def tag(name: str, *content: str, **attributes: Any) -> str:
 def text(content: str, x: float, y: float, **attributes: Any) -> str:
     """Return a line of SVG text."""
     return tag("text", html.escape(content), x=f"{x:g}", y=f"{y:g}", **attributes)
+
+
+def pixels(image: np.ndarray, x: float, y: float, width: float) -> str:
+    """Return an image in SVG, ``width`` wide, its pixels unblurred."""
+    height = f"{width * image.shape[0] / image.shape[1]:g}"
+    where = {"x": f"{x:g}", "y": f"{y:g}", "width": f"{width:g}", "height": height}
+    return tag("image", href=picture(image), style="image-rendering:pixelated", **where)
 
 
 def drawing(title: str, width: float, height: float, *parts: str) -> str:

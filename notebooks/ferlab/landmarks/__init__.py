@@ -1,12 +1,7 @@
-"""Landmarks of photographs, facial regions from them, and how maps fit what FACS expects. Needs OpenCV.
+"""Landmarks of photographs, and facial regions from them.
 
 MediaPipe's networks find 468 points in a photograph without the ``mediapipe`` package; the embedded faces bring theirs.
 """
-
-try:
-    import cv2
-except ImportError as error:
-    raise ImportError("Landmarks are found with OpenCV: pip install opencv-python-headless.") from error
 
 from ferlab.landmarks.extraction import FaceLandmarks, extract
 from ferlab.landmarks.models import ModelFileError

@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square region of an image, which may reach beyond its border.
+    """A square of an image by its centre and side in pixels, which may reach beyond the border.
 
-    Attributes:
-        x: Centre, pixels.
-        y: Centre, pixels.
-        side: Length of a side, pixels.
-        angle: Direction of its upper edge, radians, clockwise as seen (y points down); 0 is upright.
+    ``angle`` is the direction of its upper edge in radians, clockwise as seen (y points down); 0 is upright.
     """
 
     x: float
@@ -34,19 +31,11 @@ class Square:
         return np.array(((cosine, sine), (-sine, cosine)))
 
     def cut(self, image: np.ndarray, size: int) -> np.ndarray:
-        """Sample the square, upright.
+        """Sample the square upright, (size, size, 3), from an image (H, W, 3) uint8 whose outermost pixels go on.
 
-        Args:
-            image: (H, W, 3) uint8. Beyond its border its outermost pixels go on.
-            size: Height and width of the result in pixels.
-
-        Returns:
-            (size, size, 3) uint8; bicubic where it is enlarged, averaged over areas where it is made smaller.
+        Bicubic where it is enlarged, averaged over areas where it is made smaller.
         """
-        import cv2
-
-        shrink = self.side / size
-        ratio = np.ones(2)
+        shrink, ratio = self.side / size, np.ones(2)
         if shrink > 1.0:
             height, width = image.shape[:2]
             smaller = (max(1, round(width / shrink)), max(1, round(height / shrink)))
@@ -61,37 +50,24 @@ class Square:
         )
 
     def back(self, points: np.ndarray, size: int) -> np.ndarray:
-        """Carry points of a cut back to the image.
-
-        Args:
-            points: (..., 2) or (..., 3) in pixels of a cut; a depth is scaled alike.
-            size: Size of that cut.
-
-        Returns:
-            Points of the same shape in pixels of the image, float64.
-        """
-        scaled = (np.asarray(points, dtype=np.float64) - size / 2 * _flat(points)) * (self.side / size)
+        """Carry points (..., 2 or 3) in pixels of a cut of that size back to the image; a depth is scaled alike."""
+        centre = (
+            size / 2 * np.array((1.0, 1.0, 0.0))[: points.shape[-1]]
+        )  # a depth has no origin in the image
+        scaled = (np.asarray(points, dtype=np.float64) - centre) * (self.side / size)
         scaled[..., :2] = scaled[..., :2] @ self._axes() + (self.x, self.y)
         return scaled
 
 
-def _flat(points: np.ndarray) -> np.ndarray:
-    """1 for x and y, 0 for a depth, which has no origin in the image."""
-    return np.array((1.0, 1.0, 0.0))[: points.shape[-1]]
-
-
 def around(points: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray, factor: float) -> Square:
-    """Return the square around points, turned so that the line between the eyes is level.
+    """Return the square around points (P, 2), turned so that the line between the subject's eyes is level.
 
-    Args:
-        points: (P, 2) pixels.
-        right_eye: (2,) the subject's right eye, which is on the left of an upright image.
-        left_eye: (2,) the subject's left eye.
-        factor: Side of the square over the longer side of the turned bounding box.
+    Its side is ``factor`` times the longer side of the turned bounding box; the right eye (2,) is left in the image.
     """
     dx, dy = left_eye - right_eye
-    axes = Square(0.0, 0.0, 1.0, math.atan2(dy, dx))._axes()
+    angle = math.atan2(dy, dx)
+    axes = Square(0.0, 0.0, 1.0, angle)._axes()
     turned = points @ axes.T
     low, high = turned.min(axis=0), turned.max(axis=0)
     x, y = ((low + high) / 2) @ axes
-    return Square(float(x), float(y), factor * float((high - low).max()), math.atan2(dy, dx))
+    return Square(float(x), float(y), factor * float((high - low).max()), angle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,32 +16,9 @@ OVERLAP = 0.3  # boxes that overlap the best one by more are averaged with it
 _LAYERS = ((16, 2), (8, 6))  # cells a side, anchors a cell: strides 8, 16, 16, 16 with two anchors each
 
 
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """A face as the detector sees it, in pixels of the image.
-
-    Attributes:
-        score: Its confidence, 0..1.
-        centre: (2,) float64, of the box.
-        size: (2,) float64, width and height of the box.
-        eyes: (2, 2) float64: the subject's right eye, then the left one.
-    """
-
-    score: float
-    centre: np.ndarray
-    size: np.ndarray
-    eyes: np.ndarray
-
-    def square(self, factor: float) -> Square:
-        """Return the square around the box's centre, level with the eyes, ``factor`` times the box's longer side."""
-        dx, dy = self.eyes[1] - self.eyes[0]
-        x, y = self.centre
-        return Square(float(x), float(y), factor * float(self.size.max()), math.atan2(dy, dx))
-
-
 @cache
 def anchors() -> np.ndarray:
-    """Centres of the 896 anchors, (896, 2) float64 in 0..1, by row, column and layer, read-only.
+    """Return the centres of the 896 anchors, (896, 2) float64 in 0..1, by row, column and layer.
 
     From the options of MediaPipe's ``face_detection_short_range_common.pbtxt``: four layers of strides 8, 16, 16, 16 on
     128 pixels, aspect ratio 1 with an interpolated one, offsets one half, fixed anchor size.
@@ -52,21 +28,13 @@ def anchors() -> np.ndarray:
         places = (np.arange(cells) + 0.5) / cells
         y, x = np.meshgrid(places, places, indexing="ij")
         grids.append(np.repeat(np.stack((x, y), axis=-1).reshape(-1, 2), count, axis=0))
-    centres = np.concatenate(grids)
-    centres.flags.writeable = False
-    return centres
+    return np.concatenate(grids)
 
 
 def decode(regressors: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn the network's outputs into boxes.
+    """Turn the network's outputs, (896, 16) in pixels and (896,), into boxes (896, 8, 2) and scores (896,) in 0..1.
 
-    Args:
-        regressors: (896, 16): x and y of the centre, width, height, and x and y of six points (right eye, left eye,
-            nose, mouth, right ear, left ear); in pixels, places relative to the anchor.
-        logits: (896,).
-
-    Returns:
-        Boxes (896, 8, 2) in pixels of the input (centre, size, the six points), and scores (896,) in 0..1.
+    A box is centre, size, right eye, left eye, nose, mouth, right ear, left ear; places are relative to the anchor.
     """
     boxes = regressors.reshape(-1, 8, 2).astype(np.float64)
     centres = anchors() * SIZE
@@ -76,14 +44,9 @@ def decode(regressors: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def blend(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Average the best box with those that overlap it, weighted by score: MediaPipe's weighted suppression.
+    """Average the best of boxes (B, 8, 2) with those that overlap it, weighted by score (B,): (8, 2).
 
-    Args:
-        boxes: (B, 8, 2) as :func:`decode` gives them.
-        scores: (B,). Boxes that score less than half of the best do not count.
-
-    Returns:
-        (8, 2).
+    MediaPipe's weighted suppression; boxes that score less than half of the best do not count.
     """
     best = int(scores.argmax())
     sizes = np.maximum(boxes[:, 1], 0.0)
@@ -96,14 +59,10 @@ def blend(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.average(boxes[chosen], axis=0, weights=scores[chosen])
 
 
-def detect(image: np.ndarray) -> Detection:
-    """Return the most likely face; its score says how likely.
+def detect(image: np.ndarray) -> tuple[Square, float]:
+    """Return the most likely face of an image (H, W, 3) uint8 RGB, and how likely it is.
 
-    Args:
-        image: (H, W, 3) uint8 RGB of any size.
-
-    Raises:
-        ModelFileError: If the network cannot be had.
+    The square is as long as the longer side of the detector's box, and level with the eyes.
     """
     height, width = image.shape[:2]
     whole = Square(width / 2, height / 2, max(height, width) * (1 + 2 * PADDING))
@@ -111,10 +70,7 @@ def detect(image: np.ndarray) -> Detection:
     regressors, logits = models.network(models.DETECTOR)(pixels)
     boxes, scores = decode(regressors[0], logits[0, :, 0])
     face = blend(boxes, scores)
-    places = whole.back(face, SIZE)
-    return Detection(
-        score=float(scores.max()),
-        centre=places[0],
-        size=face[1] * whole.side / SIZE,
-        eyes=places[2:4],
-    )
+    (x, y), _, right_eye, left_eye = whole.back(face, SIZE)[:4]
+    dx, dy = left_eye - right_eye
+    side = float((face[1] * whole.side / SIZE).max())
+    return Square(float(x), float(y), side, math.atan2(dy, dx)), float(scores.max())

@@ -9,10 +9,10 @@ landmarks; the square around those gives the second one, which is returned.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from ferlab.landmarks import detection, models
 from ferlab.landmarks.crops import Square, around
@@ -30,23 +30,13 @@ _RIGHT_CORNER, _LEFT_CORNER = 33, 263  # outer corners of the subject's eyes
 
 @dataclass(frozen=True, eq=False)
 class FaceLandmarks:
-    """Landmarks of N images.
+    """Landmarks of N images."""
 
-    Attributes:
-        points: (N, 468, 3) float32: x and y in pixels of the image, (0, 0) its top left corner and (0.5, 0.5) the
-            centre of its first pixel; they may lie outside. z in the same unit, smaller towards the camera. NaN where
-            no face was found.
-        found: (N,) bool, whether there is a face.
-        score: (N,) float32 in 0..1, the landmark network's probability that there is one.
-    """
-
+    #: (N, 468, 3) float32, x and y in pixels of the image, (0, 0) its top left corner and (0.5, 0.5) the centre of its
+    #: first pixel; they may lie outside. z in the same unit, smaller towards the camera. NaN where no face was found.
     points: np.ndarray
-    found: np.ndarray
-    score: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.found)
+    found: np.ndarray  #: (N,) bool, whether there is a face
+    score: np.ndarray  #: (N,) float32 in 0..1, the landmark network's probability that there is one
 
     def subset(self, index: np.ndarray) -> FaceLandmarks:
         """Return the images chosen by an integer index (M,) or a boolean one (N,)."""
@@ -54,70 +44,41 @@ class FaceLandmarks:
 
 
 def extract(images: np.ndarray, progress: bool = True) -> FaceLandmarks:
-    """Find the landmarks of one face in each image.
+    """Find the landmarks of one face in each image (N, H, W, 1 or 3), uint8, grey or RGB, of any size.
 
-    Args:
-        images: (N, H, W, 1 or 3) uint8, grey or RGB, of any size. Grey is taken as three equal channels.
-        progress: Show a bar over the images.
-
-    Returns:
-        Landmarks, in the order of the images. A face counts as found from a probability of 0.5 (``PRESENCE``) on.
+    A face counts as found from a probability of 0.5 (``PRESENCE``) on. Grey is taken as three equal channels.
 
     Raises:
         ValueError: For images of another type or shape.
         ModelFileError: If the networks cannot be had; says where to get them and where to put them.
     """
-    from tqdm import tqdm
-
-    _check(images)
+    right = images.ndim == 4 and images.shape[-1] in (1, 3) and images.dtype == np.uint8
+    if not right or 0 in images.shape[1:]:
+        raise ValueError(
+            f"Images must be uint8 of shape (N, H, W, 1 or 3), not {images.dtype} of shape {images.shape}."
+        )
     points = np.full((len(images), COUNT, 3), np.nan, np.float32)
     score = np.zeros(len(images), np.float32)
     for row, image in enumerate(tqdm(images, desc="Landmarks", unit="face", disable=not progress)):
-        colour = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.asarray(image)
+        colour = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
         found, score[row] = _face(np.ascontiguousarray(colour))
         if score[row] >= PRESENCE:
             points[row] = found
     return FaceLandmarks(points, score >= PRESENCE, score)
 
 
-def _check(images: np.ndarray) -> None:
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
-        raise ValueError(
-            f"Images must be uint8 of shape (N, H, W, 1 or 3), not {images.dtype} of shape {images.shape}."
-        )
-    if 0 in images.shape[1:3]:
-        raise ValueError(f"Images of {images.shape[1]} x {images.shape[2]} pixels have nothing to see.")
-
-
 def _face(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the landmarks (468, 3) and probability of the most likely face."""
-    best: tuple[np.ndarray, float] | None = None
-    for square in _squares(image):
-        current = _refined(image, square)
-        if best is None or current[1] > best[1]:
-            best = current
-        # Only the first square is the detector's; it is left for the others where it shows no face.
-        if square.trusted and best[1] >= PRESENCE:
-            break
-    return best
-
-
-@dataclass(frozen=True)
-class _Candidate(Square):
-    """A square to look at, and whether the detector is sure of it."""
-
-    trusted: bool = False
-
-
-def _squares(image: np.ndarray) -> Iterator[_Candidate]:
-    """Yield where a face may be: the detector's square, then the whole picture."""
+    """Return the landmarks (468, 3) and probability of the face in the detector's square, else of the likeliest."""
+    box, sure = detection.detect(image)
+    looks = []
+    if MARGIN * box.side >= 1.0:
+        looks.append(_refined(image, replace(box, side=MARGIN * box.side)))
+        if sure >= SURE and looks[0][1] >= PRESENCE:
+            return looks[0]
     height, width = image.shape[:2]
-    face = detection.detect(image)
-    square = face.square(MARGIN)
-    if square.side >= 1.0:
-        yield _Candidate(square.x, square.y, square.side, square.angle, face.score >= SURE)
     for factor in WHOLE:
-        yield _Candidate(width / 2, height / 2, factor * max(height, width))
+        looks.append(_refined(image, Square(width / 2, height / 2, factor * max(height, width))))
+    return max(looks, key=lambda look: look[1])
 
 
 def _refined(image: np.ndarray, square: Square) -> tuple[np.ndarray, float]:

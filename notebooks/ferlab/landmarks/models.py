@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+import pooch
 
 from fercore.checkpoints import digest
 from fercore.errors import FercoreError
@@ -29,15 +31,8 @@ class ModelFileError(FercoreError, FileNotFoundError):
     """A network file cannot be had, or is not the one that is needed; the message says where to get it."""
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """A network in TensorFlow Lite's format.
-
-    Attributes:
-        name: File name, here and at :data:`ADDRESSES`.
-        sha256: Its checksum, hexadecimal.
-        outputs: Names of the tensors that are read.
-    """
+class ModelFile(NamedTuple):
+    """A network in TensorFlow Lite's format: its file's name and checksum, and the tensors that are read."""
 
     name: str
     sha256: str
@@ -60,104 +55,59 @@ FILES = (LANDMARKS, DETECTOR)
 
 
 def find(model: ModelFile, progress: bool = True) -> Path:
-    """Return where a network file lies; fetch it if the user has named no folder that holds it.
-
-    Looks into the folder that the environment variable ``FERCORE_MODELS`` names, then into the user's cache, where
-    ``pooch`` keeps what it has fetched from Google's public address.
-
-    Args:
-        model: Which network.
-        progress: Show a bar while it is fetched.
-
-    Returns:
-        The path of a file with the pinned checksum.
+    """Return a network file from the folder that ``FERCORE_MODELS`` names, else from the user's cache, else fetch it.
 
     Raises:
-        ModelFileError: If it is in neither place and cannot be fetched, or the named folder holds another file.
+        ModelFileError: If it cannot be had, or the named folder holds another file.
     """
     folder = os.environ.get(VARIABLE)
-    if folder:
-        path = Path(folder).expanduser() / model.name
-        if path.is_file():
-            _check(path, model)
-            return path
+    path = Path(folder or "").expanduser() / model.name
+    if folder and path.is_file():
+        if (found := digest(path)) != model.sha256:
+            raise ModelFileError(
+                f"{path} is not the file that is needed: its SHA-256 is {found}, not {model.sha256}. "
+                f"Get {ADDRESSES[0]}{model.name} again."
+            )
+        return path
     try:
         return _fetch(model, progress)
     except Exception as error:  # pooch lets through whatever requests, urllib3 and the file system raise
-        raise ModelFileError(_missing(model, folder, error)) from error
-
-
-def _check(path: Path, model: ModelFile) -> None:
-    if (found := digest(path)) != model.sha256:
-        raise ModelFileError(
-            f"{path} is not the file that is needed: its SHA-256 is {found}, not {model.sha256}. "
-            f"Get {ADDRESSES[0]}{model.name} again."
+        looked = (
+            f"{folder} (named by {VARIABLE}) does not hold it" if folder else f"{VARIABLE} names no folder"
         )
+        raise ModelFileError(
+            f"{model.name}, a network of MediaPipe, is needed to find landmarks and is not here: {looked}, and it "
+            f"could not be fetched ({error}). Get {ADDRESSES[0]}{model.name} (SHA-256 {model.sha256}), put it into a "
+            f"folder of your choice, and set {VARIABLE} to that folder. Landmarks need "
+            f"{' and '.join(file.name for file in FILES)}."
+        ) from error
 
 
 def _fetch(model: ModelFile, progress: bool) -> Path:
-    try:
-        import pooch
-    except ImportError as error:
-        raise ImportError("pooch, which would fetch it, is not installed: pip install pooch") from error
-    about = {
-        "known_hash": f"sha256:{model.sha256}",
-        "fname": model.name,
-        "path": pooch.os_cache("fercore"),
-        "progressbar": progress,
-    }
-    *others, last = ADDRESSES
-    for address in others:
+    """Return pooch's copy of a network file, from the first address that has the pinned one."""
+    about = {"known_hash": f"sha256:{model.sha256}", "fname": model.name, "progressbar": progress}
+    for address in ADDRESSES:
         try:
-            return Path(pooch.retrieve(address + model.name, **about))
-        except Exception:  # whatever requests, urllib3 or the checksum raise: the next address may do
-            continue
-    return Path(pooch.retrieve(last + model.name, **about))
-
-
-def _missing(model: ModelFile, folder: str | None, error: Exception) -> str:
-    looked = f"{folder} (named by {VARIABLE}) does not hold it" if folder else f"{VARIABLE} names no folder"
-    return (
-        f"{model.name}, a network of MediaPipe, is needed to find landmarks and is not here: {looked}, and it could "
-        f"not be fetched ({error}). Get {ADDRESSES[0]}{model.name} (SHA-256 {model.sha256}), put it into a folder "
-        f"of your choice, and set {VARIABLE} to that folder. Landmarks need {' and '.join(f.name for f in FILES)}."
-    )
-
-
-class Network:
-    """A network file, run by OpenCV on one image at a time. Not to be shared between threads.
-
-    Args:
-        model: Which network.
-
-    Raises:
-        ModelFileError: As :func:`find` does.
-    """
-
-    def __init__(self, model: ModelFile) -> None:
-        import cv2
-
-        path = str(find(model))
-        # OpenCV 5's new engine gives only one of a TensorFlow Lite network's outputs; OpenCV 4 has but the classic one.
-        classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
-        engine: tuple[Any, ...] = () if classic is None else (classic,)
-        self._net = cv2.dnn.readNetFromTFLite(path, *engine)
-        self._outputs = list(model.outputs)
-
-    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Run the network.
-
-        Args:
-            pixels: (S, S, 3) float32 RGB, in the range that the network takes.
-
-        Returns:
-            Its outputs, float32, in the order of :attr:`ModelFile.outputs`.
-        """
-        self._net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
-        return list(self._net.forward(self._outputs))
+            return Path(pooch.retrieve(address + model.name, path=pooch.os_cache("fercore"), **about))
+        except (
+            Exception
+        ) as error:  # whatever requests, urllib3 or the checksum raise: the next address may do
+            failed = error
+    raise failed
 
 
 @functools.cache
-def network(model: ModelFile) -> Network:
-    """Return a network, found and read once per process."""
-    return Network(model)
+def network(model: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return a network, found and read once per process; not to be shared between threads.
+
+    It takes the pixels of one image, (S, S, 3) float32 RGB in its own range, and gives its outputs in their order.
+    """
+    # OpenCV 5's new engine gives only one of a TensorFlow Lite network's outputs; OpenCV 4 has but the classic one.
+    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
+    net = cv2.dnn.readNetFromTFLite(str(find(model)), *([] if classic is None else [classic]))
+
+    def run(pixels: np.ndarray) -> list[np.ndarray]:
+        net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+        return list(net.forward(list(model.outputs)))
+
+    return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from tqdm import tqdm
 
 from ferlab.faces.mesh import REGIONS
 from ferlab.faces.render import region_mask
@@ -12,18 +13,11 @@ LABELS: tuple[str, ...] = ("outside", *REGIONS)  # name of each label
 
 
 def region_labels(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Label the pixels of an image by facial region.
+    """Label the pixels of an image by facial region: uint8 (height, width), 0 outside the face, then ``LABELS``.
 
-    The mesh's triangles are filled as they are for the embedded faces (:func:`ferlab.faces.region_mask`). On a face
-    in profile the far side may cover what lies nearer, so labels are good up to about 20 degrees.
-
-    Args:
-        points: (468, 2 or 3) pixel coordinates; NaN for an image without a face.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
-
-    Returns:
-        (height, width) uint8, 0 outside the face, 1..7 = ``ferlab.faces.REGIONS``; all 0 without a face.
+    The mesh's triangles between the points (468, 2 or 3), in pixels, are filled as for the embedded faces
+    (:func:`ferlab.faces.region_mask`); all is 0 where they are NaN. On a face in profile the far side may cover what
+    lies nearer, so labels are good up to about 20 degrees.
 
     Raises:
         ValueError: If the points have another shape.
@@ -37,19 +31,7 @@ def region_labels(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def region_maps(points: np.ndarray, height: int, width: int, progress: bool = True) -> np.ndarray:
-    """Label the pixels of many images.
-
-    Args:
-        points: (N, 468, 2 or 3) as :func:`ferlab.landmarks.extract` gives them.
-        height: Of the images in pixels.
-        width: Of the images in pixels.
-        progress: Show a bar over the images.
-
-    Returns:
-        (N, height, width) uint8, as :func:`region_labels`.
-    """
-    from tqdm import tqdm
-
+    """Label the pixels of many images from points (N, 468, 2 or 3): (N, height, width), as :func:`region_labels`."""
     labels = np.zeros((len(points), height, width), np.uint8)
     for row, face in enumerate(tqdm(points, desc="Regions", unit="face", disable=not progress)):
         labels[row] = region_labels(face, height, width)

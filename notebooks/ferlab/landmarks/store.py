@@ -1,30 +1,27 @@
 """Landmarks of a dataset: found once, kept in chunks that survive a kill, and read ever after.
 
-A chunk is one safetensors file ``<data folder>/.cache/landmarks-<dataset>-<key>/<chunk>.safetensors``. The key stands
-for the networks and the code; the chunk's name for its pixels. So a subset of a dataset, whose checksum is that of the
+A chunk's key stands for its pixels, the networks and the code. So a subset of a dataset, whose checksum is that of the
 whole, never gets the landmarks of other images.
 """
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from fercore import checkpoints, datasets
+from fercore import datasets
 from fercore.datasets.base import FaceDataset
 from fercore.emotions import Emotion
-from fercore.errors import CheckpointError
 from ferlab import definitions
+from ferlab.kept import Kept, kept, key_of
 from ferlab.landmarks import extraction, models
-from ferlab.landmarks.extraction import COUNT, FaceLandmarks
+from ferlab.landmarks.extraction import FaceLandmarks
 
 CHUNK = 1000  # images between two files: what a kill can cost
+STEP = 50  # images between two moves of the bar
 
 
 def landmarks_of(
@@ -33,117 +30,56 @@ def landmarks_of(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> FaceLandmarks:
-    """Return the landmarks of a dataset's images, from the dataset, the cache, or by finding them.
+    """Return the landmarks of a dataset's images ``index``, (M,) integers or (N,) bool; of all by default.
 
-    The embedded faces bring their exact landmarks: then z is 0, every face is found, and its score is 1. Otherwise only
-    the chunks of 1,000 images that hold an asked image and are not kept yet are computed.
-
-    Args:
-        dataset: The images.
-        index: (M,) integers or (N,) bool, which images; all by default.
-        folder: Where chunks are kept; ``.cache`` in the data folder by default.
-        progress: Show a bar over the images that must be computed.
-
-    Returns:
-        Landmarks of the M images in the order of ``index``.
+    The embedded faces bring their exact landmarks: then z is 0, every face is found, and its score is 1. Otherwise the
+    chunks of 1,000 images that hold an asked image are found, unless they are kept in ``folder``, by default ``.cache``
+    in the data folder. Where one cannot be kept (a read-only folder, a full disk), a warning says so.
 
     Raises:
         ModelFileError: If something must be computed and the networks cannot be had.
-
-    Warns:
-        UserWarning: If a chunk cannot be kept (a read-only folder, a full disk); it is returned all the same.
     """
     rows = np.arange(len(dataset)) if index is None else np.arange(len(dataset))[index]
     if "landmarks" in dataset.extras:
-        return _exact(dataset.extras["landmarks"][rows])
+        exact = dataset.extras["landmarks"][rows].astype(np.float32)
+        flat = np.concatenate([exact, np.zeros_like(exact[..., :1])], axis=2)
+        return FaceLandmarks(flat, np.ones(len(rows), bool), np.ones(len(rows), np.float32))
     root = datasets.data_root() / ".cache" if folder is None else Path(folder)
-    place = root / f"landmarks-{dataset.name}-{key()[:12]}"
-    result = FaceLandmarks(
-        np.full((len(rows), COUNT, 3), np.nan, np.float32),
-        np.zeros(len(rows), bool),
-        np.zeros(len(rows), np.float32),
-    )
-    wanted = np.unique(rows // CHUNK)
-    # Read before anything is computed, so that the bar shows what there is to do.
-    kept = {chunk: _Chunk(dataset.images[chunk * CHUNK : (chunk + 1) * CHUNK], place) for chunk in wanted}
-    missing = sum(len(chunk.images) for chunk in kept.values() if not chunk.path.exists())
+    place = root / f"landmarks-{dataset.name}"
+    numbers, chunk = np.unique(rows // CHUNK, return_inverse=True)
+    parts = [dataset.images[number * CHUNK : (number + 1) * CHUNK] for number in numbers]
+    code = [*(model.sha256 for model in models.FILES), definitions.code(extraction.extract)]
+    keys = [key_of(part, code) for part in parts]
+    paths = [place / f"{key[:24]}.safetensors" for key in keys]
+    missing = sum(len(part) for part, path in zip(parts, paths, strict=True) if not path.exists())
+    found = [extraction.extract(dataset.images[:0], progress=False)]
     with tqdm(total=missing, desc="Landmarks", unit="face", disable=not progress or not missing) as bar:
-        for number, chunk in kept.items():
-            tensors = chunk.tensors(bar)
-            own = np.flatnonzero(rows // CHUNK == number)
-            inside = rows[own] - number * CHUNK
-            result.points[own] = tensors["points"].numpy()[inside]
-            result.found[own] = tensors["found"].numpy()[inside]
-            result.score[own] = tensors["score"].numpy()[inside]
-    return result
+        for part, path, key in zip(parts, paths, keys, strict=True):
+            tensors, _ = kept(path, key, lambda part=part: _find(part, bar))
+            found.append(FaceLandmarks(**{name: value.numpy() for name, value in tensors.items()}))
+    return _joined(found).subset(chunk * CHUNK + rows % CHUNK)  # all chunks are full, but for the last one
+
+
+def _find(images: np.ndarray, bar: tqdm) -> Kept:
+    """Find the landmarks of a chunk's images, step by step so that the bar moves."""
+    found = []
+    for start in range(0, len(images), STEP):
+        found.append(extraction.extract(images[start : start + STEP], progress=False))
+        bar.update(len(found[-1].found))
+    return {name: torch.from_numpy(value) for name, value in vars(_joined(found)).items()}, {}
+
+
+def _joined(parts: list[FaceLandmarks]) -> FaceLandmarks:
+    columns = ("points", "found", "score")
+    return FaceLandmarks(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
 def coverage(found: np.ndarray, labels: np.ndarray) -> dict[Emotion, tuple[int, int]]:
-    """Count the faces that were found: failures are not spread evenly over the emotions.
+    """Count how many faces were found, bool (N,), and how many there are, by emotion: labels (N,).
 
-    Args:
-        found: (N,) bool.
-        labels: (N,) integers.
-
-    Returns:
-        Emotion -> (images with a face, all its images), of the emotions that occur, in canonical order.
+    Failures are not spread evenly over the emotions.
     """
     return {
         Emotion(label): (int(found[labels == label].sum()), int((labels == label).sum()))
         for label in np.unique(labels)
     }
-
-
-def key() -> str:
-    """Return the SHA-256 of what decides landmarks besides the image: the networks and the code that runs them."""
-    code = definitions.code(extraction.extract)
-    content = "".join(model.sha256 for model in models.FILES) + code
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _exact(points: np.ndarray) -> FaceLandmarks:
-    """Known landmarks (M, 468, 2) with z = 0."""
-    flat = np.zeros((*points.shape[:2], 3), np.float32)
-    flat[..., : points.shape[2]] = points
-    return FaceLandmarks(flat, np.ones(len(flat), bool), np.ones(len(flat), np.float32))
-
-
-class _Chunk:
-    """Up to :data:`CHUNK` images, and the file that keeps their landmarks."""
-
-    def __init__(self, images: np.ndarray, place: Path) -> None:
-        content = hashlib.sha256(repr(images.shape).encode())
-        content.update(np.ascontiguousarray(images))
-        self.images, self.digest = images, content.hexdigest()
-        self.path = place / f"{self.digest[:24]}.safetensors"
-
-    def tensors(self, bar: tqdm) -> dict[str, Tensor]:
-        """Return points, found and score; compute and keep them if they are not there or damaged."""
-        if (kept := self._read()) is not None:
-            return kept
-        found = []
-        for start in range(0, len(self.images), 50):  # so that the bar moves
-            found.append(extraction.extract(self.images[start : start + 50], progress=False))
-            bar.update(len(found[-1]))
-        computed = {
-            name: torch.from_numpy(np.concatenate([getattr(part, name) for part in found]))
-            for name in ("points", "found", "score")
-        }
-        try:
-            checkpoints.save(self.path, computed, {"images": self.digest})
-        except OSError as error:
-            warnings.warn(
-                f"{self.path}: landmarks could not be kept ({error}); they will be found anew each time.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return computed
-
-    def _read(self) -> dict[str, Tensor] | None:
-        if not self.path.exists():
-            return None
-        try:
-            tensors, about = checkpoints.read(self.path)
-        except CheckpointError:  # damaged: computed again and replaced
-            return None
-        return tensors if about.get("images") == self.digest else None

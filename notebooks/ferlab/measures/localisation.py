@@ -2,41 +2,29 @@
 
 The definitions are those of Quantus (Hedström et al. 2023) for relevance mass and rank accuracy (Arras et al. 2022) and
 the pointing game (Zhang et al. 2018), except that equal values count by their share: maps of regions have many.
+Maps (N, H, W) are floats and truths (N, H, W) are bool; scores (N,) lie in 0..1 and are NaN where the truth is empty.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ferlab.measures import ratio
+
 
 def mass_accuracy(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of the positive part of each map that lies in the truth.
-
-    Args:
-        maps: (N, H, W) float.
-        truth: (N, H, W) bool.
-
-    Returns:
-        (N,) float64 in 0..1; NaN for a map without positive pixels, or an empty truth.
-    """
+    """Return the share of the positive part of maps (N, H, W) in the truth (N, H, W): (N,), NaN where there is none."""
     positive = np.clip(np.asarray(maps, dtype=np.float64), 0, None)
-    return _where_known((positive * truth).sum(axis=(1, 2)), positive.sum(axis=(1, 2)), truth)
+    return _if_any(truth, ratio((positive * truth).sum(axis=(1, 2)), positive.sum(axis=(1, 2))))
 
 
 def rank_accuracy(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of the truth among the K largest pixels of each map, K being the size of the truth.
+    """Return the share of the truth (N, H, W) among the K largest pixels of maps (N, H, W), K its size: (N,).
 
     Of pixels equal to the K-th largest as many count as are needed, at the rate at which the truth holds them.
-
-    Args:
-        maps: (N, H, W) float.
-        truth: (N, H, W) bool.
-
-    Returns:
-        (N,) float64 in 0..1; NaN for an empty truth.
     """
     hits = [_hits(values.ravel(), inside.ravel()) for values, inside in zip(maps, truth, strict=True)]
-    return _where_known(np.array(hits), truth.sum(axis=(1, 2)), truth)
+    return ratio(np.array(hits), truth.sum(axis=(1, 2)))
 
 
 def _hits(values: np.ndarray, inside: np.ndarray) -> float:
@@ -50,31 +38,21 @@ def _hits(values: np.ndarray, inside: np.ndarray) -> float:
 
 
 def pointing_game(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return whether the largest pixel of each map lies in the truth; of several largest, the share that does.
-
-    Args:
-        maps: (N, H, W) float.
-        truth: (N, H, W) bool.
-
-    Returns:
-        (N,) float64 in 0..1; NaN for an empty truth.
-    """
+    """Return whether the largest pixel of maps (N, H, W) lies in the truth (N, H, W): (N,); of several, their share."""
     largest = maps == maps.max(axis=(1, 2), keepdims=True)
-    return _where_known((largest & truth).sum(axis=(1, 2)), largest.sum(axis=(1, 2)), truth)
+    return _if_any(truth, ratio((largest & truth).sum(axis=(1, 2)), largest.sum(axis=(1, 2))))
 
 
-def _where_known(over: np.ndarray, under: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    known = truth.any(axis=(1, 2)) & (under > 0)
-    return np.divide(over, under, out=np.full(len(truth), np.nan), where=known)
+def _if_any(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.where(truth.any(axis=(1, 2)), values, np.nan)
 
 
 def scores(maps: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """Return ``mass``, ``rank`` and ``pointing``, (N,) each; see the functions."""
+    """Return ``mass``, ``rank`` and ``pointing`` of maps (N, H, W) and a truth (N, H, W), (N,) each."""
     found = {"mass": mass_accuracy, "rank": rank_accuracy, "pointing": pointing_game}
     return {name: function(maps, truth) for name, function in found.items()}
 
 
 def area_share(truth: np.ndarray) -> np.ndarray:
-    """Return the share of the image that the truth covers, (N,): what chance gives on each score; NaN if empty."""
-    share = truth.mean(axis=(1, 2))
-    return np.where(share > 0, share, np.nan)
+    """Return the share of the image that the truth (N, H, W) covers, (N,): what chance gives; NaN if empty."""
+    return _if_any(truth, truth.mean(axis=(1, 2)))

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ferlab.measures import ratio
+
 View = Literal["magnitude", "positive", "signed"]
 VIEWS: tuple[View, ...] = get_args(View)
 
@@ -19,36 +21,16 @@ CHANCE: dict[View, float] = {"magnitude": 2 / np.pi, "positive": 1 / np.pi, "sig
 
 
 def soft_dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return 2 Σab / (Σa² + Σb²) over the last two axes.
-
-    Args:
-        a: (..., H, W) float.
-        b: The same.
-
-    Returns:
-        (...) float64 in -1..1; NaN for two maps of zeros.
-    """
+    """Return 2 Σab / (Σa² + Σb²) of maps (..., H, W): (...) float64 in -1..1; NaN for two maps of zeros."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    over, under = 2 * (a * b).sum(axis=(-2, -1)), (a**2).sum(axis=(-2, -1)) + (b**2).sum(axis=(-2, -1))
-    return np.divide(over, under, out=np.full(np.shape(under), np.nan), where=under > 0)
+    return ratio(2 * (a * b).sum(axis=(-2, -1)), (a**2).sum(axis=(-2, -1)) + (b**2).sum(axis=(-2, -1)))
 
 
 def viewed(maps: np.ndarray, view: View) -> np.ndarray:
-    """Return maps (N, H, W) as a view of them, scaled to unit length; a view without anything in it becomes NaN.
-
-    Args:
-        maps: (N, H, W) float, signed.
-        view: ``"magnitude"`` (absolute values), ``"positive"`` (the positive part) or ``"signed"``.
-
-    Raises:
-        ValueError: If there is no such view.
-    """
-    if view not in VIEWS:
-        raise ValueError(f"There is no view {view!r}; choose {', '.join(VIEWS)}.")
+    """Return magnitudes of maps (N, H, W), positive parts, or the maps, at unit length; NaN where a view is empty."""
     seen = {"magnitude": np.abs, "positive": lambda m: np.clip(m, 0, None), "signed": np.asarray}[view](maps)
     seen = np.asarray(seen, dtype=np.float64)
-    length = np.sqrt((seen**2).sum(axis=(1, 2), keepdims=True))
-    return np.divide(seen, length, out=np.full(seen.shape, np.nan), where=length > 0)
+    return ratio(seen, np.sqrt((seen**2).sum(axis=(1, 2), keepdims=True)))
 
 
 def overlap(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarray:
@@ -57,46 +39,28 @@ def overlap(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarra
 
 
 def shuffled_level(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarray:
-    """Return what the overlap of each pair would be, on average, if the pixels of one map were shuffled.
+    """Return the mean overlap (N,) of pairs of maps (N, H, W) over all ways to shuffle the pixels of one of them.
 
-    It is exact: for maps of unit length with P pixels the mean over all permutations is P times the product of the
-    means. It keeps how the values of the two maps are distributed and drops where they are.
-
-    Args:
-        a: (N, H, W) maps.
-        b: The same.
-        view: As in :func:`viewed`.
-
-    Returns:
-        (N,) float64.
+    For maps of unit length with P pixels it is P times the product of the means. It keeps how the values are
+    distributed and drops where they are.
     """
     a, b = viewed(a, view), viewed(b, view)
     return a.sum(axis=(1, 2)) * b.sum(axis=(1, 2)) / a[0].size
 
 
 def swapped_level(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarray:
-    """Return the mean overlap of each map of ``a`` with the maps of ``b`` of all *other* images.
+    """Return the mean overlap (N,) of each map of ``a`` (N, H, W) with the maps of ``b`` of all *other* images.
 
-    It keeps, besides, where maps tend to lie whatever the image: in the middle of the face, say.
-
-    Args:
-        a: (N, H, W) maps, N at least 2.
-        b: The same.
-        view: As in :func:`viewed`.
-
-    Returns:
-        (N,) float64; empty maps of ``b`` are left out of the means, those of ``a`` are NaN.
+    It keeps, besides, where maps tend to lie whatever the image. Empty maps of ``b`` are left out.
     """
     a, b = (viewed(maps, view).reshape(len(maps), -1) for maps in (a, b))
     pairs = a @ b.T
     np.fill_diagonal(pairs, np.nan)
     known = np.isfinite(pairs)
-    total, count = np.where(known, pairs, 0).sum(axis=1), known.sum(axis=1)
-    return np.divide(total, count, out=np.full(len(a), np.nan), where=count > 0)
+    return ratio(np.where(known, pairs, 0).sum(axis=1), known.sum(axis=1))
 
 
 def simulated_chance(view: View, pixels: int = 2304, pairs: int = 1000, seed: int = 0) -> float:
     """Return the mean overlap of pairs of independent maps of standard normal pixels, to check :data:`CHANCE`."""
-    rng = np.random.default_rng(seed)
-    a, b = rng.standard_normal((2, pairs, pixels, 1))
+    a, b = np.random.default_rng(seed).standard_normal((2, pairs, pixels, 1))
     return float(overlap(a, b, view).mean())

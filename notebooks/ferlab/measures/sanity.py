@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ferlab.measures import ratio
+
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     """Return a copy of a network in which the entries of every parameter are shuffled.
 
     So each layer keeps the sizes of its weights and loses what it has learned; buffers (the statistics of batch
-    normalisation) stay. The model itself is left as it is.
-
-    Args:
-        model: The network.
-        seed: Of the shuffling.
+    normalisation) stay.
     """
     generator = torch.Generator().manual_seed(seed)
     other = copy.deepcopy(model)
@@ -29,38 +27,20 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Spearman's rank correlation over the pixels of each pair of maps.
-
-    Args:
-        a: (N, H, W) float.
-        b: The same.
-
-    Returns:
-        (N,) float64; NaN where a map is constant.
-    """
+    """Return Spearman's correlation over the pixels of pairs of maps (N, H, W): (N,), NaN where one is constant."""
     from scipy.stats import rankdata
 
     a, b = (rankdata(np.reshape(maps, (len(maps), -1)), axis=1) for maps in (a, b))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    length = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), length, out=np.full(len(a), np.nan), where=length > 0)
+    return ratio((a * b).sum(axis=1), np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
 
 
 def structural_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return scikit-image's SSIM of each pair of maps, each scaled to a largest magnitude of 1.
+    """Return scikit-image's SSIM of pairs of maps (N, H, W) of 7 x 7 pixels or more, each scaled to a largest of 1.
 
-    Args:
-        a: (N, H, W) float, at least 7 x 7.
-        b: The same.
-
-    Returns:
-        (N,) float64; NaN where a map is zero everywhere.
+    It is (N,) float64; NaN where a map is zero everywhere.
     """
     from skimage.metrics import structural_similarity as ssim
 
-    found = []
-    for pair in zip(a, b, strict=True):
-        sizes = [np.abs(values).max() for values in pair]
-        scaled = [values / size if size > 0 else values for values, size in zip(pair, sizes, strict=True)]
-        found.append(ssim(*scaled, data_range=2.0) if min(sizes) > 0 else np.nan)
-    return np.array(found, dtype=np.float64)
+    a, b = (ratio(maps, np.abs(maps).max(axis=(1, 2), keepdims=True)) for maps in (a, b))
+    return np.array([ssim(x, y, data_range=2.0) for x, y in zip(a, b, strict=True)], dtype=np.float64)

@@ -15,39 +15,31 @@ from ferlab.runs import records, runner
 
 @dataclass(frozen=True)
 class Stale:
-    """A run whose record is damaged or changed, or would not come out the same any more.
-
-    Attributes:
-        record: Path of the record.
-        reasons: Why, one sentence each.
-        page: Its executed page, None if there is none.
-        hardware: The machine that made it; ``""`` where the record cannot be read.
-        seconds: How long the notebook took there.
-        training_seconds: How long its network was trained; 0 without one. Weights that are still there are used again.
-        dataset: Name of its dataset.
-    """
+    """A run that would not come out the same any more, and why; without a page or a content where these are lost."""
 
     record: Path
-    reasons: tuple[str, ...]
-    page: Path | None = None
-    hardware: str = ""
-    seconds: float = 0.0
-    training_seconds: float = 0.0
-    dataset: str = ""
+    reasons: list[str]
+    page: Path | None
+    content: dict[str, Any]
 
     @property
     def command(self) -> str:
         """The command line that makes the run again, ``""`` without a page."""
         return runner.command(self.page) if self.page else ""
 
+    def seconds(self, part: str = "provenance") -> float:
+        """Return how long the notebook took, or with "training" its network; 0 where that is not known."""
+        about = self.content.get(part)
+        value = about.get("seconds") if isinstance(about, dict) else None
+        return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
+
 
 def committed(paths: Sequence[Path]) -> list[Path]:
     """Return those files that are under version control; outside a checkout all of them."""
     root = provenance.project_root()
+    command = ["git", "-C", str(root), "ls-files", "-z", "results"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "ls-files", "-z", "results"], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return list(paths)
     known = {root / name for name in done.stdout.split("\0")}
@@ -55,61 +47,44 @@ def committed(paths: Sequence[Path]) -> list[Path]:
 
 
 def stale_runs(paths: Sequence[Path] | None = None) -> list[Stale]:
-    """Return the runs that have to be made again.
-
-    Args:
-        paths: Records to look at; all published ones by default.
-    """
+    """Return the runs that have to be made again of some records, else of all published ones, quickest first."""
     found, pages = [], {runner.about(page).get("record"): page for page in runner.pages()}
     for path in records.paths() if paths is None else paths:
-        page = pages.get(records.place(path))
+        page, content = pages.get(records.place(path)), {}
         try:
-            record = records.read(path)
+            content = records.read(path)
+            reasons = runner.why_stale(page) if page else records.stale(content)
         except FercoreError as error:
-            found.append(Stale(path, (str(error),), page))
-            continue
-        reasons = records.stale(record)
-        about = runner.about(page) if page else {}
-        if "record_sha256" in about and not runner.has_its_record(about):
-            reasons.append("it is not the record that its page was made with, by its checksum")
+            reasons = [str(error)]
         if reasons:
-            found.append(_described(path, record, tuple(reasons), page))
-    return found
-
-
-def _described(path: Path, record: dict[str, Any], reasons: tuple[str, ...], page: Path | None) -> Stale:
-    about, training = record["provenance"], record.get("training")
-    trained = _number(training.get("seconds")) if isinstance(training, dict) else 0.0
-    hardware, dataset = str(about.get("hardware", "")), str(record.get("dataset", ""))
-    return Stale(path, reasons, page, hardware, _number(about.get("seconds")), trained, dataset)
-
-
-def _number(value: Any) -> float:
-    """Return a number of a record, 0 where it has something else in its place."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
+            found.append(Stale(path, reasons, page, content))
+    return sorted(found, key=Stale.seconds)
 
 
 def text(runs: Sequence[Stale]) -> str:
-    """Describe what has to be done, one paragraph per run, quickest first."""
+    """Describe what has to be done, one paragraph per run."""
     if not runs:
         return "All runs are fresh."
     lines = []
-    for run in sorted(runs, key=lambda run: run.seconds):
-        lines.append(f"{records.place(run.record)}: {'; '.join(_short(run.reasons))}")
-        if run.hardware:
-            trained = f", its network {_span(run.training_seconds)} before" if run.training_seconds else ""
-            lines.append(f"    took {_span(run.seconds)}{trained}, on {run.hardware}; data: {run.dataset}")
+    for run in runs:
+        lines.append(f"{records.place(run.record)}: {few(run.reasons)}")
+        if run.content:
+            before = (
+                f", its network {_span(run.seconds('training'))} before" if run.seconds("training") else ""
+            )
+            machine, data = run.content["provenance"].get("hardware"), run.content.get("dataset")
+            lines.append(f"    took {_span(run.seconds())}{before}, on {machine}; data: {data}")
         lines.append(
             f"    {run.command or 'has no page in book/runs: remove the record or run its notebook'}"
         )
-    total = sum(run.seconds for run in runs)
-    lines.append(f"{len(runs)} to run again, {_span(total)} in all without training.")
-    return "\n".join(lines)
+    total = sum(run.seconds() for run in runs)
+    return "\n".join([*lines, f"{len(runs)} to run again, {_span(total)} in all without training."])
 
 
-def _short(reasons: Sequence[str], most: int = 3) -> list[str]:
+def few(reasons: Sequence[str], most: int = 3) -> str:
+    """Return the first of some reasons, and how many there are besides."""
     more = len(reasons) - most
-    return [*reasons[:most], *([f"and {more} more"] if more > 0 else [])]
+    return "; ".join([*reasons[:most], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _span(seconds: float) -> str:
@@ -117,22 +92,13 @@ def _span(seconds: float) -> str:
 
 
 def renew(runs: Sequence[Stale], most_seconds: float = float("inf")) -> tuple[int, list[str]]:
-    """Make runs again, quickest first; one that fails does not stop the others.
-
-    Args:
-        runs: From :func:`stale_runs`.
-        most_seconds: Leave out runs that took longer than this.
-
-    Returns:
-        How many were made, and what went wrong, one message each.
-    """
+    """Make runs again without those that took longer; return how many were made, and what went wrong with others."""
     made, failures = 0, []
-    for run in sorted(runs, key=lambda run: run.seconds):
-        if run.page is None or run.seconds > most_seconds:
+    for run in runs:
+        if run.page is None or run.seconds() > most_seconds:
             continue
-        experiment, dataset, parameters = runner.asked_of(run.page)
         try:
-            runner.run(experiment, dataset, parameters)
+            runner.run(*runner.asked_of(run.page))
         except FercoreError as error:
             failures.append(f"{records.place(run.record)}: {error}")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,18 +17,10 @@ _TRAINING = "accuracy"
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of runs.
+    """A grid of runs: trainings, and experiments on the network ``maps_of``, one page a dataset, after its first fold.
 
-    Attributes:
-        datasets: Names of datasets.
-        models: Names of networks.
-        protocols: Names of protocols. Where a dataset has no subjects, ``"subject"`` becomes its own default.
-        folds: Folds, from 0.
-        recipe: Name of the recipe.
-        training: Other parameters of every training, by name.
-        experiments: Experiments on the network of ``maps_of``, one page per dataset, after its first fold.
-        maps_of: That network.
-        after_parameters: Other parameters of those experiments.
+    Where a dataset has no subjects, the protocol ``"subject"`` becomes its own. ``training`` and ``after_parameters``
+    hold other parameters, by name.
     """
 
     datasets: tuple[str, ...]
@@ -43,21 +35,14 @@ class Grid:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Grid:
-        """Read Snakemake's configuration, and check all names before anything runs.
-
-        Raises:
-            UnknownNameError: If there is no such dataset, experiment or parameter.
-            ValueError: If there is no such network, recipe or protocol, or something makes no sense; says what.
-        """
-        many = {
-            name: _several(config.get(name))
-            for name in ("datasets", "models", "protocols", "folds", "experiments")
-        }
+        """Read Snakemake's configuration, and check all names before anything runs."""
+        lists = ("datasets", "models", "protocols", "folds", "experiments")
+        many = {name: _several(config.get(name)) for name in lists}
         if empty := [name for name in ("datasets", "protocols", "folds") if not many[name]]:
             raise ValueError(f"{empty[0]}: the grid needs at least one.")
         if wrong := [fold for fold in many["folds"] if not (fold.isascii() and fold.isdecimal())]:
             raise ValueError(f"folds: {wrong[0]!r} is not a whole number from 0.")
-        folds = tuple(int(fold) for fold in many.pop("folds"))
+        folds = tuple(map(int, many.pop("folds")))
         one = {name: str(config[name]) for name in ("recipe", "maps_of") if name in config}
         more = {name: config[name] or {} for name in ("training", "after_parameters") if name in config}
         if wrong := [name for name, value in more.items() if not isinstance(value, Mapping)]:
@@ -65,13 +50,16 @@ class Grid:
         grid = cls(**many, **one, **more, folds=folds)
         for name in grid.datasets:
             datasets.title(name)
-        _known("network", (*grid.models, grid.maps_of), networks.MODELS)
-        _known("protocol", grid.protocols, splits.PROTOCOLS)
-        _known("recipe", (grid.recipe,), recipes.RECIPES)
-        for name in grid.datasets[:1]:
-            runner.check(_TRAINING, name, grid._training(name, grid.maps_of, "paper", 0))
-            for experiment in grid.experiments:
-                runner.check(experiment, name, grid._after(name))
+        for kind, given, known in (
+            ("network", (*grid.models, grid.maps_of), networks.MODELS),
+            ("protocol", grid.protocols, splits.PROTOCOLS),
+            ("recipe", (grid.recipe,), recipes.RECIPES),
+        ):
+            if wrong := sorted(set(given) - set(known)):
+                raise ValueError(f"There is no {kind} {wrong[0]!r}; choose {', '.join(known)}.")
+        runner.check(_TRAINING, grid.datasets[0], grid._training(grid.maps_of, "paper", 0))
+        for experiment in grid.experiments:
+            runner.check(experiment, grid.datasets[0], grid._after(grid.datasets[0]))
         return grid
 
     def protocol(self, dataset: str, protocol: str) -> str:
@@ -99,25 +87,26 @@ class Grid:
 
     def trained_for(self, dataset: str) -> str:
         """Return the training that the experiments on a dataset wait for."""
-        protocol = self.protocol(dataset, self.protocols[-1])
-        return f"{dataset}-{self.maps_of}-{protocol}-{self.folds_of(protocol)[0]}"
+        return "-".join(map(str, (dataset, *self._first(dataset))))
 
     def train(self, dataset: str, model: str, protocol: str, fold: int) -> str:
         """Return what follows ``ferlab run`` for a training, quoted for a shell."""
-        return sources.arguments(_TRAINING, dataset, self._training(dataset, model, protocol, fold))
+        return sources.arguments(_TRAINING, dataset, self._training(model, protocol, fold))
 
     def after(self, experiment: str, dataset: str) -> str:
         """Return what follows ``ferlab run`` for an experiment on a trained network."""
         return sources.arguments(experiment, dataset, self._after(dataset))
 
-    def _training(self, dataset: str, model: str, protocol: str, fold: int) -> dict[str, Any]:
-        own = {"model": model, "recipe": self.recipe, "protocol": protocol, "fold": fold}
-        return {**self.training, **own}
+    def _first(self, dataset: str) -> tuple[str, str, int]:
+        """Return network, protocol and fold of the training that the experiments wait for."""
+        protocol = self.protocol(dataset, self.protocols[-1])
+        return self.maps_of, protocol, self.folds_of(protocol)[0]
+
+    def _training(self, model: str, protocol: str, fold: int) -> dict[str, Any]:
+        return {**self.training, "model": model, "recipe": self.recipe, "protocol": protocol, "fold": fold}
 
     def _after(self, dataset: str) -> dict[str, Any]:
-        protocol = self.protocol(dataset, self.protocols[-1])
-        own = self._training(dataset, self.maps_of, protocol, self.folds_of(protocol)[0])
-        return {**own, **self.after_parameters}
+        return {**self._training(*self._first(dataset)), **self.after_parameters}
 
 
 def _several(given: Any) -> tuple[str, ...]:
@@ -125,8 +114,3 @@ def _several(given: Any) -> tuple[str, ...]:
     if given is None:
         return ()
     return tuple(map(str, given)) if isinstance(given, list | tuple) else (str(given),)
-
-
-def _known(kind: str, given: Iterable[str], known: Collection[str]) -> None:
-    if wrong := sorted(set(given) - set(known)):
-        raise ValueError(f"There is no {kind} {wrong[0]!r}; choose {', '.join(known)}.")

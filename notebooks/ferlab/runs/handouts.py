@@ -12,18 +12,15 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from fercore.checkpoints import atomic_path
 from ferlab import provenance
 from ferlab.runs import runner
 
-Audience = Literal["student", "instructor"]
-AUDIENCES: tuple[Audience, ...] = get_args(Audience)
+AUDIENCES = ("student", "instructor")
 TAG = "solution"
-
-_CODE = "# Your solution\n"
-_TEXT = "*Your answer:*"
+PLACES = {"code": "# Your solution\n", "markdown": "*Your answer:*"}  # to answer
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same archive from the same chapters
 
 
@@ -33,59 +30,38 @@ def chapters() -> list[str]:
     return sorted(found, key=lambda name: int(name.split("_")[1]))
 
 
-def version(chapter: str, audience: Audience) -> Any:
-    """Return a chapter as a notebook for one audience, without outputs.
+def version(chapter: str, audience: str) -> Any:
+    """Return a chapter as a notebook for one of ``AUDIENCES``, without outputs.
 
-    Args:
-        chapter: Name of its notebook, as :func:`chapters` lists them.
-        audience: ``"student"``: solutions are replaced by empty cells; ``"instructor"``: they are all there.
-
-    Returns:
-        A notebook (``nbformat`` version 4) that Jupyter shows without the book's extensions: its cross-references and
-        citations are plain text.
-
-    Raises:
-        ValueError: If there is no such audience.
+    Jupyter shows it without the book's extensions: its cross-references and citations are plain text.
     """
-    if audience not in AUDIENCES:
-        raise ValueError(f"There is no version for {audience!r}; choose {' or '.join(AUDIENCES)}.")
-    notebook = runner.read_text_notebook(provenance.project_root() / "notebooks" / f"{chapter}.py")
-    figures = _figures(notebook)
+    from nbformat.v4 import new_markdown_cell
+
+    notebook = runner.read_text_notebook(runner.source(chapter))
+    figures = {cell.id: cell.metadata.get("mystnb", {}).get("figure") for cell in notebook.cells}
+    named = [figure["name"] for figure in figures.values() if figure]
+    numbers = {name: f"Figure {number}" for number, name in enumerate(named, start=1)}
     cells: list[Any] = []
     for cell in notebook.cells:
-        solution = TAG in cell.metadata.get("tags", [])
-        if solution and audience == "student":
+        if TAG in cell.metadata.get("tags", []) and audience == "student":
             if cells and TAG in cells[-1].metadata.get("tags", []):
                 continue  # one place to answer for a solution of several cells
-            cell.source = _CODE if cell.cell_type == "code" else _TEXT
+            cell.source = PLACES[cell.cell_type]
         elif cell.cell_type == "markdown":
-            cell.source = plain(cell.source, figures)
+            cell.source = plain(cell.source, numbers)
         cells.append(cell)
-        if figure := cell.metadata.get("mystnb", {}).get("figure"):
-            cells.append(_caption(cell, f"*{figures[figure['name']]}. {plain(figure['caption'])}*"))
+        if figure := figures[cell.id]:
+            caption = f"*{numbers[figure['name']]}. {plain(figure['caption'])}*"
+            cells.append(new_markdown_cell(caption, id=f"{cell.id}-caption"))
     notebook.cells = cells
     notebook.metadata["fercore"] = {"chapter": chapter, "audience": audience}
     return notebook
 
 
-def _figures(notebook: Any) -> dict[str, str]:
-    """Number a chapter's figures: label to "Figure 1", "Figure 2", …"""
-    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in notebook.cells]
-    return {name: f"Figure {number}" for number, name in enumerate(filter(None, names), start=1)}
-
-
-def _caption(cell: Any, text: str) -> Any:
-    from nbformat.v4 import new_markdown_cell
-
-    return new_markdown_cell(text, id=f"{cell.id}-caption")
-
-
 def plain(text: str, figures: Mapping[str, str] | None = None) -> str:
     """Turn the book's Markdown into what any notebook shows: no roles, no labels, no fences of the book.
 
-    Args:
-        text: Markdown for MyST.
-        figures: What stands for the label of a figure, e.g. ``{"fig-a": "Figure 1"}``.
+    ``figures`` says what stands for the label of a figure, e.g. ``{"fig-a": "Figure 1"}``.
     """
     figures = figures or {}
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)
@@ -109,50 +85,32 @@ def _cited(keys: str, form: str) -> str:
 @functools.cache
 def _references() -> dict[str, tuple[str, str]]:
     """Read {key: (authors, year)} of the book's bibliography."""
-    path = provenance.project_root() / "book" / "references.bib"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = (provenance.project_root() / "book" / "references.bib").read_text(encoding="utf-8")
     found = {}
     for key, body in re.findall(r"^@\w+\{([^,\s]+),(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL):
         author = re.search(r"\bauthor\s*=\s*\{(.*?)\},?\s*$", body, flags=re.MULTILINE | re.DOTALL)
         year = re.search(r"\byear\s*=\s*\{?(\d{4})", body)
         if author and year:
             names = [name.split(",")[0].strip(" {}") for name in re.split(r"\s+and\s+", author[1])]
-            short = names[0] if len(names) == 1 else f"{names[0]} and {names[1]}"
-            found[key] = (
-                short if len(names) < 3 and "others" not in names else f"{names[0]} et al.",
-                year[1],
-            )
+            few = len(names) < 3 and "others" not in names
+            found[key] = (" and ".join(names) if few else f"{names[0]} et al.", year[1])
     return found
 
 
 def write(folder: str | Path) -> list[Path]:
-    """Write both versions of all chapters, and one archive for each audience.
-
-    Args:
-        folder: Where ``student/``, ``instructor/`` and ``fercore-course-<audience>.zip`` go.
-
-    Returns:
-        The files, in the order of the chapters; the archive is the last of each audience.
-    """
+    """Write ``student/`` and ``instructor/`` with all chapters, and an archive of each; return the files in order."""
     import nbformat
 
-    folder, written = Path(folder), []
+    written = {}
     for audience in AUDIENCES:
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
             for chapter in chapters():
                 content = (nbformat.writes(version(chapter, audience)) + "\n").encode()
-                path = folder / audience / f"{chapter}.ipynb"
-                _write(path, content)
-                packed.writestr(zipfile.ZipInfo(f"{audience}/{path.name}", _ZIP_TIME), content)
-                written.append(path)
-        path = folder / f"fercore-course-{audience}.zip"
-        _write(path, archive.getvalue())
-        written.append(path)
-    return written
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+                written[Path(folder, audience, f"{chapter}.ipynb")] = content
+                packed.writestr(zipfile.ZipInfo(f"{audience}/{chapter}.ipynb", _ZIP_TIME), content)
+        written[Path(folder, f"fercore-course-{audience}.zip")] = archive.getvalue()
+    for path, content in written.items():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    return list(written)

@@ -18,8 +18,6 @@ from fercore.errors import FercoreError
 from ferlab import definitions, provenance
 
 SCHEMA = 2
-# What `stale` needs of the provenance.
-_NEEDED = {"notebook": str, "code": dict, "versions": dict}
 
 
 class Run:
@@ -111,13 +109,11 @@ def read(path: str | Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']!r}")
-        for name, kind in _NEEDED.items():
-            if not isinstance(record["provenance"][name], kind):
-                raise ValueError(f"provenance has no {name}")
-        texts = (record["experiment"], *record["provenance"]["versions"].values())
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a name is no text")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        facts = record["provenance"]
+        texts = [record["experiment"], facts["notebook"], *facts["versions"].values()]
+        if not isinstance(facts["code"], dict) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("something else stands in the place of a name")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FercoreError(f"{path} is not a run record ({error}). Run the experiment again.") from error
     return record
 
@@ -135,13 +131,12 @@ def stale(record: dict[str, Any]) -> list[str]:
     Compared are the text notebook, every definition that it reaches, wherever it stands now, and the versions of the
     pinned packages. The data are not read again: the record holds their checksum for comparison.
     """
-    facts, reasons = record["provenance"], []
-    reasons += definitions.changed(facts["code"], code(record["experiment"]))
-    for package, version in facts["versions"].items():
-        pinned = _pins().get(package)
-        if pinned is not None and pinned != version.split("+")[0]:
-            reasons.append(f"{package} was {version}, constraints.txt pins {pinned}")
-    return reasons
+    facts, pins = record["provenance"], _pins()
+    return definitions.changed(facts["code"], code(record["experiment"])) + [
+        f"{package} was {version}, constraints.txt pins {pins[package]}"
+        for package, version in facts["versions"].items()
+        if package in pins and pins[package] != version.split("+")[0]
+    ]
 
 
 def place(path: Path) -> str:

@@ -23,12 +23,15 @@ def arguments(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> s
 
 def text(value: Any) -> str:
     """Return a parameter's value as ``-p NAME=VALUE`` takes it: as JSON; a string plainly, if that reads as no JSON."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return json.dumps(value)
+    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value)
+
+
+def value_of(text: str) -> Any:
+    """Read a parameter's value as JSON (numbers, true, false, null), else as plain text; nothing is evaluated."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def read_text_notebook(path: Path) -> Any:
@@ -42,17 +45,11 @@ def read_text_notebook(path: Path) -> Any:
 
 
 def parameters_of(notebook: Any) -> dict[str, Any]:
-    """Return the notebook's parameters, name to default; a default that is no plain value is given as its text."""
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    found = {}
-    for node in (node for source in cells for node in ast.parse(source).body):
-        for target in node.targets if isinstance(node, ast.Assign) else []:
-            if isinstance(target, ast.Name):
-                try:
-                    found[target.id] = ast.literal_eval(node.value)
-                except ValueError:
-                    found[target.id] = ast.unparse(node.value)
-    return found
+    """Return the notebook's parameters, name to default, as papermill finds them."""
+    import papermill
+
+    found = papermill.inspect_notebook(notebook)
+    return {name: ast.literal_eval(about["default"]) for name, about in found.items()}
 
 
 def name_figures(notebook: Any, variant: str, dataset: str) -> None:

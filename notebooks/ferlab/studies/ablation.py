@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,14 +54,8 @@ NETWORKS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One trained variant.
-
-    Attributes:
-        setting: How it was trained.
-        outcome: What it answers; None if its loss left the finite numbers.
-    """
+class Compared(NamedTuple):
+    """A variant: how it was trained, and what it answers; None if its loss left the finite numbers."""
 
     setting: Setting
     outcome: Outcome | None
@@ -70,57 +64,16 @@ class Compared:
 def recipe_settings(
     base: Setting, variants: Mapping[str, Mapping[str, Any]] = VARIANTS, teacher: str = ""
 ) -> dict[str, Setting]:
-    """Return the settings of variants around a setting with the recipe ``strong``, by name.
+    """Return the settings of variants, by name: changed values of the recipe of ``base``, which is called ``strong``.
 
-    Args:
-        base: The setting of the recipe as it is.
-        variants: Changed values of the recipe, by name.
-        teacher: Key of the network that teaches the variants that distil.
+    ``teacher`` is the key of the network that teaches the variants that distil.
     """
     found = {}
     for name, changes in variants.items():
-        recipe = replace(base.recipe, **changes, name=_slug(base.recipe.name, name))
+        own = base.recipe.name if name == base.recipe.name else f"{base.recipe.name} {name}"
+        recipe = replace(base.recipe, **changes, name=own)
         found[name] = replace(base, recipe=recipe, teacher=teacher if recipe.distillation else "")
     return found
-
-
-def paired(
-    compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str, base: str = "strong"
-) -> pd.DataFrame:
-    """Compare variants with one of them on the same images, by every test-time rule.
-
-    Args:
-        compared: What :func:`run` returns.
-        data: The dataset.
-        parts: Its split.
-        part: ``"validation"`` or ``"test"``.
-        base: The variant that the others are compared with.
-
-    Returns:
-        One row per variant and rule: ``variant``, ``rule``, ``accuracy``, ``difference`` (mean over the images),
-        ``low`` and ``high`` (its 95 % interval: 1.96 standard errors of the paired differences), ``verdict``
-        (``"better"``, ``"worse"``, ``"not shown"``). The interval is over images; it knows nothing of other seeds.
-    """
-    labels, rows = data.labels[getattr(parts, part)], []
-    hits = {name: _hits(one.outcome, labels, part) for name, one in compared.items() if one.outcome}
-    for name, of_rules in hits.items():
-        for rule, right in of_rules.items():
-            gain = right.astype(float) - hits[base][rule]
-            spread = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
-            low, high = gain.mean() - spread, gain.mean() + spread
-            verdict = "better" if low > 0 else "worse" if high < 0 else "not shown"
-            row = {"variant": name, "rule": rule, "accuracy": right.mean(), "difference": gain.mean()}
-            rows.append(row | {"low": low, "high": high, "verdict": "" if name == base else verdict})
-    return pd.DataFrame(rows)
-
-
-def _hits(outcome: Outcome, labels: np.ndarray, part: str) -> dict[str, np.ndarray]:
-    """Return which images of a part are right, by rule."""
-    rules = {name.removeprefix(part).strip(): name for name in outcome.logits if name.startswith(part)}
-    return {
-        rule or "single pass": outcome.logits[name].argmax(dim=1).numpy() == labels
-        for rule, name in rules.items()
-    }
 
 
 def run(
@@ -130,46 +83,78 @@ def run(
     device: str = "auto",
     teacher: Setting | None = None,
 ) -> dict[str, Compared]:
-    """Train every setting, or find it trained.
-
-    Args:
-        settings: What to compare, by name.
-        data: The dataset.
-        parts: Its split.
-        device: As in :func:`ferlab.networks.trained`.
-        teacher: The setting of the network that teaches; trained only if a network that it teaches must be.
-    """
+    """Train every setting, or find it trained; the teacher only if a network that it teaches must be trained."""
 
     def lesson() -> networks.Trained:
         return networks.trained(teacher, data, parts, device)
 
     done = {}
     for name, setting in settings.items():
+        about = {"device": device, "teacher": lesson if setting.teacher else None}
         try:
-            taught = {"teacher": lesson} if setting.teacher else {}
-            done[name] = Compared(setting, networks.outcome(setting, data, parts, device, **taught))
+            done[name] = Compared(setting, networks.outcome(setting, data, parts, **about))
         except FloatingPointError as error:
             print(f"{name}: {error}")
             done[name] = Compared(setting, None)
     return done
 
 
+def gain(right: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+    """Say how much more often one system is right than another on the same images, (N,) bool each.
+
+    ``difference`` is the mean, ``low`` and ``high`` its 95 % interval (1.96 standard errors of the paired differences:
+    it is over images and knows nothing of other seeds), ``verdict`` "better", "worse" or "not shown".
+    """
+    each = right.astype(float) - base
+    mean, spread = each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5
+    verdict = "better" if mean - spread > 0 else "worse" if mean + spread < 0 else "not shown"
+    return {"difference": mean, "low": mean - spread, "high": mean + spread, "verdict": verdict}
+
+
+def paired(
+    compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str, base: str = "strong"
+) -> pd.DataFrame:
+    """Compare variants with ``base`` on the ``"validation"`` or ``"test"`` part, by every test-time rule.
+
+    One row per variant and rule: ``variant``, ``rule``, ``accuracy`` and the columns of :func:`gain`.
+    """
+    labels, rows = data.labels[getattr(parts, part)], []
+    outcomes = {name: one.outcome for name, one in compared.items() if one.outcome}
+    for name, outcome in outcomes.items():
+        for rule in (rule for rule in outcome.logits if rule.startswith(part)):
+            right, before = (
+                some.logits[rule].argmax(dim=1).numpy() == labels for some in (outcome, outcomes[base])
+            )
+            row = {"variant": name, "rule": rule.removeprefix(part).strip() or "single pass"}
+            row |= {"accuracy": right.mean()} | gain(right, before)
+            rows.append(row | ({"verdict": ""} if name == base else {}))
+    return pd.DataFrame(rows)
+
+
 def table(compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str) -> pd.DataFrame:
-    """Score variants on one part of the split.
+    """Score variants on one part: one row per variant, NaN where the training failed.
 
-    Args:
-        compared: What :func:`run` returns.
-        data: The dataset.
-        parts: Its split.
-        part: ``"validation"`` or ``"test"``.
-
-    Returns:
-        One row per variant: ``parameters``, ``epoch`` (the chosen one), ``accuracy``, ``error`` (standard error of the
-        accuracy, as if the images were independent), ``macro_f1``, ``images_per_second`` (in training); NaN where the
-        training failed.
+    Columns: ``parameters``, ``epoch`` (the chosen one), ``accuracy``, ``error`` (standard error of the accuracy, as if
+    the images were independent), ``macro_f1``, ``images_per_second`` (in training).
     """
     labels = data.labels[getattr(parts, part)]
     return pd.DataFrame({name: _row(one, labels, part, data) for name, one in compared.items()}).T
+
+
+def _row(one: Compared, labels: np.ndarray, part: str, data: FaceDataset) -> dict[str, float]:
+    network = networks.build(replace(one.setting, pretrained=False), data.images.shape[1:3])
+    row = {"parameters": float(models.count_parameters(network))}
+    if one.outcome is None:
+        return row
+    score, history = evaluation.classification(labels, one.outcome.predicted(part)), one.outcome.history
+    accuracy = score["accuracy"]
+    return row | {
+        "epoch": trainer.best_epoch(history)["epoch"],
+        "accuracy": accuracy,
+        "error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
+        "macro_f1": score["macro_f1"],
+        "images_per_second": float(np.median([row["images_per_second"] for row in history])),
+    }
 
 
 def confusions(compared: Mapping[str, Compared], labels: np.ndarray) -> dict[str, list[list[int]]]:
@@ -181,24 +166,3 @@ def confusions(compared: Mapping[str, Compared], labels: np.ndarray) -> dict[str
 def histories(compared: Mapping[str, Compared]) -> dict[str, trainer.History]:
     """Return the history of every variant that was trained, by name."""
     return {name: one.outcome.history for name, one in compared.items() if one.outcome}
-
-
-def _row(one: Compared, labels: np.ndarray, part: str, data: FaceDataset) -> dict[str, float]:
-    network = networks.build(replace(one.setting, pretrained=False), data.images.shape[1:3])
-    row = {"parameters": float(models.count_parameters(network))}
-    if one.outcome is None:
-        return row
-    score = evaluation.classification(labels, one.outcome.predicted(part))
-    accuracy = score["accuracy"]
-    return row | {
-        "epoch": trainer.best_epoch(one.outcome.history)["epoch"],
-        "accuracy": accuracy,
-        "error": (accuracy * (1 - accuracy) / len(labels)) ** 0.5,
-        "macro_f1": score["macro_f1"],
-        "images_per_second": float(np.median([row["images_per_second"] for row in one.outcome.history])),
-    }
-
-
-def _slug(base: str, name: str) -> str:
-    """Return a recipe's name that tells its file from others: ``"strong without batch normalisation"``."""
-    return base if name == base else f"{base} {name}"

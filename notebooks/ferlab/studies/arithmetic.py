@@ -22,15 +22,9 @@ WHOLE = 10_000  # 100 % in units of the last of two decimals
 def fold_means(images: int, folds: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Enumerate every mean of fold accuracies that near-equal folds can give: 213 images in 5 are 43, 43, 43, 42, 42.
 
-    All folds of one size count alike, so that only the number of right images in all of them together matters, and
-    any number from none to all can occur.
-
-    Returns:
-        ``(numerators, right, denominator)``: int64 arrays over every pair of numbers of right images, in the larger
-        folds and in the smaller ones; the means are numerators / denominator.
-
-    Raises:
-        ValueError: If there are fewer images than folds, no fold, or more than :data:`LIMIT` pairs.
+    All folds of one size count alike, so only the number of right images in all of them together matters. Returns
+    int64 arrays ``numerators`` and ``right`` (images) over every pair of numbers of right images in the larger and in
+    the smaller folds, and the ``denominator`` of all means.
     """
     if not 1 <= folds <= images:
         raise ValueError(f"{images} images cannot be put into {folds} folds: take 1 to {images}.")
@@ -42,35 +36,15 @@ def fold_means(images: int, folds: int) -> tuple[np.ndarray, np.ndarray, int]:
     return a * size + b * (size + 1), a + b, folds * size * (size + 1)
 
 
-def printed_units(value: str) -> int:
-    """Return a printed percentage in units of its second decimal: ``"99.20"`` is 9920.
-
-    Raises:
-        ValueError: If the value has more decimals or lies outside 0..100.
-    """
-    units = Decimal(value).scaleb(2)
-    if units != units.to_integral_value() or not 0 <= units <= WHOLE:
-        raise ValueError(f"{value} is not a percentage from 0 to 100 with at most 2 decimals.")
-    return int(units)
-
-
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a printed percentage can be a mean over near-equal folds.
+    """Whether a printed percentage can be a mean over near-equal folds."""
 
-    Attributes:
-        sizes: The different sizes of the folds, ascending.
-        rounded: Numbers of right images with which rounding gives it; empty if none does.
-        cut: The same where further decimals are cut off.
-        below: The largest mean below what would be printed so, either way, in per cent; None if there is none.
-        above: The smallest mean above it, in per cent; None if there is none.
-    """
-
-    sizes: tuple[int, ...]
-    rounded: tuple[int, ...]
-    cut: tuple[int, ...]
-    below: Fraction | None
-    above: Fraction | None
+    sizes: tuple[int, ...]  # the different sizes of the folds, ascending
+    rounded: tuple[int, ...]  # numbers of right images with which rounding gives it; empty if none does
+    cut: tuple[int, ...]  # the same where further decimals are cut off
+    below: Fraction | None  # the largest mean below what would be printed so, either way, in per cent
+    above: Fraction | None  # the smallest mean above it
 
     @property
     def possible(self) -> bool:
@@ -88,13 +62,12 @@ class Verdict:
 
 @functools.cache
 def verdict(images: int, folds: int, printed: str) -> Verdict:
-    """Compare a percentage printed with two decimals with every mean that near-equal folds can give.
-
-    Raises:
-        ValueError: As :func:`fold_means` and :func:`printed_units`.
-    """
+    """Compare a percentage, printed with at most two decimals, with every mean that near-equal folds can give."""
+    units = Decimal(printed).scaleb(2)  # of the second decimal: "99.20" is 9920
+    if units != units.to_integral_value() or not 0 <= units <= WHOLE:
+        raise ValueError(f"{printed} is not a percentage from 0 to 100 with at most 2 decimals.")
     numerators, right, denominator = fold_means(images, folds)
-    off = WHOLE * numerators - printed_units(printed) * denominator  # by the last decimal
+    off = WHOLE * numerators - int(units) * denominator  # by the last decimal
     rounded = 2 * np.abs(off) <= denominator  # a mean in the very middle may go either way
     cut = (off >= 0) & (off < denominator)
     other = ~(rounded | cut)

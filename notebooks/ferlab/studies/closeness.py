@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from scipy.stats import rankdata
 from fercore.checkpoints import atomic_path
 from fercore.errors import FercoreError
 from fercore.shapley.adaptive import Search
-from fercore.shapley.exact import exact_shapley, fixed_levels
+from fercore.shapley.contexts import exact_levels, fixed_levels, sampled_levels
+from fercore.shapley.exact import exact_shapley
 from fercore.shapley.game import ImageGame, Model
-from fercore.shapley.sampled import exact_levels, sampled_levels
 from fercore.shapley.splits import asymmetries, sibling_subsets, split_levels
 from fercore.shapley.tree import PartitionTree, pack
 from ferlab.explainers.rivals import captum_values, partition_explainer
@@ -32,7 +33,6 @@ BUDGETS = (4, 8, 16, 32, 64)  # evaluations per region, as far as there are coal
 MEASURES = ("correlation", "rank correlation", "error")
 Row = dict[str, Any]
 Rows = dict[bytes, int]
-Estimate = tuple[np.ndarray, np.ndarray | None]  # scores and standard errors of the leaves, (n,)
 
 
 def exact_coalitions(tree: PartitionTree) -> np.ndarray:
@@ -108,22 +108,17 @@ def tabulate(
 ) -> np.ndarray:
     """Return the logits of all coalitions of one image, from the folder if they were evaluated before.
 
-    The folder keeps one file per image, float32 (rows, classes): an interrupted run goes on with the next one.
-
-    Raises:
-        FercoreError: If the kept table was made by another model, found by evaluating a few rows again.
+    The folder keeps one file per image, float32 (rows, classes): an interrupted run goes on with the next one. A few
+    rows are evaluated again, so that the table of another network is noticed and refused.
     """
     game = ImageGame(model, image, baseline, tree.labels(), output="logit")
     content = [image.cpu().numpy(), baseline.cpu().numpy(), tree.leaf_labels, coalitions]
     name = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in content)).hexdigest()[:16]
     path = folder / f"{name}.npy"
     if path.exists():
-        table = np.load(path)
-        some = np.linspace(0, len(coalitions) - 1, 32).astype(int)
+        table, some = np.load(path), np.linspace(0, len(coalitions) - 1, 32).astype(int)
         if not np.allclose(game.values(coalitions[some])[0], table[some], atol=1e-3):
-            raise FercoreError(
-                f"{path} was made by another network. Delete the folder {folder} and run again."
-            )
+            raise FercoreError(f"{path} is of another network. Delete the folder {folder} and run again.")
         return table
     table = game.values(coalitions)[0].astype(np.float32)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -178,9 +173,8 @@ class NoReach(Search):
     def _reaches(self) -> list[np.ndarray]:
         """Return the same reach for all pairs of a level, its root mean square."""
         means = [np.sqrt((reach**2).mean(axis=(1, 2), keepdims=True)) for reach in super()._reaches()]
-        return [
-            np.broadcast_to(mean, level.seen.shape) for mean, level in zip(means, self._levels, strict=True)
-        ]
+        pairs = zip(means, self._levels, strict=True)
+        return [np.broadcast_to(mean, level.seen.shape) for mean, level in pairs]
 
 
 class NoGuess(Search):
@@ -199,45 +193,79 @@ class NoGuess(Search):
 def agreement(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
     """Return correlation, rank correlation and relative error |estimate - truth| / |truth| of scores (n,)."""
     both = np.stack([estimate, truth])
-    flat = np.ptp(both, axis=1).min() == 0  # no order at all
-    correlation, order = (
-        0.0 if flat else float(np.corrcoef(scores)[0, 1]) for scores in (both, rankdata(both, axis=1))
-    )
-    return correlation, order, float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
+    error = float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
+    if np.ptp(both, axis=1).min() == 0:  # no order at all
+        return 0.0, 0.0, error
+    correlation, order = (float(np.corrcoef(scores)[0, 1]) for scores in (both, rankdata(both, axis=1)))
+    return correlation, order, error
 
 
-def _measured(about: Row, scores: np.ndarray, truth: np.ndarray) -> Row:
-    return about | dict(zip(MEASURES, agreement(scores, truth), strict=True))
+# From a table to the scores of its leaves (n,), or to these and their standard errors.
+Rule = Callable[[Table], np.ndarray | tuple[np.ndarray, np.ndarray]]
 
 
-def methods(n: int, most: int, seed: int) -> Iterator[tuple[str, int, Callable[[Table], Estimate]]]:
-    """Yield every method at every budget below ``most``: name, evaluations per region, function from table to estimate.
+def _played(
+    rules: Iterable[tuple[Row, Rule]], truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray
+) -> list[Row]:
+    """Play each rule on a table of its own; return a row for each: what is said of it, and how close it comes.
 
-    The budgets are those of n regions; the fixed contexts have one of their own.
+    ``"inside"`` is the share of true values within two standard errors, NaN without errors.
     """
-    for contexts, cost in (("absent", 2), ("present", 2), ("both", 4)):
-        yield contexts, cost, lambda t, c=contexts: (fixed(t, c), None)
-    for b in (b for b in BUDGETS if b * n < most):
-        yield "K sampled", b, lambda t, k=b // 2: sampled(t, k, seed)
-        yield "PartitionExplainer", b, lambda t, m=b * n: (partition_explainer(t.play, t.tree, m), None)
-        yield "adaptive", b, lambda t, m=b * n: adaptive(t, m)
+    result = []
+    for about, rule in rules:
+        table = Table(tree, rows, values)
+        found = rule(table)
+        scores, errors = found if isinstance(found, tuple) else (found, None)
+        inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())
+        spent = {"evaluations": table.evaluations, "inside": inside}
+        result.append(about | spent | dict(zip(MEASURES, agreement(scores, truth), strict=True)))
+    return result
 
 
 def against(
     truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row, seed: int
 ) -> list[Row]:
-    """Return the agreement of every method with the exact values, one row each, with what ``about`` says besides.
+    """Return the agreement of every method, at every budget, with the exact values: rows with ``about`` in them."""
+    n = tree.n_leaves
+    rules: list[tuple[str, int, Rule]] = [
+        (name, cost, partial(fixed, contexts=name))
+        for name, cost in {"absent": 2, "present": 2, "both": 4}.items()
+    ]
+    for b in (b for b in BUDGETS if b * n < len(rows)):
+        rules.append(("K sampled", b, partial(sampled, n_contexts=b // 2, seed=seed)))
+        rules.append(("PartitionExplainer", b, lambda t, m=b * n: partition_explainer(t.play, t.tree, m)))
+        rules.append(("adaptive", b, partial(adaptive, evaluations=b * n)))
+    named = [(about | {"method": name, "per region": budget}, rule) for name, budget, rule in rules]
+    return _played(named, truth, tree, rows, values)
 
-    ``"inside"`` is the share of exact values within two standard errors, NaN without errors.
+
+def ablation(
+    tree: PartitionTree, rows: Rows, values: np.ndarray, variants: dict[str, type[Search]], about: Row
+) -> list[Row]:
+    """Return the agreement of variants of the adaptive rule with the exact values, at 8 evaluations per region."""
+    rule = partial(adaptive, evaluations=8 * tree.n_leaves)
+    rules = [(about | {"rule": name}, partial(rule, kind=kind)) for name, kind in variants.items()]
+    return _played(rules, exact(Table(tree, rows, values)), tree, rows, values)
+
+
+def against_shapley(
+    truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row
+) -> list[Row]:
+    """Return the agreement of methods with exact Shapley values, about 8 evaluations per region each; one row each.
+
+    Here ``rows`` numbers all 2^n coalitions.
     """
-    result = []
-    for name, budget, method in methods(tree.n_leaves, len(rows), seed):
-        table = Table(tree, rows, values)
-        scores, errors = method(table)
-        inside = np.nan if errors is None else float((np.abs(scores - truth) <= 2 * errors + 1e-12).mean())
-        spent = {"method": name, "per region": budget, "evaluations": table.evaluations, "inside": inside}
-        result.append(_measured(about | spent, scores, truth))
-    return result
+    n = tree.n_leaves
+    rules: dict[str, Rule] = {
+        "exact Owen values": exact,
+        "both": partial(fixed, contexts="both"),
+        "adaptive, 8n": partial(adaptive, evaluations=8 * n),
+        "PartitionExplainer, 8n": lambda table: partition_explainer(table.play, tree, 8 * n),
+        "captum KernelShap, 8n": lambda table: captum_values(table.play, n, "KernelShap", 8 * n),
+        "captum ShapleyValueSampling, 8n": lambda t: captum_values(t.play, n, "ShapleyValueSampling", 8),
+    }
+    named = [(about | {"method": name}, rule) for name, rule in rules.items()]
+    return _played(named, truth, tree, rows, values)
 
 
 def duel(frame: pd.DataFrame, one: str, other: str, keys: Sequence[str]) -> pd.DataFrame:
@@ -250,42 +278,9 @@ def duel(frame: pd.DataFrame, one: str, other: str, keys: Sequence[str]) -> pd.D
     return means.assign(**{"share of faces": smaller})
 
 
-def ablation(
-    tree: PartitionTree, rows: Rows, values: np.ndarray, variants: dict[str, type[Search]], about: Row
-) -> list[Row]:
-    """Return the agreement of variants of the adaptive rule with the exact values, at 8 evaluations per region."""
-    truth, cost = exact(Table(tree, rows, values)), 8 * tree.n_leaves
-    found = {name: adaptive(Table(tree, rows, values), cost, kind)[0] for name, kind in variants.items()}
-    return [_measured(about | {"rule": name}, scores, truth) for name, scores in found.items()]
-
-
 def shapley(values: np.ndarray, n_players: int) -> np.ndarray:
     """Return the exact Shapley values (n,) of a game listed by bit codes, (2^n,)."""
     return exact_shapley(lambda members: values[members @ (1 << np.arange(n_players))], n_players)
-
-
-def against_shapley(
-    truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row
-) -> list[Row]:
-    """Return the agreement of methods with exact Shapley values, about 8 evaluations per region each; one row each.
-
-    Here ``rows`` numbers all 2^n coalitions.
-    """
-    n = tree.n_leaves
-    rules: dict[str, Callable[[Table], np.ndarray]] = {
-        "exact Owen values": exact,
-        "both": lambda table: fixed(table, "both"),
-        "adaptive, 8n": lambda table: adaptive(table, 8 * n)[0],
-        "PartitionExplainer, 8n": lambda table: partition_explainer(table.play, tree, 8 * n),
-        "captum KernelShap, 8n": lambda table: captum_values(table.play, n, "KernelShap", 8 * n),
-        "captum ShapleyValueSampling, 8n": lambda t: captum_values(t.play, n, "ShapleyValueSampling", 8),
-    }
-    result = []
-    for name, rule in rules.items():
-        table = Table(tree, rows, values)
-        scores = rule(table)
-        result.append(_measured(about | {"method": name, "evaluations": table.evaluations}, scores, truth))
-    return result
 
 
 def as_rows(table: pd.DataFrame) -> list[Row]:

@@ -52,11 +52,9 @@ def parts_of(dataset: FaceDataset) -> list[str]:
 
 
 def counts(dataset: FaceDataset) -> pd.DataFrame:
-    """Count images by emotion and part.
+    """Count images: a row per emotion in canonical order (contempt only where it occurs), a column per part.
 
-    Returns:
-        One row per emotion in canonical order (contempt only where it occurs), one int64 column per part; where there
-        are several parts, a last column ``"all"``.
+    Where there are several parts, there is a last column ``"all"``.
     """
     emotions = [emotion for emotion in Emotion if emotion in EMOTIONS or emotion in dataset.emotions]
     table = pd.crosstab(dataset.labels, part_names(dataset))
@@ -66,14 +64,10 @@ def counts(dataset: FaceDataset) -> pd.DataFrame:
 
 
 def majority(table: pd.DataFrame) -> pd.DataFrame:
-    """Say what a classifier reaches that always names the most frequent emotion.
+    """Say what a classifier reaches that always names the most frequent emotion, by the table of :func:`counts`.
 
-    Args:
-        table: What :func:`counts` returns.
-
-    Returns:
-        One row per part: ``emotion``, ``accuracy`` (0..1), ``rarest`` and ``ratio``, how many times more frequent the
-        most frequent emotion is than the rarest that occurs.
+    One row per part: ``emotion``, ``accuracy`` (0..1), ``rarest`` and ``ratio``, how many times more frequent the most
+    frequent emotion is than the rarest that occurs.
     """
     present = table.where(table > 0)
     most, least = present.max(), present.min()
@@ -83,60 +77,37 @@ def majority(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Copies:
-    """How many images of a dataset are exact copies of others.
-
-    Attributes:
-        images: All images.
-        distinct: Different images among them.
-        surplus: Images that could go without a picture being lost: ``images - distinct``.
-        groups: Pictures that occur more than once.
-        largest: Occurrences of the most frequent picture.
-        conflicting: Pictures that occur with different labels.
-        conflicting_images: Images that show such a picture.
-    """
+    """How many images of a dataset are exact copies of others."""
 
     images: int
     distinct: int
-    surplus: int
-    groups: int
-    largest: int
-    conflicting: int
-    conflicting_images: int
+    surplus: int  # images that could go without a picture being lost
+    groups: int  # pictures that occur more than once
+    largest: int  # occurrences of the most frequent picture
+    conflicting: int  # pictures that occur with different labels
+    conflicting_images: int  # images that show such a picture
 
 
 def copies(dataset: FaceDataset) -> Copies:
     """Count exact copies, and those among them whose labels contradict one another."""
     found = pd.Series(dataset.labels).groupby(identical(dataset.images)).agg(["size", "nunique"])
     sizes, conflicting = found["size"], found["nunique"] > 1
-    return Copies(
-        images=len(dataset),
-        distinct=len(sizes),
-        surplus=len(dataset) - len(sizes),
-        groups=int((sizes > 1).sum()),
-        largest=int(sizes.max()),
-        conflicting=int(conflicting.sum()),
-        conflicting_images=int(sizes[conflicting].sum()),
-    )
+    counted = len(dataset), len(sizes), len(dataset) - len(sizes), (sizes > 1).sum(), sizes.max()
+    return Copies(*map(int, (*counted, conflicting.sum(), sizes[conflicting].sum())))
 
 
 def conflicts(dataset: FaceDataset) -> pd.DataFrame:
-    """Count the sets of labels that identical images carry.
-
-    Returns:
-        One row per set of labels that occurs (``"Angry, Sad"``), most frequent first: ``pictures``.
-    """
+    """Count the ``pictures`` by the labels that identical images carry (``"Angry, Sad"``), most frequent first."""
     labels = pd.Series(dataset.labels).groupby(identical(dataset.images)).unique()
     named = [", ".join(Emotion(label).title for label in sorted(some)) for some in labels if len(some) > 1]
     return pd.Series(named, dtype=object).value_counts().rename_axis("labels").to_frame("pictures")
 
 
 def copies_across(dataset: FaceDataset) -> pd.DataFrame:
-    """Count the images of one part that are also in another.
+    """Count the images of one part that are also in another: one row per ordered pair of parts.
 
-    Returns:
-        One row per ordered pair of parts: ``part``, ``also in``, ``images`` of the first that are pixel for pixel in
-        the second, their ``share`` of the first (0..1), and ``same label``, how many of them have the label of a copy
-        there.
+    ``part``, ``also in``, ``images`` of the first that are pixel for pixel in the second, their ``share`` of the first
+    (0..1), and ``same label``, how many of them have the label of a copy there.
     """
     classes, names = identical(dataset.images), part_names(dataset)
     labelled = classes * len(Emotion) + dataset.labels
@@ -165,14 +136,7 @@ def blanks(dataset: FaceDataset) -> pd.Series:
 
 
 def people(dataset: FaceDataset) -> pd.DataFrame:
-    """Count images by subject and emotion.
-
-    Returns:
-        One row per subject in sorted order, one int64 column per emotion that occurs, and ``"all"``.
-
-    Raises:
-        DatasetError: If the dataset names no subjects.
-    """
+    """Count images: a row per subject in sorted order, a column per emotion that occurs, and ``"all"``."""
     if dataset.subjects is None:
         raise DatasetError(f"{dataset.title} names no subjects: images cannot be counted by subject.")
     table = pd.crosstab(dataset.subjects, dataset.labels)
@@ -181,11 +145,7 @@ def people(dataset: FaceDataset) -> pd.DataFrame:
 
 
 def votes_of(dataset: FaceDataset) -> np.ndarray:
-    """Return the votes of FER+ on a dataset: (N, 10), see :func:`fercore.datasets.fer2013.read_votes`.
-
-    Raises:
-        DatasetError: If it has none.
-    """
+    """Return the votes of FER+ on a dataset: (N, 10), see :func:`fercore.datasets.fer2013.read_votes`."""
     if "votes" not in dataset.extras:
         raise DatasetError(
             f"{dataset.title} has no votes of FER+. {fer2013.VOTES_SOURCE} and put it beside FER2013."
@@ -194,11 +154,10 @@ def votes_of(dataset: FaceDataset) -> np.ndarray:
 
 
 def verdicts(dataset: FaceDataset) -> pd.Series:
-    """Say what the votes of FER+ come to.
+    """Say what the votes of FER+ come to: counts, which add up to N.
 
-    Returns:
-        int64 counts, which add up to N: ``"basic emotion"`` (one of the seven leads alone), ``"contempt"``,
-        ``"unknown"``, ``"no face"`` (the same) and ``"tied"`` (several lead).
+    ``"basic emotion"`` (one of the seven leads alone), ``"contempt"``, ``"unknown"``, ``"no face"`` (the same) and
+    ``"tied"`` (several lead).
     """
     votes = votes_of(dataset)
     tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
@@ -210,17 +169,12 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
 
 
 def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
-    """Compare the labels with the plurality of FER+, where that is one of the seven emotions.
+    """Compare the labels, of one part or of all, with the plurality of FER+, where that is one of the seven emotions.
 
-    Args:
-        dataset: FER2013 with its votes.
-        part: Which part; all images by default.
-        ties: Whether images on which several answers lead together count, with the first of them in the order of
-            :data:`fercore.datasets.fer2013.VOTE_COLUMNS`, as ``argmax`` has it. By default they are left out.
-
-    Returns:
-        One row per label that occurs and a last row ``"all"``: ``images`` compared, ``agree`` (share whose plurality is
-        the label, 0..1), ``plurality says`` (the emotion that leads on most of them).
+    One row per label that occurs and a last row ``"all"``: ``images`` compared, ``agree`` (share whose plurality is the
+    label, 0..1), ``plurality says`` (the emotion that leads on most of them). Images on which several answers lead
+    together are left out; with ``ties`` they count with the first of them in the order of the columns, as ``argmax``
+    has it.
     """
     votes = votes_of(dataset)
     votes = np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)] if ties else votes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ferlab import explainers
 from ferlab.explainers import METHODS, Maps, Settings
 from ferlab.explainers.store import ARRAYS
-from ferlab.measures import faithfulness, localisation, overlap, sanity
+from ferlab.measures import faithfulness, localisation, overlap, ratio, sanity
 from ferlab.measures.faithfulness import Interval, interval
 from ferlab.measures.names import MEASURES, title
 from ferlab.studies import paper
@@ -33,17 +33,9 @@ def faithful(
     seed: int = 0,
     progress: bool = True,
 ) -> Scores:
-    """Return insertion and deletion under both blanks, and infidelity, of every method and image.
+    """Return insertion and deletion under both blanks, and infidelity, of every method and image (N, C, H, W).
 
-    Args:
-        model: The network.
-        images: (N, C, H, W).
-        targets: (N,) classes.
-        found: Maps by method.
-        steps: Steps of the curves.
-        squares: Squares of infidelity.
-        seed: Of the squares and of the order of equal values.
-        progress: Show a bar.
+    The seed is that of the squares, and of the order of equal values.
     """
     from tqdm import tqdm
 
@@ -51,8 +43,7 @@ def faithful(
     removed = faithfulness.removals(model, images, wanted, squares, seed)
     scores: Scores = {}
     for name, maps in tqdm(found.items(), desc="Scoring", unit="method", disable=not progress):
-        about = (model, images, wanted, maps.values, steps, seed)
-        scores[name] = faithfulness.insertion_deletion(*about)
+        scores[name] = faithfulness.insertion_deletion(model, images, wanted, maps.values, steps, seed)
         scores[name]["infidelity"] = faithfulness.infidelity(maps.values, removed)
     return scores
 
@@ -66,7 +57,7 @@ def steady(
     samples: int = 3,
     progress: bool = True,
 ) -> Scores:
-    """Return the max-sensitivity of every method and image; arguments as for :func:`explain_all`."""
+    """Return the max-sensitivity of every method and image (N, C, H, W) over so many noisy copies."""
     from tqdm import tqdm
 
     about = (model, images, targets, settings, samples)
@@ -75,7 +66,7 @@ def steady(
 
 
 def dependent(found: Mapping[str, Maps], again: Mapping[str, Maps]) -> Scores:
-    """Compare maps of the network (the first images of each method) with those of its randomised copy."""
+    """Compare maps of the network with those of its randomised copy, of the same images."""
     scores: Scores = {}
     for name, other in again.items():
         a, b = found[name].values, other.values
@@ -95,32 +86,25 @@ def located(found: Mapping[str, Maps], truth: np.ndarray) -> Scores:
 def near_exact(found: Mapping[str, Maps]) -> Scores:
     """Compare the methods that are efficient with the exact values; nothing where those were not computed.
 
-    Returns:
-        ``correlation`` over pixels (NaN where a map is constant), and ``error``, the length of the difference over that
-        of the exact map (NaN where that is zero).
+    Returns the ``correlation`` over pixels, and ``error``, the length of the difference over that of the exact map.
     """
     scores: Scores = {}
     for name, maps in found.items() if "dnc_exact" in found else ():
         if METHODS[name].efficient and name != "dnc_exact":
             exact, other = (np.reshape(m.values, (len(m.values), -1)) for m in (found["dnc_exact"], maps))
-            size, gap = np.linalg.norm(exact, axis=1), np.linalg.norm(other - exact, axis=1)
-            a, b = exact - exact.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+            a, b = (values - values.mean(axis=1, keepdims=True) for values in (exact, other))
             lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
             scores[name] = {
-                "correlation": _ratio((a * b).sum(axis=1), lengths),
-                "error": _ratio(gap, size),
+                "correlation": ratio((a * b).sum(axis=1), lengths),
+                "error": ratio(np.linalg.norm(other - exact, axis=1), np.linalg.norm(exact, axis=1)),
             }
     return scores
-
-
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    return np.divide(over, under, out=np.full(len(over), np.nan), where=under > 0)
 
 
 def rows(found: Mapping[str, Maps], index: np.ndarray) -> dict[str, Maps]:
     """Return the maps of some of the images."""
     return {
-        name: Maps(name, *(getattr(maps, f)[index] for f in ARRAYS), maps.hardware)
+        name: replace(maps, **{field: getattr(maps, field)[index] for field in ARRAYS})
         for name, maps in found.items()
     }
 
@@ -134,16 +118,8 @@ def merged(*parts: Scores) -> Scores:
 def overlaps(found: Mapping[str, Maps], references: Sequence[str], view: overlap.View) -> list[dict]:
     """Return the soft Dice coefficient of every pair of a reference and another method, with its chance levels.
 
-    Args:
-        found: Maps by method, of at least two images.
-        references: The methods that the others are compared with.
-        view: As in :func:`ferlab.measures.overlap.viewed`.
-
-    Returns:
-        One dict per pair: ``reference`` and ``method`` (keys), and (N,) arrays ``overlap``, ``shuffled`` and
-        ``swapped`` as :mod:`ferlab.measures.overlap` defines them.
+    One dict per pair: keys ``reference`` and ``method``, and (N,) arrays ``overlap``, ``shuffled`` and ``swapped``.
     """
-    pairs = [(a, b) for a in references for b in found if a != b]
     functions = {
         "overlap": overlap.overlap,
         "shuffled": overlap.shuffled_level,
@@ -152,7 +128,9 @@ def overlaps(found: Mapping[str, Maps], references: Sequence[str], view: overlap
     return [
         {"reference": a, "method": b}
         | {name: function(found[a].values, found[b].values, view) for name, function in functions.items()}
-        for a, b in pairs
+        for a in references
+        for b in found
+        if a != b
     ]
 
 
@@ -165,19 +143,10 @@ def scaling(
     depths: Sequence[int],
     most: int = 3000,
 ) -> list[dict]:
-    """Measure how the cost of methods grows with the number of regions.
+    """Measure how the cost of methods grows with the number of regions of an image (1, C, H, W), at budgets of 8n.
 
-    Args:
-        names: Methods on regions.
-        model: The network.
-        image: (1, C, H, W).
-        target: Its class.
-        settings: ``depth`` is replaced, and the budget follows it (8n).
-        depths: Numbers of halvings.
-        most: The exact values are left out where they need more evaluations than this.
-
-    Returns:
-        One dict per method and depth: ``method``, ``regions``, ``evaluations``, ``seconds``.
+    One dict per method and depth: ``method``, ``regions``, ``evaluations``, ``seconds``. The exact values are left out
+    where they need more than ``most`` evaluations.
     """
     found = []
     for name in names:
@@ -207,11 +176,7 @@ def costs(found: Mapping[str, Maps]) -> pd.DataFrame:
 
 
 def exponents(measured: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Fit cost = a nᵇ by least squares on logarithms; return b of ``evaluations`` and ``seconds`` by method.
-
-    Args:
-        measured: Rows of :func:`ferlab.studies.explainers.scaling`.
-    """
+    """Fit cost = a nᵇ to rows of :func:`scaling` by least squares on logarithms; return b of both costs by method."""
     rows = {}
     for name, part in pd.DataFrame(measured).groupby("method", sort=False):
         logs = np.log2(part.regions)
@@ -241,12 +206,11 @@ def differences(found: Scores, first: str, seed: int = 0) -> pd.DataFrame:
         for measure, values in measures.items() if name != first else ():
             about = interval(found[first][measure] - values, seed)
             row = {"method": name, "measure": measure, **asdict(about)}
-            rows.append(row | {"verdict": verdict(about, MEASURES[measure][1])})
+            rows.append(row | {"verdict": _verdict(about, MEASURES[measure][1])})
     return pd.DataFrame(rows)
 
 
-def verdict(difference: Interval, more_is_better: bool | None) -> str:
-    """Return "better", "worse" or "open" for a difference with its interval."""
+def _verdict(difference: Interval, more_is_better: bool | None) -> str:
     decided = difference.low > 0 or difference.high < 0
     if more_is_better is None or not decided:
         return "open"
@@ -254,24 +218,17 @@ def verdict(difference: Interval, more_is_better: bool | None) -> str:
 
 
 def overlap_table(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
-    """Return each pair's mean overlap with its interval, and what chance gives.
+    """Return the mean overlap of each pair of :func:`overlaps` with its interval, and what chance gives.
 
-    Args:
-        pairs: Of :func:`ferlab.studies.explainers.overlaps`.
-        seed: Of the intervals.
-
-    Returns:
-        Columns ``reference``, ``method``, ``mean``, ``low``, ``high``, ``images``, ``shuffled`` and ``swapped`` (means
-        over images), ``excess``, ``excess_low``, ``excess_high`` (overlap minus ``swapped``, with its interval).
+    ``shuffled`` and ``swapped`` are means over images; ``excess`` is the overlap minus ``swapped``, with its interval.
     """
     rows = []
     for pair in pairs:
         about, excess = (interval(v, seed) for v in (pair["overlap"], pair["overlap"] - pair["swapped"]))
-        levels = {level: interval(pair[level], seed).mean for level in ("shuffled", "swapped")}
-        more = {"excess": excess.mean, "excess_low": excess.low, "excess_high": excess.high}
-        rows.append(
-            {"reference": pair["reference"], "method": pair["method"], **asdict(about), **levels, **more}
-        )
+        row = {"reference": pair["reference"], "method": pair["method"], **asdict(about)}
+        row |= {level: interval(pair[level], seed).mean for level in ("shuffled", "swapped")}
+        row |= {"excess": excess.mean, "excess_low": excess.low, "excess_high": excess.high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -283,31 +240,20 @@ def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     ]
     wide = frame.assign(cell=cells).pivot(index="method", columns="measure", values="cell")
     wide = wide.reindex(index=frame.method.unique(), columns=frame.measure.unique())
-    names = {m: MEASURES[m][0] if m in MEASURES else m for m in wide.columns}
-    return wide.rename(index=title, columns=names).rename_axis(index=None, columns=None)
+    return wide.rename(index=title, columns=title).rename_axis(index=None, columns=None)
 
 
 def table_4(frame: pd.DataFrame) -> pd.DataFrame:
-    """Set the paper's Table 4 beside ours: the overlaps with SHAP of the methods that the authors' code ran.
-
-    Args:
-        frame: Of :func:`overlaps`, magnitudes.
-    """
+    """Set the paper's Table 4 beside our :func:`overlap_table` of magnitudes, for the methods of the authors' code."""
     own = frame[(frame.reference == "gradient_shap") & frame.method.isin(paper.COLUMNS)]
     rows = own.set_index("method")[["mean", "low", "high", "shuffled", "swapped"]]
-    printed = [paper.TABLE_4[paper.COLUMNS[name]] for name in rows.index]
-    rows.insert(0, "paper", printed)
-    return rows.rename(
-        index=title, columns={"mean": "ours", "shuffled": "pixels shuffled", "swapped": "other faces"}
-    )
+    rows.insert(0, "paper", [paper.TABLE_4[paper.COLUMNS[name]] for name in rows.index])
+    names = {"mean": "ours", "shuffled": "pixels shuffled", "swapped": "other faces"}
+    return rows.rename(index=title, columns=names)
 
 
 def table_3(table: pd.DataFrame) -> pd.DataFrame:
-    """Set the paper's Table 3 beside ours, for the methods that the authors' code ran.
-
-    Args:
-        table: Of :func:`costs`.
-    """
+    """Set the paper's Table 3 beside our :func:`costs`, for the methods of the authors' code."""
     rows = {}
     for name, column in paper.COLUMNS.items():
         if name in table.index:
@@ -323,20 +269,11 @@ def table_3(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def facts(
-    cost: pd.DataFrame,
-    growth: pd.DataFrame,
-    dice: Mapping[str, pd.DataFrame],
-    found: Scores,
-    seed: int = 0,
+    cost: pd.DataFrame, growth: pd.DataFrame, dice: Mapping[str, pd.DataFrame], found: Scores, seed: int = 0
 ) -> dict[str, Any]:
     """Return what the record keeps, JSON-able, by the keys of methods and measures.
 
-    Args:
-        cost: Of :func:`costs`.
-        growth: Of :func:`exponents`.
-        dice: Of :func:`overlaps`, by view.
-        found: All scores.
-        seed: Of the intervals.
+    It takes :func:`costs`, :func:`exponents`, :func:`overlap_table` by view, and all scores.
     """
     return {
         "cost": nested(cost.rename_axis("method").reset_index(), "method"),
@@ -354,10 +291,8 @@ def nested(frame: pd.DataFrame, *keys: str) -> dict[str, Any]:
         place = tree
         for key in keys:
             place = place.setdefault(str(row.pop(key)), {})
-        place.update({name: _plain(value) for name, value in row.items()})
+        unknown = [
+            name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)
+        ]
+        place.update(row | dict.fromkeys(unknown))
     return tree
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
 from tqdm import tqdm
 
 from fercore.datasets import splits
@@ -19,6 +21,7 @@ from ferlab import faces, networks
 
 NAME = "1-NN on pixels"
 RANDOM, BY_IMAGE, BY_SEQUENCE, BY_SUBJECT = "random folds", "by image", "by sequence", "by subject"
+LAST = 3  # frames of a clip that count, as CK+ is mostly used
 _BLOCK = 512  # images whose distances to all others are in memory at once
 
 
@@ -33,35 +36,20 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 
 def nearest(
-    images: np.ndarray,
-    partitions: Mapping[str, np.ndarray],
-    asked: np.ndarray | None = None,
-    progress: bool = True,
+    images: np.ndarray, partitions: Mapping[str, np.ndarray], progress: bool = True
 ) -> dict[str, np.ndarray]:
-    """Find the nearest image outside an image's own part, for several partitions in one pass over all pairs.
+    """Find the nearest image outside an image's own part, (N,) int64, for partitions (N,) in one pass over all pairs.
 
-    With folds as parts this is whom a nearest-neighbour classifier finds that is tested on the image's fold and knows
-    all other folds: scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")``, which would need a pass for each
-    fold. Of equally near images, by the sum of squared differences in grey, the first one is taken.
-
-    Args:
-        images: As in :func:`grey`.
-        partitions: (N,) integers by name, the part of each image; at least two parts in each.
-        asked: (M,) int64, the images whose neighbours are sought; all by default.
-        progress: Show a progress bar.
-
-    Returns:
-        (M,) int64 by name of the partition, the indices of the neighbours.
+    With folds as parts it is whom scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")`` finds, fitted once per
+    fold. Of equally near images the first one is taken.
     """
     pixels = grey(images)
-    norms = (pixels**2).sum(axis=1)
-    asked = np.arange(len(images)) if asked is None else asked
     found: dict[str, list[np.ndarray]] = {name: [] for name in partitions}
-    blocks = [asked[start : start + _BLOCK] for start in range(0, len(asked), _BLOCK)]
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
     for rows in tqdm(blocks, desc="Nearest neighbours", disable=not progress):
-        distances = norms - 2 * (pixels[rows] @ pixels.T)  # less |a|², the same for all candidates
+        distances = euclidean_distances(pixels[rows], pixels, squared=True)
         for name, parts in partitions.items():
-            outside = parts[rows][:, None] != parts
+            outside = parts[rows, None] != parts
             found[name].append(np.where(outside, distances, np.inf).argmin(axis=1))
     return {name: np.concatenate(each) for name, each in found.items()}
 
@@ -74,19 +62,10 @@ def floor(labels: np.ndarray) -> float:
 def score(
     title: str, protocol: str, classifier: str, hits: Sequence[np.ndarray], known: int, guess: float
 ) -> dict[str, Any]:
-    """Return one row of a table of scores.
+    """Return one row of a table of scores, from which test images were classified correctly, (n,) bool for each fold.
 
-    Args:
-        title: Name of the data.
-        protocol: Name of the protocol.
-        classifier: Name of the classifier.
-        hits: For each fold that was run, (n,) bool: which of its test images were classified correctly.
-        known: Images that the classifier was trained on, in one fold.
-        guess: Accuracy of always naming the most frequent emotion; ``floor`` of the row.
-
-    Returns:
-        Besides ``images`` (tested, in all folds), ``folds``, ``accuracy`` (mean over the folds, 0..1) and ``spread``
-        (standard deviation over the folds; NaN for one fold).
+    ``known`` counts the images trained on, in one fold; ``guess`` becomes ``floor``. ``accuracy`` is the mean over the
+    folds, 0..1, ``spread`` their standard deviation, NaN for one fold.
     """
     each = [part.mean() for part in hits if len(part)]
     return {
@@ -104,25 +83,15 @@ def score(
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Whom the nearest-neighbour classifier found under several protocols.
-
-    Attributes:
-        data: The dataset.
-        folds: (N,) int64 by protocol, which fold tests each image.
-        found: (N,) int64 by protocol, its nearest image in the other folds.
-        closest: (N,) int64, its nearest image of all.
-    """
+    """Whom the nearest-neighbour classifier found under several protocols."""
 
     data: FaceDataset
-    folds: Mapping[str, np.ndarray]
-    found: Mapping[str, np.ndarray]
-    closest: np.ndarray
+    folds: Mapping[str, np.ndarray]  # (N,) int64 by protocol, which fold tests each image
+    found: Mapping[str, np.ndarray]  # (N,) int64 by protocol, its nearest image in the other folds
+    closest: np.ndarray  # (N,) int64, its nearest image of all
 
     def scores(self, chosen: np.ndarray | None = None) -> pd.DataFrame:
-        """Return the accuracy by protocol, one row as of :func:`score` for each.
-
-        Only ``chosen`` test images count, (N,) bool, all by default. The images known stay all.
-        """
+        """Return rows of :func:`score`, one per protocol; only test images that are ``chosen``, (N,) bool, count."""
         labels = self.data.labels
         chosen = np.ones(len(labels), bool) if chosen is None else chosen
         rows = []
@@ -134,11 +103,7 @@ class Neighbours:
         return pd.DataFrame(rows)
 
     def company(self) -> pd.DataFrame:
-        """Say what images have in common with their nearest ones, one row per thing that the dataset knows of.
-
-        ``nearest image`` is the share of the images that have it in common with their nearest one, ``any image`` that
-        of all pairs, 0..1.
-        """
+        """Say how often images have something in common with their ``nearest image``, and with ``any image``, 0..1."""
         columns = {
             "the same pixels": splits.identical(self.data.images),
             "the same sequence": self.data.groups,
@@ -157,10 +122,9 @@ class Neighbours:
 def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
     """List the protocols whose difference is a leak, from the most generous to the strictest.
 
-    Returns:
-        By name: the dataset with the columns that the protocol goes by, and the protocol's name in
-        :mod:`fercore.datasets.splits`. Random folds come first; then folds by sequence and by subject as far as these
-        are known; where neither is, folds that keep identical images together.
+    By name: the dataset with the columns that the protocol goes by, and the protocol's name in
+    :mod:`fercore.datasets.splits`. Random folds come first, then folds by sequence and by subject as far as these are
+    known; where neither is, folds that keep identical images together.
     """
     found = {RANDOM: (data, "paper")}
     if data.groups is not None:
@@ -205,11 +169,7 @@ def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> S
 def network_scores(
     setting: networks.Setting, data: FaceDataset, seed: int, folds: int, device: str = "auto"
 ) -> pd.DataFrame:
-    """Train a network under the most generous and the strictest of :func:`protocols`, on the first ``folds`` folds.
-
-    Returns:
-        One row per protocol, see :func:`score`.
-    """
+    """Train a network under the most generous and the strictest protocol, on the first ``folds`` folds; score both."""
     compared, rows = protocols(data), []
     for name in (RANDOM, list(compared)[-1]):
         view, protocol = compared[name]
@@ -226,25 +186,19 @@ def network_hits(
     return networks.outcome(setting, data, parts, device).predicted("test") == data.labels[parts.test]
 
 
-def official_hits(data: FaceDataset, progress: bool = True) -> np.ndarray:
+def official_hits(data: FaceDataset) -> np.ndarray:
     """Say which images of PrivateTest have the label of their nearest Training image: (k,) bool."""
     parts = splits.split(data, "official")
-    both = data.subset(np.concatenate([parts.train, parts.test]))
-    side = np.repeat([0, 1], [len(parts.train), len(parts.test)])
-    asked = np.flatnonzero(side)
-    found = nearest(both.images, {"official": side}, asked, progress)["official"]
-    return both.labels[found] == both.labels[asked]
+    train, test = data.subset(parts.train), data.subset(parts.test)
+    model = KNeighborsClassifier(1, algorithm="brute").fit(grey(train.images), train.labels)
+    return model.predict(grey(test.images)) == test.labels
 
 
 def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Score PrivateTest of FER2013 apart for images with and without an exact copy in Training.
 
-    Args:
-        data: FER2013.
-        hits: (k,) bool by classifier, which images of PrivateTest it classifies correctly.
-
-    Returns:
-        Three rows per classifier, see :func:`score`: all images, those with a copy, the rest.
+    ``hits`` says by classifier which of its images are right, (k,) bool. Three rows of :func:`score` for each: all
+    images, those with a copy, the rest.
     """
     parts = splits.split(data, "official")
     copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
@@ -268,35 +222,27 @@ def sample(data: FaceDataset, most: int, seed: int = 0) -> FaceDataset:
 
 
 def clips(
-    characters: int = 20,
-    frames: int = 10,
-    last: int = 3,
-    size: int = 48,
-    seed: int = 0,
-    progress: bool = True,
+    characters: int = 20, frames: int = 10, size: int = 48, seed: int = 0, progress: bool = True
 ) -> FaceDataset:
-    """Render a set with the structure of CK+: the last frames of clips that grow from neutral to an emotion.
+    """Render a set with the structure of CK+: the last three frames of clips that grow from neutral to an emotion.
 
     A character is filmed once with each of the six emotions, always in the same light and before the same background;
-    head pose and intensity differ from clip to clip. CK+ is used with the ``last`` three frames.
-
-    Returns:
-        RGB images with subjects (the characters) and groups (the clips).
+    head pose and intensity differ from clip to clip. Images are RGB, subjects the characters, groups the clips.
     """
     jobs = [(index, e) for index in range(characters) for e in EMOTIONS if e is not Emotion.NEUTRAL]
     bar = tqdm(jobs, desc="Rendering clips", unit="clip", disable=not progress)
     filmed = [_film(index, emotion, frames, size, seed) for index, emotion in bar]
-    images = np.concatenate([clip.images[-last:] for clip in filmed])
-    labels = np.array([clip.label for clip in filmed], dtype=np.int64).repeat(last)
+    images = np.concatenate([clip.images[-LAST:] for clip in filmed])
+    labels = np.array([clip.label for clip in filmed], dtype=np.int64).repeat(LAST)
     return FaceDataset(
         name="clips",
         title="Clips of embedded faces",
         images=images,
         labels=labels,
         checksum=content_checksum(images, labels),
-        source=f"rendered here: the last {last} of {frames} frames of {len(filmed)} clips, seed {seed}",
-        subjects=np.repeat([clip.character for clip in filmed], last),
-        groups=np.repeat([f"{clip.character}-{clip.label.title}" for clip in filmed], last),
+        source=f"rendered here: the last {LAST} of {frames} frames of {len(filmed)} clips, seed {seed}",
+        subjects=np.repeat([clip.character for clip in filmed], LAST),
+        groups=np.repeat([f"{clip.character}-{clip.label.title}" for clip in filmed], LAST),
     )
 
 

@@ -1,16 +1,15 @@
-"""Region scores of many images: explained in chunks that survive a kill, and kept in one small file."""
+"""Which faces a page explains, and the region scores of many: in chunks that survive a kill, kept in one small file."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from fercore import checkpoints, models
 from fercore.datasets import splits
@@ -20,23 +19,16 @@ from fercore.emotions import Emotion
 from fercore.errors import CheckpointError
 from fercore.shapley import DnCShap, build_tree
 from fercore.shapley.tree import PartitionTree
-from ferlab import definitions, provenance
+from ferlab import provenance
+from ferlab.kept import Kept, find, kept, key_of
+
+CHUNK = 64  # images between two files: what a kill can cost
 
 
 def choose(labels: np.ndarray, eligible: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Draw up to ``count`` eligible images of each emotion at random.
+    """Draw up to ``count`` images of each emotion at random, of those that are ``eligible``, (N,) bool.
 
-    Args:
-        labels: (N,) integers 0..6.
-        eligible: (N,) bool, which images may be drawn (the correctly classified ones, say).
-        count: Images per emotion, at most.
-        seed: Seed of the draw.
-
-    Returns:
-        (M,) int64 indices, grouped by emotion in canonical order; emotions without eligible images are left out.
-
-    Raises:
-        ValueError: If ``count`` is less than 1 or no image is eligible.
+    Returns (M,) int64 indices, grouped by emotion in canonical order; emotions without eligible images are left out.
     """
     if count < 1:
         raise ValueError(f"{count} faces per emotion cannot be shown: ask for at least 1.")
@@ -48,13 +40,7 @@ def choose(labels: np.ndarray, eligible: np.ndarray, count: int, seed: int = 0) 
 
 
 def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-    """Return ``count`` of the images that ``index`` names, as evenly over the emotions as they allow.
-
-    Args:
-        labels: (N,) integers.
-        index: (M,) indices, grouped by label as :func:`ferlab.studies.maps.choose` gives them.
-        count: How many, at least 1; all where there are not so many.
-    """
+    """Return up to ``count`` positions in an ``index`` of :func:`choose`, as evenly over the emotions as it allows."""
     if count < 1:
         raise ValueError(f"{count} images cannot be explained: ask for at least 1.")
     turn = np.concatenate([np.arange(n) for n in np.unique(labels[index], return_counts=True)[1]])
@@ -62,88 +48,18 @@ def pick(labels: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
 
 
 def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw the faces of the page: correctly classified test images that are no copies, spread over the emotions.
-
-    Args:
-        data: The dataset.
-        parts: Its split.
-        predicted: (M,) classes of the test images.
-        count: How many.
-        seed: Of the draw.
-
-    Returns:
-        (count or fewer,) int64 positions in the test part.
-    """
+    """Draw positions in the test part: correctly classified images that are no copies, spread over the emotions."""
     labels = data.labels[parts.test]
     eligible = (predicted == labels) & ~splits.duplicates(data, parts)
     drawn = choose(labels, eligible, count, seed)
     return drawn[pick(labels, drawn, count)]
 
 
-@dataclass(frozen=True, eq=False)
-class MeanMaps:
-    """The mean map of each of E emotions.
-
-    Attributes:
-        emotions: The emotions that have maps, in canonical order.
-        counts: (E,) int64, maps behind each mean.
-        faces: (E, H, W, C) float64 in 0..255, the mean images.
-        maps: (E, H, W) float64, the mean maps.
-        errors: (E, H, W) float64, the standard error of each pixel of a mean map: the scatter between faces over the
-            square root of their number; NaN for an emotion with one map.
-        worth: (E,) float64, the mean of f(x) - f(b), which is what a map distributes.
-        shared_energy: (E,) float64 in 0..1: sum of squares of the mean map over the mean sum of squares of the maps. 1
-            if all maps are equal, about 1 / count if they have nothing in common.
-    """
-
-    emotions: tuple[Emotion, ...]
-    counts: np.ndarray
-    faces: np.ndarray
-    maps: np.ndarray
-    errors: np.ndarray
-    worth: np.ndarray
-    shared_energy: np.ndarray
-
-
-def average(maps: np.ndarray, images: np.ndarray, labels: np.ndarray) -> MeanMaps:
-    """Average maps and images by emotion.
-
-    Args:
-        maps: (N, H, W) float, signed maps that sum to f(x) - f(b).
-        images: (N, H, W, C) uint8.
-        labels: (N,) integers 0..6.
-    """
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    means = np.stack([maps[group].mean(axis=0, dtype=np.float64) for group in groups])
-    energy = np.array([(maps[group] ** 2).sum(axis=(1, 2)).mean() for group in groups])
-    return MeanMaps(
-        emotions=tuple(Emotion(label) for label in np.unique(labels)),
-        counts=np.array([len(group) for group in groups]),
-        faces=np.stack([images[group].mean(axis=0) for group in groups]),
-        maps=means,
-        errors=np.stack([_standard_error(maps[group]) for group in groups]),
-        worth=means.sum(axis=(1, 2)),
-        shared_energy=np.divide(
-            (means**2).sum(axis=(1, 2)), energy, out=np.zeros(len(groups)), where=energy > 0
-        ),
-    )
-
-
-def _standard_error(maps: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean of maps (M, H, W), NaN where there is one."""
-    if len(maps) < 2:
-        return np.full(maps.shape[1:], np.nan)
-    return maps.std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(len(maps))
-
-
 def why_none(emotion: Emotion, labels: np.ndarray, correct: np.ndarray, eligible: np.ndarray) -> str:
     """Say why an emotion has no map, in a sentence; an empty string where it has one.
 
-    Args:
-        emotion: The emotion.
-        labels: (N,) integers, true labels of the test images.
-        correct: (N,) bool, which are classified correctly.
-        eligible: (N,) bool, which may be shown.
+    ``labels`` are those of the test images, ``correct`` says which are classified correctly, ``eligible`` which may be
+    shown, (N,) bool.
     """
     own = labels == emotion
     if (own & eligible).any():
@@ -155,35 +71,48 @@ def why_none(emotion: Emotion, labels: np.ndarray, correct: np.ndarray, eligible
     return f"All correctly classified images of {emotion.title} are copies of training images."
 
 
-CHUNK = 64  # images between two files: what a kill can cost
+class MeanMaps(NamedTuple):
+    """The mean map of each of E emotions."""
+
+    emotions: tuple[Emotion, ...]  # those that have maps, in canonical order
+    counts: np.ndarray  # (E,) int64, maps behind each mean
+    faces: np.ndarray  # (E, H, W, C) float64 in 0..255, the mean images
+    maps: np.ndarray  # (E, H, W) float64, the mean maps
+    errors: np.ndarray  # (E, H, W) float64, the standard error of each pixel; NaN for an emotion with one map
+    worth: np.ndarray  # (E,) float64, the mean of f(x) - f(b), which is what a map distributes
+    # (E,) float64: sum of squares of the mean map over the mean sum of squares of the maps; 1 if all maps are equal,
+    # about 1 / count if they have nothing in common.
+    shared_energy: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class RegionScores:
-    """What every one of N images owes to each of n regions: the scores of its predicted class.
+def average(maps: np.ndarray, images: np.ndarray, labels: np.ndarray) -> MeanMaps:
+    """Average signed maps (N, H, W), which sum to f(x) - f(b), and images (N, H, W, C) uint8 by emotion."""
+    kinds, counts = np.unique(labels, return_counts=True)
+    groups = [labels == kind for kind in kinds]
+    means = np.stack([maps[group].mean(axis=0, dtype=np.float64) for group in groups])
+    energy = np.array([(maps[group] ** 2).sum(axis=(1, 2)).mean() for group in groups])
+    shared = np.divide((means**2).sum(axis=(1, 2)), energy, out=np.zeros(len(kinds)), where=energy > 0)
+    errors = np.full(means.shape, np.nan)
+    for error, group, count in zip(errors, groups, counts, strict=True):
+        if count > 1:
+            error[:] = maps[group].std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(count)
+    faces = np.stack([images[group].mean(axis=0) for group in groups])
+    emotions = tuple(Emotion(kind) for kind in kinds)
+    return MeanMaps(emotions, counts, faces, means, errors, means.sum(axis=(1, 2)), shared)
 
-    Attributes:
-        scores: (N, n) float32 region scores; a row sums to f(x) - f(b) up to its rounding (see :func:`explain_all`).
-        worth: (N,) float32, f(x) - f(b).
-        classes: (N,) int64, the predicted class.
-        tree: The partition tree whose leaves are the regions.
-        evaluations: Masked images per image, the mean over the images.
-        key: What the scores depend on, as a SHA-256: network, images, settings, the code of ``fercore.shapley``.
-    """
 
-    scores: np.ndarray
-    worth: np.ndarray
-    classes: np.ndarray
-    tree: PartitionTree
-    evaluations: float
-    key: str
+class RegionScores(NamedTuple):
+    """What every one of N images owes to each of n regions: the scores of its predicted class."""
+
+    scores: np.ndarray  # (N, n) float32; a row sums to f(x) - f(b) up to its rounding, see `explain_all`
+    worth: np.ndarray  # (N,) float32, f(x) - f(b)
+    classes: np.ndarray  # (N,) int64, the predicted class
+    tree: PartitionTree  # its leaves are the regions
+    evaluations: float  # masked images per image, the mean over the images
+    key: str  # what the scores depend on, see `ferlab.kept.key_of`
 
     def maps(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return pixel maps, (M, H, W) float32: a region's score spread evenly over its pixels.
-
-        Args:
-            index: Which images; all by default.
-        """
+        """Return pixel maps of some images, (M, H, W) float32: a region's score spread evenly over its pixels."""
         density = self.scores[index] / self.tree.pixels(-1).astype(np.float32)
         return density[:, self.tree.labels()]
 
@@ -199,27 +128,13 @@ def explain_all(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> RegionScores:
-    """Explain the predicted class of many images with DnCShap, chunk by chunk.
+    """Explain the predicted class of many images (N, H, W, 1 or 3) uint8 with DnCShap, chunk by chunk.
 
     Finished chunks lie in ``runs/<dataset>/maps-<key>/`` and are not computed again after a kill. The whole goes to
-    ``maps/<dataset>/<name>.safetensors`` in the output folder (:func:`ferlab.provenance.output_folder`), where later
-    calls find it. Scores are kept in half precision relative to the largest of each image, so that they are within
-    0.05 % of it. Memory does not grow with the number of images but for the result, 4n bytes per image.
-
-    Args:
-        model: From (rows, 3, H, W) in 0..1 to logits (rows, classes).
-        images: (N, H, W, 1 or 3) uint8; N at least 1.
-        dataset: Name of the dataset, for the folder.
-        name: Name of the network, for the file.
-        depth: Levels of the tree; 2^depth regions.
-        contexts: As in :class:`fercore.shapley.DnCShap`. Numbers are random contexts, drawn anew for every chunk, so
-            that their errors average out over images.
-        seed: Of the contexts.
-        folder: The project folder by default.
-        progress: Show a bar over the images.
-
-    Returns:
-        The scores, in the order of the images.
+    ``maps/<dataset>/<name>.safetensors`` in the output folder, where later calls find it. Scores are kept in half
+    precision relative to the largest of each image, so that they are within 0.05 % of it. Memory does not grow with
+    the number of images but for the result, 4n bytes per image. Random contexts are drawn anew for every chunk, so
+    that their errors average out over images. ``folder`` is the project's.
 
     Raises:
         ValueError: If there are no images, or the tree is deeper than they can be halved.
@@ -229,63 +144,34 @@ def explain_all(
         raise ValueError("There are no images to explain: the network classifies none of them correctly.")
     tree = build_tree(*images.shape[1:3], depth)
     settings = {"depth": depth, "contexts": contexts, "seed": seed, "chunk": CHUNK}
-    key = _key(model, images, settings)
+    key = key_of(DnCShap, settings, model, images)
     root = provenance.project_root() if folder is None else Path(folder)
-    place = Path("maps", dataset, f"{name}.safetensors")
-    wanted = provenance.output_folder(root) / place
-    found = next(
-        (f for p in (root / "results", root / "runs" / "results") if (f := _read(p / place, key))), None
-    )
-    if found is None:
-        explainer = DnCShap(model, contexts=contexts, depth=depth)
-        found = _compute(explainer, images, root / "runs" / dataset / f"maps-{key[:12]}", key, seed, progress)
-    if not wanted.exists() or checkpoints.read(wanted)[1].get("key") != key:
-        checkpoints.save(wanted, found, {"key": key, **settings})
-    scores = found["scores"].float() * found["scale"][:, None]
-    columns = (found[column].numpy() for column in ("worth", "classes"))
-    return RegionScores(scores.numpy(), *columns, tree, float(found["evaluations"].double().mean()), key)
+    chunks, place = root / "runs" / dataset / f"maps-{key[:12]}", Path("maps", dataset, f"{name}.safetensors")
+
+    def whole() -> Kept:
+        found, explainer = [], DnCShap(model, contexts=contexts, depth=depth)
+        with tqdm(total=len(images), desc="Explaining", unit="face", disable=not progress) as bar:
+            for number, start in enumerate(range(0, len(images), CHUNK)):
+                part, explainer.seed = images[start : start + CHUNK], 1_000 * seed + number
+                found.append(_chunk(chunks / f"chunk-{number:04d}.safetensors", key, explainer, part))
+                bar.update(len(part))
+        return {column: torch.cat([one[column] for one in found]) for column in found[0]}, settings
+
+    published = [root / "results" / place, root / "runs" / "results" / place]
+    found, _ = kept(provenance.output_folder(root) / place, key, whole, published, strict=True)
+    scores = (found["scores"].float() * found["scale"][:, None]).numpy()
+    worth, classes = found["worth"].numpy(), found["classes"].numpy()
+    return RegionScores(scores, worth, classes, tree, float(found["evaluations"].double().mean()), key)
 
 
-def _key(model: nn.Module, images: np.ndarray, settings: dict[str, Any]) -> str:
-    """Return the SHA-256 of everything that decides the scores."""
-    content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        content.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    content.update(repr(images.shape).encode())
-    content.update(np.ascontiguousarray(images))  # not its `tobytes`, which is a copy of the whole set
-    content.update(definitions.code(DnCShap).encode())
-    return content.hexdigest()
-
-
-def _read(path: Path, key: str) -> dict[str, Tensor] | None:
-    """Read a file of scores if it is there and of this key."""
-    if not path.exists():
-        return None
-    tensors, about = checkpoints.read(path)
-    return tensors if about.get("key") == key else None
-
-
-def _compute(
-    explainer: DnCShap, images: np.ndarray, folder: Path, key: str, seed: int, progress: bool
-) -> dict[str, Tensor]:
-    """Explain every chunk that is not there yet, and return all of them together."""
-    from tqdm import tqdm
-
-    chunks = []
-    with tqdm(total=len(images), desc="Explaining", unit="face", disable=not progress) as bar:
-        for number, start in enumerate(range(0, len(images), CHUNK)):
-            part, path = images[start : start + CHUNK], folder / f"chunk-{number:04d}.safetensors"
-            try:
-                tensors = _read(path, key)
-            except CheckpointError:  # damaged: computed again and replaced
-                tensors = None
-            if tensors is None:
-                explainer.seed = 1_000 * seed + number
-                tensors = _explain(explainer, part)
-                checkpoints.save(path, tensors, {"key": key})
-            chunks.append(tensors)
-            bar.update(len(part))
-    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+def _chunk(path: Path, key: str, explainer: DnCShap, images: np.ndarray) -> dict[str, Tensor]:
+    """Read a chunk, else explain and keep it; a damaged one is made again, but a full disk ends the run at once."""
+    with contextlib.suppress(CheckpointError):
+        if found := find([path], key):
+            return found[0]
+    tensors = _explain(explainer, images)
+    checkpoints.save(path, tensors, {"key": key})
+    return tensors
 
 
 def _explain(explainer: DnCShap, images: np.ndarray) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fercore import checkpoints
 from fercore.datasets.base import FaceDataset, content_checksum
 from fercore.datasets.splits import Split
 from fercore.emotions import EMOTIONS
 from ferlab import networks
+from ferlab.kept import Kept, kept, key_of
+
+HIDDEN = 64  # units of Deep-Emotion's hidden layers
+LBP_KINDS, LBP_CELLS = 59, 8  # uniform patterns of 8 neighbours; cells along each side of an image
 
 
 class DeepEmotion(nn.Module):
@@ -25,43 +28,33 @@ class DeepEmotion(nn.Module):
     The article gives the layers in words: pairs of convolutions, each pair followed by max-pooling and ReLU, then
     dropout and two fully connected layers; a localisation network of two convolutions (max-pooling and ReLU behind
     each) and two fully connected layers, whose six outputs move the sampling grid (Jaderberg et al. 2015). Numbers of
-    channels and units are not stated; those here are ours.
-
-    Args:
-        size: Height and width of the images.
-        channels: Of the first and of the second pair of convolutions.
-        hidden: Units of the hidden layers.
+    channels and units are not stated; those here are ours. ``size`` is the height and width of the images.
     """
 
-    def __init__(
-        self, size: tuple[int, int] = (48, 48), channels: tuple[int, int] = (16, 32), hidden: int = 64
-    ) -> None:
+    def __init__(self, size: tuple[int, int] = (48, 48)) -> None:
         super().__init__()
-        first, second = channels
         self.locate = nn.Sequential(
             *(nn.Conv2d(1, 8, 7), nn.MaxPool2d(2), nn.ReLU()),
             *(nn.Conv2d(8, 10, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()),
         )
         self.features = nn.Sequential(
-            *(nn.Conv2d(1, first, 3), nn.Conv2d(first, first, 3), nn.MaxPool2d(2), nn.ReLU()),
-            *(nn.Conv2d(first, second, 3), nn.Conv2d(second, second, 3), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(16, 32, 3), nn.Conv2d(32, 32, 3), nn.MaxPool2d(2), nn.ReLU()),
             *(nn.Dropout(), nn.Flatten()),
         )
         blank = torch.zeros(1, 1, *size)
         self.move = nn.Sequential(nn.Linear(self.locate(blank).shape[1], 32), nn.ReLU(), nn.Linear(32, 6))
         nn.init.zeros_(self.move[2].weight)  # starts with the image as it is
         self.move[2].bias.data = torch.tensor([1.0, 0, 0, 0, 1, 0])
-        self.classify = nn.Sequential(
-            *(nn.Linear(self.features(blank).shape[1], hidden), nn.ReLU()), nn.Linear(hidden, len(EMOTIONS))
-        )
+        first = nn.Linear(self.features(blank).shape[1], HIDDEN)
+        self.classify = nn.Sequential(first, nn.ReLU(), nn.Linear(HIDDEN, len(EMOTIONS)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (N, 7) logits of grey images (N, 3, H, W), three times over, in 0..1."""
         grey = images[:, :1].contiguous(memory_format=torch.channels_last)
-        grid = F.affine_grid(
-            self.move(self.locate(grey)).view(-1, 2, 3), list(grey.shape), align_corners=False
-        )
-        return self.classify(self.features(F.grid_sample(grey, grid.to(grey.dtype), align_corners=False)))
+        moved = self.move(self.locate(grey)).view(-1, 2, 3)
+        grid = F.affine_grid(moved, list(grey.shape), align_corners=False).to(grey.dtype)
+        return self.classify(self.features(F.grid_sample(grey, grid, align_corners=False)))
 
 
 def deep_emotion(setting: networks.Setting, size: tuple[int, int]) -> nn.Module:
@@ -77,13 +70,8 @@ networks.BUILDERS["deep_emotion"] = deep_emotion
 def band_passed(data: FaceDataset, narrow: float = 1.0, wide: float = 2.0) -> FaceDataset:
     """Put a difference of Gaussians before a network, as "DOG+CNN" does: g(narrow) - g(wide), 0 at grey level 128.
 
-    Args:
-        data: Grey images.
-        narrow: Standard deviation of the first Gaussian in pixels. The paper's Table 2 cites no value; ours.
-        wide: Of the second.
-
-    Returns:
-        The same images, filtered, four times enhanced and rounded to bytes.
+    ``narrow`` and ``wide`` are standard deviations in pixels. The paper's Table 2 cites no values; these are ours. The
+    grey images are filtered, four times enhanced and rounded to bytes.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -105,62 +93,41 @@ def hog(images: np.ndarray) -> np.ndarray:
 
 
 def lbp(images: np.ndarray) -> np.ndarray:
-    """Return local binary patterns (Ojala et al. 2002), uniform of 8 neighbours, counted in 8 x 8 cells: float32."""
+    """Return local binary patterns (Ojala et al. 2002), uniform, counted in 8 x 8 cells: (N, features) float32."""
     from skimage.feature import local_binary_pattern
 
-    kinds, cells, found = 59, 8, []
+    rows, columns = (np.arange(side) * LBP_CELLS // side for side in images.shape[1:3])
+    cells, found = (rows[:, None] * LBP_CELLS + columns) * LBP_KINDS, []
     for image in tqdm(images[..., 0], desc="LBP", unit="image", miniters=0):
         codes = local_binary_pattern(image, 8, 1, "nri_uniform").astype(int)
-        rows, columns = (np.arange(side) * cells // side for side in image.shape)
-        place = (rows[:, None] * cells + columns) * kinds + codes
-        found.append(np.bincount(place.ravel(), minlength=cells * cells * kinds))
+        found.append(np.bincount((cells + codes).ravel(), minlength=LBP_CELLS**2 * LBP_KINDS))
     return np.sqrt(np.stack(found)).astype(np.float32)  # Hellinger: square roots of counts
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a system answers.
-
-    Attributes:
-        test: (M,) predicted classes of the test part.
-        validation: (V,) of the validation part.
-        about: How it was chosen, JSON-able.
-    """
-
-    test: np.ndarray
-    validation: np.ndarray
-    about: dict[str, Any]
-
-
 def svm(
-    features: np.ndarray, data: FaceDataset, parts: Split, path: Path, name: str, seed: int = 0
-) -> Answers:
-    """Classify by a linear support vector machine, its C chosen on the validation part; kept in a file.
+    features: np.ndarray, data: FaceDataset, parts: Split, path: Path, seed: int = 0
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Classify by a linear support vector machine on features (N, features), its C chosen on the validation part.
 
-    Args:
-        features: (N, features), one row per image of the dataset.
-        data: The dataset.
-        parts: Its split.
-        path: Where the answers are kept.
-        name: Of the features; a file of other features, images or parts is not used.
-        seed: Of the solver.
+    Returns the predicted classes of the test part, (M,), and how C was chosen; both are kept in the file ``path``.
     """
-    key = f"{name} {data.checksum} {parts.checksum()} {seed}"
-    if path.exists() and (kept := checkpoints.read(path))[1]["key"] == key:
-        return Answers(kept[0]["test"].numpy(), kept[0]["validation"].numpy(), kept[1]["about"])
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
 
-    tried, best, scale = {}, None, features.shape[1]
-    for strength in (0.1, 1.0, 10.0):
-        machine = make_pipeline(StandardScaler(), LinearSVC(C=strength / scale, random_state=seed))
-        machine.fit(features[parts.train], data.labels[parts.train])
-        said = machine.predict(features[parts.validation])
-        tried[strength] = float((said == data.labels[parts.validation]).mean())
-        if tried[strength] == max(tried.values()):
-            best = Answers(machine.predict(features[parts.test]), said, {"C": strength / scale})
-    about = best.about | {"tried": {f"{c / scale:.2e}": score for c, score in tried.items()}}
-    tensors = {"test": torch.from_numpy(best.test), "validation": torch.from_numpy(best.validation)}
-    checkpoints.save(path, tensors, {"key": key, "about": about})
-    return replace(best, about=about)
+    def chosen() -> Kept:
+        tried: dict[str, float] = {}
+        for strength in (0.1, 1.0, 10.0):
+            c = strength / features.shape[1]
+            machine = make_pipeline(StandardScaler(), LinearSVC(C=c, random_state=seed))
+            machine.fit(features[parts.train], data.labels[parts.train])
+            right = machine.predict(features[parts.validation]) == data.labels[parts.validation]
+            tried[f"{c:.2e}"] = float(right.mean())
+            if tried[f"{c:.2e}"] == max(tried.values()):
+                best, about = machine, {"C": c}
+        said = torch.from_numpy(best.predict(features[parts.test]))
+        return {"test": said}, {"about": about | {"tried": tried}}
+
+    key = key_of(features, data.labels, parts.checksum(), seed)
+    found, said = kept(path, key, chosen)
+    return found["test"].numpy(), said["about"]

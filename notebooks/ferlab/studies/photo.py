@@ -24,12 +24,8 @@ BORDER = 1 / 4  # of each side: replicated pixels around it, for faces that fill
 SHARES = (1 / 6, 3 / 2)  # of the shorter side: the range in which the side of a face is looked for
 # Strict: a face that is missed leads to a message, one that is made up to a wrong explanation. Of 84 pictures of other
 # things with a FER2013 face pasted in, face_box gave the face for 57, something else for 4, and refused 23.
-_SEARCH = {
-    "scale_factor": 1.1,
-    "step_ratio": 1,
-    "min_neighbor_number": 4,
-    "intersection_score_threshold": 0.5,
-}
+_SEARCH = {"scale_factor": 1.1, "step_ratio": 1, "min_neighbor_number": 4}
+_SAME = 0.5  # windows that share more than this part of the smaller one are of one face
 _RIVAL = 1 / 2  # a second face counts from this share of the side of the largest one
 _ORIENTATION, _TURNED = 0x0112, 6  # EXIF's tag, and its value for "turn me by 90 degrees clockwise"
 
@@ -54,15 +50,10 @@ def read(path: str | Path) -> np.ndarray:
     """Read a photo, upright as its EXIF data say, from a file that Pillow reads: JPEG, PNG, WebP, TIFF and others.
 
     Grey becomes three equal channels, 16 bits become 8, and what is transparent becomes white.
-
-    Raises:
-        PhotoError: If there is no such file, it is no image that can be read, or a side has fewer than 48 pixels.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise PhotoError(
-            f"There is no file {path}. Give the path of a photo, from the folder {Path.cwd()} on."
-        )
+        raise PhotoError(f"There is no file {path}. Give a photo's path, from the folder {Path.cwd()} on.")
     try:
         with Image.open(path) as file:
             photo = np.array(_rgb(ImageOps.exif_transpose(file)))
@@ -113,7 +104,7 @@ def find_faces(photo: np.ndarray) -> list[Box]:
     padded = np.pad(small, ((border, border), (border, border), (0, 0)), mode="edge")
     least, most = (round(share * scale * shorter) for share in SHARES)
     limits = {"min_size": (max(SMALLEST, least),) * 2, "max_size": (most,) * 2}
-    found = _cascade().detect_multi_scale(img=padded, **limits, **_SEARCH)
+    found = _cascade().detect_multi_scale(img=padded, **limits, **_SEARCH, intersection_score_threshold=_SAME)
     boxes = [Box((f["c"] - border) / scale, (f["r"] - border) / scale, f["width"] / scale) for f in found]
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda box: (-box.side, box)):
@@ -129,12 +120,7 @@ def _shared(a: Box, b: Box) -> float:
 
 
 def face_box(photo: np.ndarray, box: Sequence[float] = ()) -> Box:
-    """Return the square to cut out: the given one, ``[left, top, side]``, or the one face of the photo.
-
-    Raises:
-        PhotoError: If the box is not such a square, lies beyond the photo or has fewer than 24 pixels a side; if no
-            face is found, or several that are at least half as large as the largest.
-    """
+    """Return the square to cut out: the given one, ``[left, top, side]``, or the one face of the photo."""
     if len(box):
         return _checked(photo, box)
     found = find_faces(photo)
@@ -175,14 +161,7 @@ def cut(photo: np.ndarray, box: Box, margin: float = 1.0) -> np.ndarray:
     FER2013 was cut by a face detector, at its box. So is this, with a margin of 1: on 324 pictures of FER2013 in which
     :func:`find_faces`'s detector sees a face, the median of its side is 0.975 of the picture's, and that of its centre
     is the picture's centre. Grey is the weighted sum of ITU-R BT.601; beyond the photo its outermost pixels go on.
-
-    Args:
-        photo: The photo.
-        box: What to cut out.
-        margin: Factor on the side of the box, about its centre.
-
-    Returns:
-        (48, 48, 1) uint8, as a dataset holds its images.
+    Returns (48, 48, 1) uint8, as a dataset holds its images.
     """
     from ferlab.landmarks.crops import Square
 
@@ -195,13 +174,8 @@ def portrait(character: int = 1, emotion: Emotion = Emotion.HAPPY) -> np.ndarray
     """Draw what stands in for a photograph: one of the embedded characters before a wall, not in the middle."""
     from ferlab import faces
 
-    scene = faces.Scene(
-        pose=(5.0, 2.0, -3.0),
-        background=((150.0, 165.0, 170.0), (120.0, 130.0, 140.0)),
-        zoom=0.5,
-        shift=(-4.0, -9.0),
-        noise=3.0,
-    )
+    wall = (150.0, 165.0, 170.0), (120.0, 130.0, 140.0)
+    scene = faces.Scene(pose=(5.0, 2.0, -3.0), background=wall, zoom=0.5, shift=(-4.0, -9.0), noise=3.0)
     person = faces.make_character(character, seed=0)
     return faces.render_face(person, emotion, 0.9, size=512, scene=scene, masks=False).image[128:]
 

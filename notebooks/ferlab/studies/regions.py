@@ -1,4 +1,7 @@
-"""What the paper says of its emotion maps (Section 4.3.2), each sentence as a test with a verdict."""
+"""What the paper says of its emotion maps (Section 4.3.2), each sentence as a test with a verdict.
+
+Maps are (N, H, W) floats, signed; masks are (N, H, W) bool, by name: ``"face"`` and the parts of the face.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fercore.emotions import Emotion
+from ferlab.faces.mesh import REGIONS
+from ferlab.measures import ratio
 
 SUPPORTED, ARTEFACT, UNSUPPORTED, UNTESTED = "supported", "artefact", "not supported", "not tested"
 HEIGHT, UPPER_LIP = "height", "upper lip"
@@ -19,13 +24,7 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class Sentence:
-    """A statement of the paper: an emotion, and the parts of the face that its maps emphasise.
-
-    Attributes:
-        text: Quoted from Section 4.3.2.
-        emotion: The emotion.
-        parts: Names of facial regions, or ``"height"`` for a distribution along the vertical.
-    """
+    """A statement of Section 4.3.2, quoted: the parts of the face, or the height, that maps of an emotion emphasise."""
 
     text: str
     emotion: Emotion
@@ -43,41 +42,28 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One part of one sentence, measured.
-
-    Attributes:
-        sentence: The sentence.
-        part: Which of its parts.
-        faces: Faces of the emotion behind the numbers.
-        mean: Mean of the statistic over these faces; chance is 1. NaN where there are too few.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end.
-        difference: Mean minus the mean over the faces of all other emotions.
-        difference_low: Lower end of the 95 % bootstrap interval of the difference.
-        released: The mean under the released code's masking, on a sample of these faces.
-        released_low: Lower end of its interval.
-        excess_low: Lower end of the interval of released minus ours, face by face on that sample.
-    """
+    """One part of one sentence, measured; all numbers are NaN where there are too few faces."""
 
     sentence: Sentence
     part: str
-    faces: int
-    mean: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    released: float
-    released_low: float
-    excess_low: float
+    faces: int  # of the emotion, behind the numbers
+    mean: float = np.nan  # of the statistic over these faces; chance is 1
+    low: float = np.nan  # ends of its 95 % bootstrap interval
+    high: float = np.nan
+    difference: float = np.nan  # the mean minus that over the faces of all other emotions
+    difference_low: float = np.nan  # lower end of its interval
+    released: float = np.nan  # the mean under the released code's masking, on a sample of these faces
+    released_low: float = np.nan  # lower end of its interval
+    excess_low: float = (
+        np.nan
+    )  # lower end of the interval of released minus ours, face by face on that sample
 
     @property
     def verdict(self) -> str:
         """What the numbers say of the sentence.
 
-        ``"supported"``: the statistic is above chance and above that of the other emotions, each beyond its 95 %
-        interval. ``"artefact"``: it is not above chance, but is under the released code's masking, which raises it on
-        the same faces, each beyond its interval. ``"not supported"`` otherwise, ``"not tested"`` with too few faces.
+        Supported: the statistic is above chance and above that of the other emotions, each beyond its interval.
+        Artefact: not above chance, but under the released masking, which raises it on the same faces.
         """
         if np.isnan(self.mean):
             return UNTESTED
@@ -88,77 +74,54 @@ class Finding:
 
     def row(self) -> dict[str, str]:
         """Return the finding as a row of a table, numbers as text; dashes where there are too few faces."""
-        known = not np.isnan(self.mean)
         numbers = {
             "mean": f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})",
             "others": f"{self.mean - self.difference:.2f}",
             "released": f"{self.released:.2f} (from {self.released_low:.2f})",
         }
-        numbers = numbers if known else dict.fromkeys(numbers, "–")
+        if self.verdict == UNTESTED:
+            numbers = dict.fromkeys(numbers, "–")
         return {"the paper": self.sentence.text, "measured": self.part, **numbers, "verdict": self.verdict}
 
 
-def emphasis(maps: np.ndarray, masks: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Return how much denser positive attribution is in a part than in the whole face; 1 is chance.
+def emphasis(maps: np.ndarray, mask: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Return how much denser positive attribution is in a part than in the whole face, (N,); 1 is chance.
 
-    Args:
-        maps: (N, H, W) float, signed maps.
-        masks: (N, H, W) bool, the part.
-        face: (N, H, W) bool, the whole face.
-
-    Returns:
-        (N,) float64: share of the face's positive mass in the part over its share of the face's area; NaN without
-        positive mass in the face, or without pixels in the part.
+    NaN without positive mass in the face, or without pixels in the part.
     """
     positive = np.clip(maps, 0, None) * face
-    mass = (positive * masks).sum(axis=(1, 2), dtype=np.float64)
+    mass = (positive * mask).sum(axis=(1, 2), dtype=np.float64)
     whole = positive.sum(axis=(1, 2), dtype=np.float64)
-    area = (masks & face).sum(axis=(1, 2)) / np.maximum(face.sum(axis=(1, 2)), 1)
-    known = (whole > 0) & (area > 0)
-    return np.divide(mass, whole * area, out=np.full(len(maps), np.nan), where=known)
+    area = (mask & face).sum(axis=(1, 2)) / np.maximum(face.sum(axis=(1, 2)), 1)
+    return ratio(mass, whole * area)
 
 
 def elongation(maps: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Return how much further positive attribution spreads along the height than along the width of the face.
+    """Return how much further positive attribution spreads along the height than along the width of the face, (N,).
 
-    The spread along an axis is the standard deviation of its coordinate under the positive mass within the face, in
-    units of that under the face's own pixels. The ratio of the two is 1 for mass that is spread as the face is.
-
-    Args:
-        maps: (N, H, W) float, signed maps.
-        face: (N, H, W) bool.
-
-    Returns:
-        (N,) float64; NaN without positive mass, or where it is one column of pixels.
+    Spreads are standard deviations, in units of that of the face's own pixels: mass that is spread as the face is has
+    1. NaN without positive mass, or where it is one column of pixels.
     """
     positive = np.clip(maps, 0, None) * face
-    spread = [_spread(positive, axis) / _spread(face.astype(np.float64), axis) for axis in (1, 2)]
-    return np.divide(spread[0], spread[1], out=np.full(len(maps), np.nan), where=spread[1] > 0)
+    rows, columns = (_spread(positive, axis) / _spread(face.astype(np.float64), axis) for axis in (1, 2))
+    return ratio(rows, columns)
 
 
 def _spread(mass: np.ndarray, axis: int) -> np.ndarray:
     """Return the standard deviation of a coordinate (1: rows, 2: columns) under masses (N, H, W)."""
     profile = mass.sum(axis=3 - axis, dtype=np.float64)
-    total = profile.sum(axis=1)
-    share = np.divide(profile, total[:, None], out=np.full_like(profile, np.nan), where=total[:, None] > 0)
+    share = ratio(profile, profile.sum(axis=1, keepdims=True))
     place = np.arange(profile.shape[1])
     centre = (share * place).sum(axis=1, keepdims=True)
     return np.sqrt((share * (place - centre) ** 2).sum(axis=1))
 
 
 def masks(regions: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Return where the face and its parts are.
+    """Return masks of the face, its regions and the upper lip, from labels (N, H, W) and landmarks (N, 468, 2 or 3).
 
-    Args:
-        regions: (N, H, W) uint8, labels of ``ferlab.faces.REGIONS``; 0 outside the face.
-        points: (N, 468, 2 or 3) landmarks in pixels.
-
-    Returns:
-        (N, H, W) bool each: ``"face"``, the regions, and ``"upper lip"``: of the region of the mouth what lies above
-        the line along the corners of the lips, put through the middle of where the lips meet.
+    The upper lip is what lies, of the region of the mouth, above the line along the corners of the lips, put through
+    the middle of where the lips meet.
     """
-    from ferlab.faces.mesh import REGIONS
-
     found = {name: regions == label for label, name in enumerate(REGIONS, start=1)}
     middle = points[:, [_UPPER_INNER, _LOWER_INNER], :2].mean(axis=1)
     along = points[:, _LEFT_CORNER, :2] - points[:, _RIGHT_CORNER, :2]
@@ -169,64 +132,54 @@ def masks(regions: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def statistic(part: str, maps: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the statistic of a part for every map; its chance level is 1.
-
-    Args:
-        part: ``"height"`` or a key of ``masks``.
-        maps: (N, H, W) float, signed maps.
-        masks: (N, H, W) bool each: ``"face"`` and the parts of the face.
-    """
+    """Return the statistic (N,) of a part, or of the height, for every map; its chance level is 1."""
     if part == HEIGHT:
         return elongation(maps, masks["face"])
     return emphasis(maps, masks[part], masks["face"])
 
 
 def check(
-    ours: np.ndarray,
-    released: np.ndarray,
-    labels: np.ndarray,
-    masks: Mapping[str, np.ndarray],
-    seed: int = 0,
+    ours: np.ndarray, released: np.ndarray, labels: np.ndarray, masks: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[Finding]:
-    """Measure every part of every sentence.
+    """Measure every part of every sentence on our maps, and on those of the same faces under the released masking.
 
-    Args:
-        ours: (N, H, W) float, maps of faces whose landmarks are known.
-        released: (N, H, W) float, the same faces under the released code's masking.
-        labels: (N,) integers.
-        masks: As in :func:`statistic`.
-        seed: Of the bootstrap.
+    Labels (N,) are emotions; ``released`` is NaN for faces that are not in its sample. The seed is of the bootstrap.
     """
-    parts = {part for sentence in SENTENCES for part in sentence.parts}
-    values = {p: (statistic(p, ours, masks), statistic(p, released, masks)) for p in sorted(parts)}
-    return [_finding(s, part, labels, *values[part], seed) for s in SENTENCES for part in s.parts]
+    return [
+        _finding(sentence, part, labels, statistic(part, ours, masks), statistic(part, released, masks), seed)
+        for sentence in SENTENCES
+        for part in sentence.parts
+    ]
 
 
 def _finding(
     sentence: Sentence, part: str, labels: np.ndarray, ours: np.ndarray, released: np.ndarray, seed: int
 ) -> Finding:
-    known = np.isfinite(ours)
-    own, rest = ours[known & (labels == sentence.emotion)], ours[known & (labels != sentence.emotion)]
-    shared = known & np.isfinite(released) & (labels == sentence.emotion)
+    known, of_emotion = np.isfinite(ours), labels == sentence.emotion
+    own, rest = ours[known & of_emotion], ours[known & ~of_emotion]
+    shared = known & of_emotion & np.isfinite(released)
     theirs, excess = released[shared], (released - ours)[shared]
     if min(len(own), len(rest), len(theirs)) < _FEWEST:
-        return Finding(sentence, part, len(own), *[float("nan")] * 8)
+        return Finding(sentence, part, len(own))
     rng = np.random.default_rng(seed)
     means = _bootstrap(own, rng)
-    low, high = np.percentile(means, [2.5, 97.5])
     return Finding(
         sentence,
         part,
-        len(own),
-        float(own.mean()),
-        float(low),
-        float(high),
-        float(own.mean() - rest.mean()),
-        float(np.percentile(means - _bootstrap(rest, rng), 2.5)),
-        float(theirs.mean()),
-        float(np.percentile(_bootstrap(theirs, rng), 2.5)),
-        float(np.percentile(_bootstrap(excess, rng), 2.5)),
+        faces=len(own),
+        mean=float(own.mean()),
+        low=_percentile(means, 2.5),
+        high=_percentile(means, 97.5),
+        difference=float(own.mean() - rest.mean()),
+        difference_low=_percentile(means - _bootstrap(rest, rng), 2.5),
+        released=float(theirs.mean()),
+        released_low=_percentile(_bootstrap(theirs, rng), 2.5),
+        excess_low=_percentile(_bootstrap(excess, rng), 2.5),
     )
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    return float(np.percentile(values, percent))
 
 
 def _bootstrap(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,6 @@ import html
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -32,52 +31,21 @@ _NAMED = [*_ORDER, "epochs", "pretrained"]
 _RUN = ["settings", "fold", "accuracy", "without_copies", "parameters", "hardware", "record", "page"]
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
+class Group(NamedTuple):
     """Accuracy runs that differ in nothing but the fold.
 
-    Attributes:
-        settings: All parameters but the fold.
-        runs: One row per fold, ascending: ``fold``, ``accuracy`` (0..1), ``without_copies`` (the same without images
-            that are also in training; NaN where there are none), ``parameters`` (trainable), ``hardware``, ``record``
-            and ``page`` (paths; no page is None).
+    ``runs`` has one row per fold, ascending: ``fold``, ``accuracy`` (0..1), ``without_copies`` (the same without images
+    that are also in training; NaN where there are none), ``parameters`` (trainable), ``hardware``, ``record`` and
+    ``page`` (paths; no page is None).
     """
 
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # all parameters but the fold
     runs: pd.DataFrame
-
-    @property
-    def mean(self) -> float:
-        """Mean test accuracy over the folds, 0..1."""
-        return fmean(self.runs.accuracy)
-
-    @property
-    def sd(self) -> float | None:
-        """Standard deviation over the folds, with n - 1 in the denominator; None for a single fold."""
-        return stdev(self.runs.accuracy.tolist()) if len(self.runs) > 1 else None
-
-    @property
-    def without_copies(self) -> float | None:
-        """Mean without copies, where a fold that has none counts as it is; None where no fold has any."""
-        known = self.runs.without_copies
-        return fmean(known.fillna(self.runs.accuracy)) if known.notna().any() else None
-
-    @property
-    def variant(self) -> str:
-        """What tells this network from others of its row, e.g. ``"concatenated, width 0.25, 20 epochs"``."""
-        fusion, epochs = self.settings["fusion"], self.settings.get("epochs")
-        parts = [FUSIONS.get(fusion, fusion), f"width {self.settings['width']:g}"]
-        parts += [f"{epochs} epochs"] if epochs else []
-        parts += ["ImageNet weights"] if self.settings.get("pretrained") else []
-        return ", ".join(filter(None, parts))
-
-    @property
-    def text(self) -> str:
-        """The accuracy as printed, e.g. ``"61.0 % (5 folds, ± 0.4)"``; the spread is in percentage points."""
-        notes = "" if self.settings["protocol"].startswith("official") else " (1 fold)"
-        if self.sd is not None:
-            notes = f" ({len(self.runs)} folds, ± {100 * self.sd:.1f})"
-        return _percent(self.mean, 1) + notes
+    mean: float  # test accuracy over the folds, 0..1
+    sd: float | None  # over the folds, with n - 1 in the denominator; None for a single fold
+    without_copies: float | None  # the mean; a fold that has none counts as it is, None where no fold has any
+    variant: str  # what tells this network from others of its row: "concatenated, width 0.25, 20 epochs"
+    text: str  # the accuracy as printed: "61.0 % (5 folds, ± 0.4)"; the spread is in percentage points
 
 
 class Entry(NamedTuple):
@@ -95,6 +63,9 @@ def _title(dataset: str) -> str:
     return datasets.title(dataset) if dataset in datasets.DATASETS else dataset
 
 
+# From records to groups
+
+
 def page_index() -> dict[str, Path]:
     """Return the executed page of every record that has one, by the record's place in the project."""
     pages = {page: runner.about(page) for page in runner.pages()}
@@ -102,17 +73,10 @@ def page_index() -> dict[str, Path]:
 
 
 def groups(records: Mapping[Path, Mapping[str, Any]], pages: Mapping[str, Path] | None = None) -> list[Group]:
-    """Put accuracy records that differ only in the fold together.
+    """Put accuracy records, given by path, that differ only in the fold together; other experiments are ignored.
 
-    Args:
-        records: Records as :func:`ferlab.runs.records.read` gives them, by path; other experiments are ignored.
-        pages: Pages by record, see :func:`page_index`; none by default.
-
-    Returns:
-        The groups, sorted by dataset, model, fusion, width, recipe and protocol.
-
-    Raises:
-        FercoreError: If a record lacks what the tables print, or two records are of one fold; names the files.
+    ``pages`` are those of :func:`page_index`. Groups are sorted by dataset, model, fusion, width, recipe and protocol.
+    A record that lacks what the tables print, and two records of one fold, are a :class:`FercoreError` that names them.
     """
     ours = {path: record for path, record in records.items() if record.get("experiment") == EXPERIMENT}
     rows = [_run(path, record, pages or {}) for path, record in ours.items()]
@@ -121,8 +85,21 @@ def groups(records: Mapping[Path, Mapping[str, Any]], pages: Mapping[str, Path] 
     for _, same in twins.groupby("settings"):
         names = " and ".join(map(results.place, same.record[::-1]))
         raise FercoreError(f"{names} are the same run. Delete one of them.")
-    found = [Group(json.loads(text), part) for text, part in runs.sort_values("fold").groupby("settings")]
+    found = [_group(json.loads(text), part) for text, part in runs.sort_values("fold").groupby("settings")]
     return sorted(found, key=lambda group: [group.settings[name] for name in _ORDER])
+
+
+def _group(settings: dict[str, Any], runs: pd.DataFrame) -> Group:
+    accuracy, known = runs.accuracy.tolist(), runs.without_copies
+    mean, sd = fmean(accuracy), stdev(accuracy) if len(accuracy) > 1 else None
+    copies = fmean(known.fillna(runs.accuracy)) if known.notna().any() else None
+    variant = [FUSIONS.get(settings["fusion"], settings["fusion"]), f"width {settings['width']:g}"]
+    variant += [f"{settings['epochs']} epochs"] if settings.get("epochs") else []
+    variant += ["ImageNet weights"] if settings.get("pretrained") else []
+    folds = "" if settings["protocol"].startswith("official") else " (1 fold)"
+    folds = folds if sd is None else f" ({len(accuracy)} folds, ± {100 * sd:.1f})"
+    named = ", ".join(filter(None, variant))
+    return Group(settings, runs, mean, sd, copies, named, _percent(mean, 1) + folds)
 
 
 def _run(path: Path, record: Mapping[str, Any], pages: Mapping[str, Path]) -> dict[str, Any]:
@@ -155,8 +132,14 @@ def _run(path: Path, record: Mapping[str, Any], pages: Mapping[str, Path]) -> di
 
 def load(root: Path | None = None) -> list[Group]:
     """Return the groups of all published accuracy records of a project folder, this one's by default."""
-    paths = [path for path in results.paths(root) if path.parts[-3] == EXPERIMENT]
-    return groups({path: results.read(path) for path in paths}, page_index())
+    return groups(_read(results.paths(root)), page_index())
+
+
+def _read(paths: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    return {path: results.read(path) for path in paths if path.parts[-3:-2] == (EXPERIMENT,)}
+
+
+# The tables of the book
 
 
 def _listed(found: Iterable[Group]) -> pd.DataFrame:
@@ -191,14 +174,15 @@ def table_1(found: Iterable[Group], dataset: str = paper.DATASETS[0]) -> pd.Data
     Every recipe and protocol that was run on it is a column of ours; every fusion, width and start of a network is an
     entry of its own in the network's cell. Here and below a cell is text or a list of entries, an empty one for a dash.
     """
-    ours, name = _listed(found), _title(dataset)
-    table = _published(paper.TABLE_1).map(_percent)
-    table.columns = [f"Paper: {_title(key)}" for key in table]
-    for (recipe, protocol), part in ours[ours.dataset == dataset].groupby(["recipe", "protocol"]):
+    ours, name = _listed(found), f"Ours on {_title(dataset)}"
+    table = _published(paper.TABLE_1).map(_percent).rename(columns=lambda key: f"Paper: {_title(key)}")
+    columns = {
+        f"{name}: recipe {recipe}, protocol {protocol}": part
+        for (recipe, protocol), part in ours[ours.dataset == dataset].groupby(["recipe", "protocol"])
+    }
+    for column, part in (columns or {name: ours.head(0)}).items():
         cells = [_cell(part.group[part.model == model], True) for model in paper.ROWS]
-        table[f"Ours on {name}: recipe {recipe}, protocol {protocol}"] = pd.Series(cells, table.index)
-    if len(table.columns) == len(paper.DATASETS):
-        table[f"Ours on {name}"] = pd.Series([[] for _ in paper.ROWS], table.index)
+        table[column] = pd.Series(cells, table.index)
     return table.rename_axis("Network")
 
 
@@ -210,11 +194,12 @@ def table_2(found: Iterable[Group]) -> pd.DataFrame:
         f"Paper: {name}": [[] if value is None else _percent(value) for value in values]
         for name, values in paper.TABLE_2.items()
     }
+    name = f"Ours: {paper.ROWS['proposed']}"
     for (variant, recipe, protocol), part in ours.groupby(["variant", "recipe", "protocol"], sort=False):
-        name = f"Ours: {paper.ROWS['proposed']}, {variant}, recipe {recipe}, protocol {protocol}"
-        rows[name] = [_cell(part.group[part.dataset == key]) for key in paper.DATASETS]
+        cells = [_cell(part.group[part.dataset == key]) for key in paper.DATASETS]
+        rows[f"{name}, {variant}, recipe {recipe}, protocol {protocol}"] = cells
     if ours.empty:
-        rows[f"Ours: {paper.ROWS['proposed']}"] = [[] for _ in paper.DATASETS]
+        rows[name] = [[] for _ in paper.DATASETS]
     table = pd.DataFrame(rows.values(), list(rows), columns=list(map(_title, paper.DATASETS)))
     return table.rename_axis("Network")
 
@@ -260,28 +245,22 @@ def reachable() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=headings).rename_axis("Cell of Table 1")
 
 
+# The table of a grid
+
+
 def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Take the folds of every setting together.
+    """Take the folds of every setting of accuracy records together: one row per setting, by :data:`COLUMNS`.
 
-    Args:
-        paths: Records; those of other experiments than ``accuracy`` are passed over.
-
-    Returns:
-        One row per setting, by :data:`COLUMNS`; accuracies in per cent, ``None`` where there is no number.
-
-    Raises:
-        FercoreError: As :func:`groups`.
+    Accuracies are in per cent, ``None`` where there is no number. Errors are those of :func:`groups`.
     """
-    kept = [path for path in paths if path.parts[-3:-2] == (EXPERIMENT,)]
-    return [_row(group) for group in groups({path: results.read(path) for path in kept})]
-
-
-def _row(group: Group) -> dict[str, Any]:
-    every = group.runs.accuracy.tolist()
-    shares = (group.mean, group.sd, min(every), max(every), group.without_copies)
-    numbers = (None if share is None else round(100 * share, 2) for share in shares)
-    known = {**group.settings, "variant": group.variant, "folds": len(every)}
-    return dict(zip(COLUMNS, (*(known[name] for name in _KNOWN), *numbers), strict=True))
+    found = []
+    for group in groups(_read(paths)):
+        every = group.runs.accuracy.tolist()
+        shares = (group.mean, group.sd, min(every), max(every), group.without_copies)
+        numbers = (None if share is None else round(100 * share, 2) for share in shares)
+        known = {**group.settings, "variant": group.variant, "folds": len(every)}
+        found.append(dict(zip(COLUMNS, (*(known[name] for name in _KNOWN), *numbers), strict=True)))
+    return found
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:

@@ -6,49 +6,17 @@ body is not public; what its abstract and summary state is done as stated, and e
 
 from ferlab.temo.clips import LandmarkClips, normalise, pack
 from ferlab.temo.gradients import BASELINES, Attributions, agreement, attribute, baselines, relevance
-from ferlab.temo.network import Cost, TEmo, cost, expected_flops
+from ferlab.temo.network import TEmo, cost, expected_flops
 from ferlab.temo.selection import SIZES, combine, contours, random_sets, top, univariate
 from ferlab.temo.sources import from_ckplus, from_dataset, from_faces, from_stills, from_table
 from ferlab.temo.study import Plan, Study, costs, folds, run
 from ferlab.temo.svm import svm_scores
 from ferlab.temo.training import Recipe, fit, predict
-from ferlab.temo.verdicts import Difference, judge, table
+from ferlab.temo.verdicts import judge, table
 
 __all__ = [
-    "BASELINES",
-    "SIZES",
-    "Attributions",
-    "Cost",
-    "Difference",
-    "LandmarkClips",
-    "Plan",
-    "Recipe",
-    "Study",
-    "TEmo",
-    "agreement",
-    "attribute",
-    "baselines",
-    "combine",
-    "contours",
-    "cost",
-    "costs",
-    "expected_flops",
-    "fit",
-    "folds",
-    "from_ckplus",
-    "from_dataset",
-    "from_faces",
-    "from_stills",
-    "from_table",
-    "judge",
-    "normalise",
-    "pack",
-    "predict",
-    "random_sets",
-    "relevance",
-    "run",
-    "svm_scores",
-    "table",
-    "top",
-    "univariate",
-]
+    "BASELINES", "SIZES", "Attributions", "LandmarkClips", "Plan", "Recipe", "Study", "TEmo", "agreement",
+    "attribute", "baselines", "combine", "contours", "cost", "costs", "expected_flops", "fit", "folds", "from_ckplus",
+    "from_dataset", "from_faces", "from_stills", "from_table", "judge", "normalise", "pack", "predict", "random_sets",
+    "relevance", "run", "svm_scores", "table", "top", "univariate",
+]  # fmt: skip

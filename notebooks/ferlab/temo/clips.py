@@ -24,50 +24,34 @@ FRAMES = 8  # frames that clips are resampled to
 class LandmarkClips:
     """N clips of P points each, in time order from neutral to peak; a still image is a clip of one frame.
 
-    Attributes:
-        name: Key of the dataset, e.g. ``"faces"``.
-        points: (N, T, P, C) float32, C = 2 (x right, y down) or 3 (with depth); frames from ``lengths`` on are zero.
-            Facial landmarks are in units of the distance between the eyes, seen from the midpoint between them.
-        labels: (N,) int64 classes.
-        groups: (N,) str: clips of a group (a subject, copies of an image) never lie on both sides of a split.
-        lengths: (N,) int64 in 1..T: frames of each clip that exist.
-        skipped: What was left out and why, one sentence each.
-        coverage: Share of each class's clips that have landmarks, by class; None where all have by construction.
-        source: Where the clips came from, for people.
-
     Raises:
         DatasetError: If shapes do not fit together, a length is out of range, or a landmark is NaN or infinite.
     """
 
-    name: str
+    name: str  #: key of the dataset, e.g. ``"faces"``
+    #: (N, T, P, C) float32, C = 2 (x right, y down) or 3 (with depth); frames from ``lengths`` on are zero. Facial
+    #: landmarks are in units of the distance between the eyes, seen from the midpoint between them.
     points: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    lengths: np.ndarray
-    skipped: tuple[str, ...] = ()
-    coverage: dict[int, float] | None = None
-    source: str = ""
+    labels: np.ndarray  #: (N,) int64 classes
+    groups: np.ndarray  #: (N,) str; a group, e.g. a subject, never lies on both sides of a split
+    lengths: np.ndarray  #: (N,) int64 in 1..T, frames of each clip that exist
+    skipped: tuple[str, ...] = ()  #: what was left out and why, one sentence each
+    coverage: dict[int, float] | None = None  #: share of the clips with landmarks by class; None if all have
+    source: str = ""  #: where the clips came from, for people
 
     def __post_init__(self) -> None:
         """Check once, so that nothing downstream has to."""
         if self.points.ndim != 4 or not self.points.size:
             raise DatasetError(f"Clips are (N, T, P, C) and not empty; this array is {self.points.shape}.")
-        for column in ("labels", "groups", "lengths"):
-            if len(getattr(self, column)) != len(self.points):
-                raise DatasetError(
-                    f"{len(getattr(self, column))} {column} for {len(self.points)} clips: one of each is needed."
-                )
-        outside = np.flatnonzero((self.lengths < 1) | (self.lengths > self.points.shape[1]))
-        if outside.size:
+        counts = [len(self.points), len(self.labels), len(self.groups), len(self.lengths)]
+        if len(set(counts)) > 1:
+            raise DatasetError("{} clips, {} labels, {} groups and {} lengths: one of each.".format(*counts))
+        frames = self.points.shape[1]
+        if self.lengths.min() < 1 or self.lengths.max() > frames:
+            raise DatasetError(f"Lengths are 1 to {frames}; leave clips without a face out.")
+        if not np.isfinite(self.points).all():
             raise DatasetError(
-                f"Clip {outside[0]} has {self.lengths[outside[0]]} frames; lengths are 1 to {self.points.shape[1]}. "
-                "Leave clips without a face out."
-            )
-        broken = np.flatnonzero(~np.isfinite(self.points).all(axis=(1, 2, 3)))
-        if broken.size:
-            raise DatasetError(
-                f"{broken.size} clips have landmarks that are NaN or infinite, clip {broken[0]} first. Drop the frames "
-                "in which no face was found (ferlab.temo.pack does)."
+                "Some landmarks are NaN or infinite. Drop frames in which no face was found (ferlab.temo.pack does)."
             )
 
     def __len__(self) -> int:
@@ -77,7 +61,7 @@ class LandmarkClips:
     @property
     def classes(self) -> tuple[int, ...]:
         """The classes that occur, ascending."""
-        return tuple(int(label) for label in np.unique(self.labels))
+        return tuple(np.unique(self.labels).tolist())
 
     @property
     def title(self) -> str:
@@ -108,16 +92,9 @@ class LandmarkClips:
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     def resample(self, frames: int = FRAMES) -> LandmarkClips:
-        """Return the clips at ``frames`` equally spaced moments, linear between frames; first and last frame stay.
-
-        Raises:
-            ValueError: If ``frames`` is not positive.
-        """
-        if frames < 1:
-            raise ValueError(f"A clip has at least 1 frame, not {frames}.")
-        points = np.stack(
-            [_at(clip[:length], frames) for clip, length in zip(self.points, self.lengths, strict=True)]
-        )
+        """Return the clips at ``frames`` equally spaced moments, linear between frames; first and last frame stay."""
+        pairs = zip(self.points, self.lengths, strict=True)
+        points = np.stack([_at(clip[:length], frames) for clip, length in pairs])
         return replace(self, points=points, lengths=np.full(len(self), frames, dtype=np.int64))
 
 
@@ -131,17 +108,11 @@ def _at(clip: np.ndarray, frames: int) -> np.ndarray:
 
 
 def normalise(points: np.ndarray) -> np.ndarray:
-    """Remove place, size and roll of every face.
+    """Remove place, size and roll of faces (..., 468, 2 or 3), x right and y down, depth in the same unit.
 
     The midpoint between the eyes becomes the origin, the line from the subject's right to its left eye the x axis, and
     the distance between the eyes, in the image plane, the unit. An eye is the mean of its two corners. Yaw and pitch
     stay: without a model of the head they cannot be told from the shape of the face.
-
-    Args:
-        points: (..., 468, 2 or 3), x right and y down in any unit, depth in the same unit.
-
-    Returns:
-        The same shape, float64.
 
     Raises:
         DatasetError: If there are not 468 points of 2 or 3 coordinates, or the eyes of a face coincide.
@@ -153,10 +124,7 @@ def normalise(points: np.ndarray) -> np.ndarray:
     axis = (left - right)[..., :2]
     distance = np.linalg.norm(axis, axis=-1)
     if not (distance > 0).all():  # also false for NaN
-        raise DatasetError(
-            f"{(~(distance > 0)).sum()} faces have no distance between the eyes, or landmarks that are NaN: no face "
-            "was found there. Leave them out."
-        )
+        raise DatasetError("A face has no distance between its eyes, or NaN: no face was found there.")
     cosine, sine = np.moveaxis(axis / distance[..., None], -1, 0)
     moved = points - ((left + right) / 2)[..., None, :]
     x, y = moved[..., 0], moved[..., 1]
@@ -172,66 +140,36 @@ def pack(
     found: Sequence[np.ndarray] | None = None,
     dims: int = 2,
 ) -> LandmarkClips:
-    """Normalise clips of any lengths and put them into one array.
+    """Normalise N clips of any lengths, each (T_i, 468, 2 or 3), and put them into one array of 2 or 3 ``dims``.
 
-    Frames without a face are dropped; clips without any face are left out and counted, by class too.
-
-    Args:
-        name: Key of the dataset.
-        clips: N arrays (T_i, 468, 2 or 3).
-        labels: N classes.
-        groups: N names, see :class:`LandmarkClips`.
-        found: N bool arrays (T_i,): the frames that have a face; by default those without NaN.
-        dims: Coordinates to keep, 2 or 3.
-
-    Returns:
-        The clips that show a face, as long as the longest of them.
+    ``found``, bool (T_i,) for each clip, says which frames show a face; by default those without NaN. The others are
+    dropped; clips without any face are left out and counted, by class too.
 
     Raises:
-        DatasetError: If the numbers of clips, labels, groups and frames differ, no clip has a face, a landmark in a
-            frame with a face is NaN, or a clip has fewer coordinates than ``dims``.
-        ValueError: If ``dims`` is neither 2 nor 3.
+        DatasetError: If numbers do not fit, no clip has a face, or a landmark in a frame with a face is NaN.
     """
-    if dims not in (2, 3):
-        raise ValueError(f"dims={dims!r}: a landmark has 2 or 3 coordinates.")
     if found is None:
         found = [np.isfinite(clip).all(axis=(1, 2)) for clip in clips]
-    if not len(clips) == len(labels) == len(groups) == len(found):
-        raise DatasetError(
-            f"{len(clips)} clips, {len(labels)} labels, {len(groups)} groups and {len(found)} lists of found faces."
-        )
-    kept = [_kept(clip, there, dims) for clip, there in zip(clips, found, strict=True)]
-    lengths, labels = np.array([len(clip) for clip in kept], dtype=np.int64), np.array(labels, dtype=np.int64)
+    counts = [len(clips), len(labels), len(groups), len(found)]
+    if len(set(counts)) > 1:
+        raise DatasetError("{} clips, {} labels, {} groups and {} lists of faces.".format(*counts))
+    shown = []
+    for clip, there in zip(clips, found, strict=True):
+        if len(clip) != len(there) or clip.shape[-1] < dims:
+            raise DatasetError(f"{clip.shape} does not go with {len(there)} frames of {dims} coordinates.")
+        shown.append(clip[np.asarray(there, dtype=bool), :, :dims])
+    labels, lengths = np.array(labels, dtype=np.int64), np.array(list(map(len, shown)), dtype=np.int64)
     some = lengths > 0
     if not some.any():
-        raise DatasetError(f"{name}: none of the {len(kept)} clips shows a face.")
+        raise DatasetError(f"{name}: none of the {len(clips)} clips shows a face.")
     points = np.zeros((some.sum(), lengths.max(), 468, dims), dtype=np.float32)
-    for row, clip in enumerate(clip for clip in kept if len(clip)):
+    for row, clip in enumerate(clip for clip in shown if len(clip)):
         points[row, : len(clip)] = normalise(clip)
-    frames = sum(len(there) for there in found)
-    told = (
-        (f"clips without any face: {(~some).sum():,} of {len(kept):,}", (~some).any()),
-        (
-            f"frames without a face: {frames - lengths.sum():,} of {frames:,}",
-            len(kept) < frames > lengths.sum(),
-        ),
-    )
+    frames, skipped = sum(map(len, found)), []
+    if not some.all():
+        skipped.append(f"clips without any face: {(~some).sum():,} of {len(clips):,}")
+    if len(clips) < frames > lengths.sum():
+        skipped.append(f"frames without a face: {frames - lengths.sum():,} of {frames:,}")
     covered = {int(label): float(some[labels == label].mean()) for label in np.unique(labels)}
-    return LandmarkClips(
-        name=name,
-        points=points,
-        labels=labels[some],
-        groups=np.array(groups, dtype=str)[some],
-        lengths=lengths[some],
-        skipped=tuple(text for text, applies in told if applies),
-        coverage=covered,
-    )
-
-
-def _kept(clip: np.ndarray, there: np.ndarray, dims: int) -> np.ndarray:
-    """Return the frames of a clip that show a face, (t, 468, dims)."""
-    if len(clip) != len(there) or clip.shape[-1] < dims:
-        raise DatasetError(
-            f"A clip of shape {clip.shape} does not go with {len(there)} frames of {dims} coordinates."
-        )
-    return np.asarray(clip)[np.asarray(there, dtype=bool), :, :dims]
+    own = labels[some], np.array(groups, dtype=str)[some], lengths[some]
+    return LandmarkClips(name, points, *own, skipped=tuple(skipped), coverage=covered)

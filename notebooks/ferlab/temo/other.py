@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.datasets import load_breast_cancer
 
 from ferlab.temo.selection import top
 from ferlab.temo.sources import from_table
@@ -20,13 +21,7 @@ _MALIGNANT, _BENIGN = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The procedure on a table.
-
-    Attributes:
-        study: What came out.
-        verdicts: On accuracy.
-        names_kept: The columns of the smallest set, best first.
-    """
+    """The procedure on a table: the study, verdicts on its accuracy, the columns of the smallest set, best first."""
 
     study: Study
     verdicts: list[dict[str, Any]]
@@ -34,11 +29,8 @@ class Table:
 
     def metrics(self) -> dict[str, Any]:
         """Return the numbers for a record."""
-        return {
-            "methods": method_numbers(table(self.study)),
-            "verdicts": self.verdicts,
-            "kept": self.names_kept,
-        }
+        methods = method_numbers(table(self.study))
+        return {"methods": methods, "verdicts": self.verdicts, "kept": self.names_kept}
 
 
 def breast_cancer(steps: int = 32, seed: int = 0, progress: bool = True) -> Table:
@@ -46,14 +38,7 @@ def breast_cancer(steps: int = 32, seed: int = 0, progress: bool = True) -> Tabl
 
     Rows are no clips: a measurement is a point of one coordinate, each standardised by itself on the training part, and
     the mean benign row takes the part of the neutral face.
-
-    Args:
-        steps: Of the integrated gradients.
-        seed: Of folds, weights and draws.
-        progress: Show a bar.
     """
-    from sklearn.datasets import load_breast_cancer
-
     source = load_breast_cancer()
     # The SVMs divide all columns by one number. Ranks within the column make the units alike and use no label.
     ranks = pd.DataFrame(source.data).rank(pct=True).to_numpy()
@@ -63,7 +48,7 @@ def breast_cancer(steps: int = 32, seed: int = 0, progress: bool = True) -> Tabl
     study = run(clips, plan, classes=(_MALIGNANT,), progress=progress)
     kept = top(study.combined()[0], CANCER_SIZES[-1])
     judged = judge(study, costs(clips, CANCER_SIZES, recipe), noun="measurements")
-    return Table(study, judged, [str(source.feature_names[column]) for column in kept])
+    return Table(study, judged, source.feature_names[kept].tolist())
 
 
 def method_numbers(scores: pd.DataFrame) -> dict[str, Any]:
@@ -76,11 +61,6 @@ def method_numbers(scores: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
-def by_name(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return verdicts by their names, as a record keeps them."""
-    return {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in rows}
-
-
 def as_metrics(
     study: Study,
     scores: pd.DataFrame,
@@ -89,24 +69,18 @@ def as_metrics(
     gaps: pd.DataFrame,
     agreement: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return what a record keeps of a study on faces.
-
-    Args:
-        study: The study.
-        scores: From :func:`ferlab.temo.table`.
-        judged: Verdicts by measure.
-        cost: Indexed by k.
-        gaps: Indexed by baseline.
-        agreement: With columns ``one`` and ``other``.
-    """
+    """Return what a record keeps of a study on faces: the tables and verdicts of its page, and the kept landmarks."""
     pairs = agreement.to_dict(orient="records")
-    least = study.plan.sizes[-1]
-    kept = top(study.combined(), least)
+    kept = zip(study.classes, top(study.combined(), study.plan.sizes[-1]), strict=True)
     return {
         "methods": method_numbers(scores),
-        "verdicts": {measure: by_name(rows) for measure, rows in judged.items()},
+        "verdicts": {of: _by_name(rows) for of, rows in judged.items()},
         "costs": {str(k): row for k, row in cost.to_dict(orient="index").items()},
         "completeness": gaps.to_dict(orient="index"),
         "agreement": {f"{p.pop('one')} and {p.pop('other')}".replace(" ", "_"): p for p in pairs},
-        "kept": {str(label): np.sort(row).tolist() for label, row in zip(study.classes, kept, strict=True)},
+        "kept": {str(label): np.sort(row).tolist() for label, row in kept},
     }
+
+
+def _by_name(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in rows}

@@ -15,26 +15,27 @@ import pandas as pd
 from fercore.emotions import COLORS, Emotion
 from ferlab.interactive import embedding
 from ferlab.temo.study import OURS, Study
-from ferlab.temo.verdicts import interval
 
 _WIDTH = 200  # units of the drawing
+_EDGE = 5
+_COLUMNS = 4
 _RADIUS = 1.6
 
 
 def slider(study: Study, faces: np.ndarray, costs: list[dict[str, Any]]) -> str:
-    """Return the interactive figure as HTML.
+    """Return the interactive figure as a ``<div class="fercore-figure">``.
 
-    Args:
-        study: The study; its classes are emotions.
-        faces: (E, P, 2) a mean face per class, normalised, x right and y down.
-        costs: From :func:`ferlab.temo.study.costs`.
-
-    Returns:
-        A ``<div class="fercore-figure">``.
+    ``faces`` holds a mean face per class (an emotion), normalised, (E, P, 2), x right and y down; ``costs`` are from
+    :func:`ferlab.temo.costs`.
     """
     order = np.argsort(-study.combined(), axis=1, kind="stable")
-    drawn, height = _placed(faces)
-    measured = _measured(study)
+    low, high = faces.min(axis=(0, 1)), faces.max(axis=(0, 1))
+    factor = (_WIDTH - 2 * _EDGE) / (high - low)[0]  # all faces are drawn alike
+    drawn = ((faces - low).astype(np.float64) * factor + _EDGE).round(1)
+    height = round(float((high - low)[1] * factor)) + 2 * _EDGE
+    frame = pd.DataFrame(study.rows)
+    folds = frame[frame["method"].isin(["all", OURS])].groupby(["class", "k", "fold"])["accuracy"].mean()
+    measured = 100 * folds.groupby(["class", "k"]).mean()
     classes = [
         {
             "name": Emotion(label).title,
@@ -57,43 +58,19 @@ def slider(study: Study, faces: np.ndarray, costs: list[dict[str, Any]]) -> str:
             for row in costs
         ],
     }
-    return embedding.embed(
-        "ranking",
-        data,
-        _static(classes, least, height),
-        "With JavaScript, a slider changes the number and a list the emotion.",
-    )
-
-
-def _placed(faces: np.ndarray) -> tuple[np.ndarray, int]:
-    """Scale faces to the drawing, all alike: (E, P, 2), and the drawing's height."""
-    low, high = faces.min(axis=(0, 1)), faces.max(axis=(0, 1))
-    factor, edge = (_WIDTH - 10) / (high - low)[0], 5
-    drawn = (faces - low).astype(np.float64) * factor + edge
-    return drawn.round(1), round(float((high - low)[1] * factor)) + 2 * edge
-
-
-def _measured(study: Study) -> dict[int, dict[int, float]]:
-    """Return mean accuracy over folds, per cent, by class and k."""
-    frame = pd.DataFrame(study.rows)
-    own = frame[frame["method"].isin(["all", OURS])]
-    result: dict[int, dict[int, float]] = {}
-    for (label, k), rows in own.groupby(["class", "k"]):
-        result.setdefault(int(label), {})[int(k)] = 100 * interval(rows["accuracy"].tolist())[0]
-    return result
+    note = "With JavaScript, a slider changes the number and a list the emotion."
+    return embedding.embed("ranking", data, _static(classes, least, height), note)
 
 
 def _static(classes: list[dict[str, Any]], k: int, height: int) -> str:
     """Return an SVG with one face per class and the k most relevant landmarks filled."""
-    columns = 4
-    rows = -(-len(classes) // columns)
-    label = f"The {k} most relevant landmarks of every emotion on a mean face."
+    rows = -(-len(classes) // _COLUMNS)
     parts = [
-        f'<svg role="img" viewBox="0 0 {columns * _WIDTH} {rows * (height + 20)}">',
-        f"<title>{html.escape(label)}</title>",
+        f'<svg role="img" viewBox="0 0 {_COLUMNS * _WIDTH} {rows * (height + 20)}">',
+        f"<title>The {k} most relevant landmarks of every emotion on a mean face.</title>",
     ]
     for place, entry in enumerate(classes):
-        x, y = place % columns * _WIDTH, place // columns * (height + 20)
+        x, y = place % _COLUMNS * _WIDTH, place // _COLUMNS * (height + 20)
         parts.append(f'<g transform="translate({x} {y + 20})">')
         parts.append(
             f'<text x="{_WIDTH // 2}" y="-4" text-anchor="middle">{html.escape(entry["name"])}</text>'

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.feature_selection import f_classif
 
+from ferlab.faces import mesh
 from ferlab.temo.clips import LandmarkClips
 
 SIZES = (468, 234, 128)  # the second paper's: all, half, and its smallest set
@@ -22,21 +24,13 @@ def combine(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the k landmarks of greatest score, best first; ties by number.
-
-    Args:
-        scores: (..., P).
-        k: 1..P.
-
-    Returns:
-        (..., k) int64.
+    """Return the k landmarks of greatest score, best first, (..., k) int64 from (..., P); ties by number.
 
     Raises:
         ValueError: If k is out of range.
     """
-    count = scores.shape[-1]
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= count:
-        raise ValueError(f"k={k!r}: choose a whole number of landmarks from 1 to {count}.")
+    if not 1 <= k <= scores.shape[-1]:
+        raise ValueError(f"k={k!r}: choose from 1 to {scores.shape[-1]} landmarks.")
     return np.argsort(-scores, axis=-1, kind="stable")[..., :k]
 
 
@@ -46,52 +40,28 @@ def contours() -> np.ndarray:
     Source: mediapipe/python/solutions/face_mesh_connections.py (Apache-2.0, Copyright 2021 The MediaPipe Authors), put
     together here from the vertex sets that the embedded faces are drawn with.
     """
-    from ferlab.faces import mesh
-
-    lips = [
-        *mesh.UPPER_LIP_RINGS[0],
-        *mesh.LOWER_LIP_RINGS[0],
-        *mesh.UPPER_LIP_RINGS[3],
-        *mesh.LOWER_LIP_RINGS[3],
-    ]
-    eyes = [*mesh.RIGHT_EYE_UPPER, *mesh.RIGHT_EYE_LOWER, *mesh.LEFT_EYE_UPPER, *mesh.LEFT_EYE_LOWER]
-    right = [*mesh.RIGHT_BROW_UPPER, *mesh.RIGHT_BROW_LOWER]
-    return np.unique([*lips, *eyes, *right, *mesh.mirror()[right], *mesh.FACE_OVAL])
+    lips = [ring for rings in (mesh.UPPER_LIP_RINGS, mesh.LOWER_LIP_RINGS) for ring in (rings[0], rings[3])]
+    eyes = [mesh.RIGHT_EYE_UPPER, mesh.RIGHT_EYE_LOWER, mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER]
+    brow = [*mesh.RIGHT_BROW_UPPER, *mesh.RIGHT_BROW_LOWER]
+    return np.unique(np.concatenate([*lips, *eyes, brow, mesh.mirror()[brow], mesh.FACE_OVAL]))
 
 
 def random_sets(points: int, k: int, draws: int, seed: int = 0) -> np.ndarray:
-    """Draw sets of landmarks without replacement.
-
-    Args:
-        points: Number of landmarks to draw from.
-        k: Landmarks in a set.
-        draws: Number of sets.
-        seed: Of the draws.
-
-    Returns:
-        (draws, k) int64.
-    """
+    """Draw ``draws`` sets of k landmarks without replacement, int64 (draws, k)."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.choice(points, k, replace=False) for _ in range(draws)])
 
 
 def univariate(clips: LandmarkClips, classes: tuple[int, ...]) -> np.ndarray:
-    """Score landmarks one by one, without a network, by the F statistic of one class against the rest.
+    """Score landmarks (E, P) one by one, without a network, by the F statistic of one class against the rest.
 
     The F of every coordinate of every frame (``sklearn.feature_selection.f_classif``), summed over frames and
     coordinates. Clips need the same length.
-
-    Returns:
-        (E, P) float64.
     """
-    from sklearn.feature_selection import f_classif
-
     flat = clips.points.reshape(len(clips), -1)
-    frames, points, coordinates = clips.points.shape[1:]
     scores = []
     for label in classes:
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic, _ = f_classif(flat, clips.labels == label)
-        shaped = np.nan_to_num(statistic, posinf=0.0).reshape(frames, points, coordinates)
-        scores.append(shaped.sum(axis=(0, 2)))
+        scores.append(np.nan_to_num(statistic, posinf=0.0).reshape(clips.points.shape[1:]).sum(axis=(0, 2)))
     return np.stack(scores)
