@@ -22,7 +22,7 @@ help:
 	@echo "make check-fresh  fail if a committed run is stale, and say which and what it takes;  make refresh  renew what is stale"
 	@echo "make course   run the course's chapters;  make browse  open every page of the built book in a browser and check it"
 	@echo "make soak     the long fault and fuzzing tests;  make audit  look for known faults of the installed packages;  make load  10,000 records, 1,000 jobs, 50,000 images"
-	@echo "make pretrained  train the network that comes with the package (FER2013, half an hour on two cores) and write its model card"
+	@echo "make pretrained  train the network that comes with the package (FER2013, an hour on two cores) and write its model card"
 	@echo "make gpu DATA=folder OUT=folder BUDGET=seconds   the paper's width on a GPU; see the book's page 'Full scale'"
 	@echo "make figures  draw the book's committed figures again;  make clean  remove what make book built"
 

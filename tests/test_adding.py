@@ -280,10 +280,6 @@ def cut(pack, share, *, path):
     path.write_bytes(whole[: int(share * len(whole))])
 
 
-def bare(content, *, path):
-    path.write_bytes(content)
-
-
 OUTSIDE, ODD, TOO_MUCH = "leads out of its folder", "is a link, a device", "more than"
 REFUSED = {
     "zip: parent folder": (partial(zip_with, "jaffe/../../evil"), OUTSIDE),
@@ -306,10 +302,10 @@ REFUSED = {
     "tar: holds less than it declares": (partial(tar_with, size=10**6), "damaged"),
     "tar.gz: cut": (partial(cut, tarred, 0.6), "cut short"),
     "tar.gz: cut in the checksum": (partial(cut, tarred, 0.9999), "cut short"),
-    "empty": (partial(bare, b""), "neither a zip or tar archive"),
-    "web page": (partial(bare, b"<!DOCTYPE html><title>Log in</title>"), "web page"),
-    "Kaggle's train.csv": (partial(bare, b"emotion,pixels\n1,0 0 0\n"), "columns emotion, pixels, Usage"),
-    "no archive of faces": (partial(zipped, content={"holiday/1.jpg": b""}), "no file that is named as"),
+    "empty": (lambda path: path.touch(), "neither a zip or tar archive"),
+    "web page": (lambda path: path.write_text("<!DOCTYPE html><title>Log in</title>"), "web page"),
+    "train.csv": (lambda path: path.write_text("emotion,pixels\n1,0 0\n"), "columns emotion, pixels, Usage"),
+    "no archive of faces": (lambda path: zipped(path, {"holiday/1.jpg": b""}), "no file that is named as"),
     "two datasets": (partial(zip_with, "CK+48/anger/S010_004_00000017.png"), "holds jaffe and ck48"),
 }
 
@@ -382,7 +378,7 @@ def test_status_shows_damage_and_fails(tmp_path, root, written, capsys, monkeypa
     add(packed("jaffe.zip", tmp_path, written), root, verify=False)
     (tmp_path / "votes.csv").write_bytes(VOTES)
     add(tmp_path / "votes.csv", root, verify=False)
-    monkeypatch.setattr(ferg, "load", lambda *_, **__: open(tmp_path))
+    monkeypatch.setattr(ferg, "load", lambda *_, **__: tmp_path.read_bytes())
     assert cli.main(["data", "status", "--root", str(root)]) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat

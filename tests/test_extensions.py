@@ -29,14 +29,13 @@ METRICS = {
     "interval_95": {"accuracy": {"low": 0.6}},
 }
 WHEN = {"started": "2026-11-22T10:00:00+00:00", "hardware": HOSTILE}
-CONTENT = {
-    "experiment": "accuracy",
-    "dataset": "fer2013",
-    "model": "proposed",
-    "protocol": "official",
+CONTENT = {"experiment": "accuracy", "dataset": "fer2013", "model": "proposed", "protocol": "official"}
+CONTENT |= {
     "fold": 0,
+    "metrics": METRICS,
+    "training": {"seconds": 7200.0},
+    "provenance": {**WHEN, "seconds": 61.2},
 }
-CONTENT |= {"metrics": METRICS, "training": {"seconds": 7200.0}, "provenance": {**WHEN, "seconds": 61.2}}
 STEP = {"step": "check", "found": {"brief": "all is well"}, "seconds": 1234.5, "device": "GPU"}
 RUN = {**WHEN, "experiment": "emotion_maps", "seconds": 3725, "seed": 0, "record": f"results/{RECORD}"}
 RUN |= {"parameters": {HOSTILE: HOSTILE}, "versions": {"torch": "2.13.0"}}
@@ -77,9 +76,8 @@ def book(results):
     """Where the built book lies, its two pages, one of prose and one of a run, and the warnings."""
     root = results.parent
     write(root / "index.md", f"{PAGE}\n```{{toctree}}\nbook/run\n```\n")
-    run = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("# A run")], metadata={"fercore": RUN}
-    )
+    cell = nbformat.v4.new_markdown_cell("# A run")
+    run = nbformat.v4.new_notebook(cells=[cell], metadata={"fercore": RUN})
     write(root / "book" / "run.ipynb", nbformat.writes(run))
     shutil.copy(ROOT / "pyproject.toml", root)
     (root / "notebooks").symlink_to(ROOT / "notebooks")
@@ -265,61 +263,50 @@ TABLE = """
 | FER2013 | VGG-16 | 1 |
 | JAFFE | ResNet-50 | 2 |
 """
+GOOD = [f":columns: Dataset, Model\n{TABLE}"]
+GOOD += [
+    ":columns: Network\n:across: Dataset: FER2013, JAFFE\n\n```{accuracy-table} table-2\n:caption: Both.\n```\n"
+]
+WRONG = {
+    f":columns: Data\n{TABLE}": "no Data; its columns are Dataset, Model, Accuracy",
+    f":across: Data: CK+\n{TABLE}": "no CK+",
+    TABLE: "say what to choose by",
+    ":columns: Dataset\n\nWords.\n": "one table is needed inside, and there are 0",
+    f":columns: Dataset\n{TABLE}\nAnd\n{TABLE}": "there are 2",
+}
 
 
-def filtered(folder, page, builder="html", *extensions):
-    """Build a page; return its HTML, or text, and the warnings."""
-    folder = folder / "page"
-    write(folder / "index.md", f"# Page\n\n{page}\n")
-    options = {
-        "extensions": ["myst_parser", "filtered", *extensions],
-        "myst_enable_extensions": ["colon_fence"],
-    }
-    app, said = build_book(folder, builder, **options)
+def filtered(folder, pages, builder="html"):
+    """Build a page with the directive around these; return it, as HTML or text, and the warnings."""
+    write(folder / "index.md", "# Page\n" + "".join(f"\n:::{{filtered}}\n{page}:::\n" for page in pages))
+    extensions = ["myst_parser", "filtered", "accuracy_tables"]
+    app, said = build_book(folder, builder, extensions=extensions, myst_enable_extensions=["colon_fence"])
     (made,) = Path(app.outdir).glob("index.[ht]*")
-    return made.read_text(encoding="utf-8"), said
+    return made.read_text(encoding="utf-8"), said.splitlines()
 
 
 def test_a_table_keeps_all_rows_and_gets_what_the_script_reads(tmp_path):
-    html, said = filtered(tmp_path, f":::{{filtered}}\n:columns: Dataset, Model\n{TABLE}:::")
-    assert not said
-    figure = re.search(
-        r'<div class="fercore-figure" data-figure="filter">(.*?)</table>\s*</div>', html, re.S
-    )[1]
-    assert json.loads(re.search(r">({.*?})</script>", figure)[1]) == {"columns": ["Dataset", "Model"]}
-    assert figure.count("<tr") == 3
-    assert "hidden" not in figure
-
-
-def test_it_goes_around_another_directive(tmp_path):
-    inner = "```{accuracy-table} table-2\n:name: tab\n:caption: Both.\n```"
-    options = ":columns: Network\n:across: Dataset: FER2013, JAFFE"
-    html, said = filtered(
-        tmp_path, f"````{{filtered}}\n{options}\n\n{inner}\n````", "html", "accuracy_tables"
-    )
-    assert not said
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html)[1])
-    assert data == {"columns": ["Network"], "across": {"label": "Dataset", "names": ["FER2013", "JAFFE"]}}
-    assert '<table class="accuracy-table' in html
-    assert "Both." in html
+    html, said = filtered(tmp_path / "book", GOOD)
+    assert said == []
+    figures = re.findall(r'<div class="fercore-figure" data-figure="filter">.*?</table>\s*</div>', html, re.S)
+    data = [json.loads(re.search(r">({.*?})</script>", figure)[1]) for figure in figures]
+    across = {"label": "Dataset", "names": ["FER2013", "JAFFE"]}
+    assert data == [{"columns": ["Dataset", "Model"]}, {"columns": ["Network"], "across": across}]
+    assert figures[0].count("<tr") == 3
+    assert "hidden" not in figures[0]
+    assert "Both." in figures[1]
 
 
 def test_other_builders_print_the_table_alone(tmp_path):
-    plain, said = filtered(tmp_path, f":::{{filtered}}\n:columns: Dataset\n{TABLE}:::", "text")
-    assert not said
+    plain, said = filtered(tmp_path / "book", GOOD, "text")
+    assert said == []
     assert "ResNet-50" in plain
     assert "fercore" not in plain
 
 
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [
-        (f":columns: Data\n{TABLE}", "no Data; its columns are Dataset, Model, Accuracy"),
-        (f":across: Data: CK+\n{TABLE}", "no CK+"),
-        (TABLE, "say what to choose by"),
-        (":columns: Dataset\n\nWords.\n", "one table is needed inside, and there are 0"),
-        (f":columns: Dataset\n{TABLE}\nAnd\n{TABLE}", "there are 2"),
-    ],
-)
-def test_what_cannot_be_filtered_is_said(tmp_path, page, message):
-    assert message in filtered(tmp_path, f":::{{filtered}}\n{page}:::")[1]
+def test_what_cannot_be_filtered_is_said(tmp_path):
+    said = filtered(tmp_path / "book", WRONG)[1]
+    told = [line for line in said if "ERROR" in line]
+    assert [message in line for message, line in zip(WRONG.values(), told, strict=True)] == [True] * len(
+        WRONG
+    )

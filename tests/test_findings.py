@@ -15,7 +15,7 @@ from ferlab.studies import arithmetic, paper
 PAGE = ROOT / "book" / "findings.md"
 HEADINGS = ("Paper", "Topic", "Claim", "Paper says", "Ours", "Verdict", "Evidence")
 VERDICTS = YES, PARTLY, NO, UNTESTED = ("reproduced", "partly", "not reproduced", "could not be tested")
-STRONG = "proposed-concatenate-w0.25-strong-e40-official-0"
+STRONG = "proposed-concatenate-w0.25-strong-e150-official-0"
 OWN = "proposed-concatenate-w0.25-paper-e20-subject-0"  # on the embedded faces
 CONTROLS = ("random", "centre")
 STILLS, CLIPS = "landmarks/fer2013/T-EMO-1x468x2", "landmarks/faces/T-EMO-8x468x2"

@@ -202,6 +202,15 @@ def test_errors_are_zero_where_everything_was_observed(budget):
         assert (error == 0).all() if complete else (error > 1e-3).all()  # of scores of about 0.3
 
 
+def test_contexts_that_are_a_sample_keep_their_error():
+    """Even if all of them were observed, as on the last level of this tree: 128 of 512 contexts."""
+    model, seen = recorded(lambda x: x.flatten(1)[:, :3])
+    result = DnCShap(model, evaluations=10**6, depth=4, tree="quadtree").attribute(pictures(1, 1, 16, 16))
+    assert result.evaluations.tolist() == [len(seen)] == [len(set(seen))]
+    assert result.evaluations[0] < exact_evaluations(result.tree)
+    assert result.standard_errors.max() > 1e-6
+
+
 # --- the linear algebra
 
 

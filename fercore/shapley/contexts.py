@@ -83,7 +83,7 @@ def fixed_evaluations(tree: PartitionTree, contexts: Fixed) -> int:
     """Return the number of distinct coalitions of :func:`fixed_levels`: 2n or 4n - 4 where everything is halved."""
     everyone = tree.coalitions(0)
     asked = np.concatenate([np.zeros_like(everyone), everyone, fixed_coalitions(tree, contexts)])
-    return len(np.unique(asked, axis=0))  # to hide one half of the image is to show the other one
+    return len({row.tobytes() for row in asked})  # to hide one half of the image is to show the other one
 
 
 # --- all contexts

@@ -41,34 +41,26 @@ def pages() -> list[Path]:
 
 def some_page() -> Path:
     """Return any page, for what is the same on all."""
-    found = pages()
-    assert found, f"There is no book in {BUILD}: run `make book` first."
-    return found[0]
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(BUILD).with_suffix("").as_posix()
+    assert pages(), f"There is no book in {BUILD}: run `make book` first."
+    return pages()[0]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that asks for ``path`` every page, one that asks for ``lively`` those with interactive figures."""
-    if "path" in metafunc.fixturenames:
-        metafunc.parametrize("path", pages(), ids=name_of)
-    if "lively" in metafunc.fixturenames:
-        lively = [path for path in pages() if 'class="fercore-figure"' in path.read_text(encoding="utf-8")]
-        metafunc.parametrize("lively", lively, ids=name_of)
+    for name, mark in (("path", ""), ("lively", 'class="fercore-figure"')):
+        if name in metafunc.fixturenames:
+            found = [path for path in pages() if mark in path.read_text(encoding="utf-8")]
+            metafunc.parametrize(name, found, ids=lambda path: path.relative_to(BUILD).as_posix())
 
 
 def find_browser() -> str:
     """Return the browser's path, or skip; one that is named and absent is an error."""
-    if wanted := os.environ.get("FERCORE_CHROMIUM"):
-        found = shutil.which(wanted)
-        assert found, f"FERCORE_CHROMIUM={wanted} is not an executable file or a command on the path."
-        return found
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: install one of {', '.join(BROWSERS)}, or name one in FERCORE_CHROMIUM")
-    return found
+    wanted = os.environ.get("FERCORE_CHROMIUM")
+    found = next(filter(None, map(shutil.which, [wanted] if wanted else BROWSERS)), None)
+    assert found or not wanted, (
+        f"FERCORE_CHROMIUM={wanted} is not an executable file or a command on the path."
+    )
+    return found or pytest.skip(f"no browser: install one of {', '.join(BROWSERS)}, or set FERCORE_CHROMIUM")
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +77,8 @@ def browser() -> Iterator[Browser]:
 def open_context(browser: Browser, screen: str, **options: Any) -> BrowserContext:
     """Open a window without a network."""
     width, height, scheme = SCREENS[screen]
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        reduced_motion="reduce",
-        offline=True,
-        **options,
-    )
+    options |= {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+    context = browser.new_context(reduced_motion="reduce", offline=True, **options)
     context.set_default_timeout(10_000)
     context.route(ELSEWHERE, lambda route: route.abort())
     return context
@@ -99,15 +86,10 @@ def open_context(browser: Browser, screen: str, **options: Any) -> BrowserContex
 
 @dataclass
 class Visitor:
-    """A tab that goes from page to page and hears what goes wrong there.
-
-    Attributes:
-        page: The tab.
-        heard: Errors of scripts, errors in the console, requests to elsewhere, since the last visit.
-    """
+    """A tab that goes from page to page and hears what goes wrong there."""
 
     page: Page
-    heard: list[str] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)  # since the last visit: errors, and requests to elsewhere
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.heard.append(f"script: {error}"))
@@ -140,17 +122,19 @@ class Visitor:
         return self.page.evaluate(PROBE)
 
 
+def tab(browser: Browser, screen: str) -> Iterator[Visitor]:
+    context = open_context(browser, screen)
+    yield Visitor(context.new_page())
+    context.close()
+
+
 @pytest.fixture(scope="session", params=list(SCREENS))
 def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visitor]:
     """One tab for each screen, whose tests run one after the other."""
-    context = open_context(browser, request.param)
-    yield Visitor(context.new_page())
-    context.close()
+    yield from tab(browser, request.param)
 
 
 @pytest.fixture(scope="session")
 def desk(browser: Browser) -> Iterator[Visitor]:
     """A tab on a wide, light screen."""
-    context = open_context(browser, "desk")
-    yield Visitor(context.new_page())
-    context.close()
+    yield from tab(browser, "desk")
