@@ -298,7 +298,7 @@ def test_a_table_keeps_all_rows_and_gets_what_the_script_reads(tmp_path):
 
 
 def test_other_builders_print_the_table_alone(tmp_path):
-    plain, said = filtered(tmp_path / "book", GOOD, "text")
+    plain, said = filtered(tmp_path / "book", GOOD[:1], "text")
     assert said == []
     assert "ResNet-50" in plain
     assert "fercore" not in plain

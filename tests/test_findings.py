@@ -58,7 +58,7 @@ def explained() -> tuple[dict[str, Any], dict[str, Any]]:
 
 def on_fer2013() -> str:
     folds = [accuracy(f"proposed-concatenate-w0.25-paper-e10-paper-{fold}") for fold in range(5)]
-    return graded(sum(folds) / 5 >= 0.6262, accuracy(STRONG) >= 0.6262)
+    return graded(sum(folds) / 5 >= 0.6262, accuracy(official("proposed-concatenate", "strong")) >= 0.6262)
 
 
 def better_than_backbones() -> str:
