@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -187,6 +188,38 @@ def test_owen_values_of_any_game():
     values = groups.owen_values(game, groups.tree_of([[8], [4, 4], [2] * 4, [1] * 8]))
     assert len(asked) == len({tuple(row) for row in asked}) == 44  # 2 (8² - 1) / 3 + 2
     assert values == pytest.approx(exact_owen(game, 8), abs=1e-12)
+
+
+def enumerated(game, sizes):
+    """Owen values by their definition: a player's mean marginal contribution over unions of nodes beside its own."""
+    count, found = len(sizes[-1]), []
+    for player in range(count):
+        node, beside = (0, count), []
+        for edges in (np.cumsum([0, *level]) for level in sizes[1:]):
+            spans = [(a, b) for a, b in itertools.pairwise(edges) if node[0] <= a and b <= node[1]]
+            node = next(span for span in spans if span[0] <= player < span[1])
+            beside += [span for span in spans if span != node]
+        contexts = np.zeros((2 ** len(beside), count), dtype=bool)
+        for row, shown in enumerate(itertools.product((False, True), repeat=len(beside))):
+            for here, (start, end) in zip(shown, beside, strict=True):
+                contexts[row, start:end] = here
+        joined = contexts | (np.arange(count) == player)
+        found.append((game(joined) - game(contexts)).mean())
+    return np.array(found)
+
+
+def test_owen_values_on_the_tree_of_the_face_are_those_of_the_definition():
+    """The eyes are alone in their pair, so one branch of the tree ends before the others."""
+    table = np.random.default_rng(1).normal(size=2**14)
+    game = lambda s: table[s @ (1 << np.arange(14))]  # noqa: E731
+    found = groups.owen_values(game, groups.tree_of(groups.FACE))
+    assert found == pytest.approx(enumerated(game, groups.FACE), abs=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [((4,), (2, 2), (2, 1, 1), (1,) * 4), ((3,), (1, 1, 1)), ((3,), (2, 1))])
+def test_trees_that_carry_over_what_is_cut_later_are_refused(sizes):
+    with pytest.raises(ValueError, match="until it is one player"):
+        groups.owen_values(lambda s: s.sum(axis=1), groups.tree_of(sizes))
 
 
 def test_methods_agree_on_an_additive_game():

@@ -78,7 +78,9 @@ def _of_notebook(path: Path, _: bytes) -> dict[str, str]:
     prose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     own = "\n".join(prose) + repr([_shape(node, notebook) for node in _code(notebook)])
     folders = {_module(module).path.parent / "data" for module, _ in reached}
-    data = sorted(file for folder in folders for file in folder.glob("*") if file.suffix not in ("", ".md", ".py"))
+    data = sorted(
+        file for folder in folders for file in folder.glob("*") if file.suffix not in ("", ".md", ".py")
+    )
     return {
         "notebook": _short(own),
         **{name: _short("".join(sorted(parts))) for name, parts in digests.items()},

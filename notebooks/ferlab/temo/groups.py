@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,15 @@ from ferlab.temo.network import TEmo, one_thread
 from ferlab.temo.study import Plan, folds
 from ferlab.temo.training import fit, predict
 
-# Our tree, by anatomy: upper and lower face, pairs of regions (the eyes alone), regions, sides.
+# Our tree, by anatomy: upper and lower face, pairs of regions (the eyes alone), regions, sides (of the eyes at once).
 REGIONS = ("forehead", "brows", "eyes", "nose", "cheeks", "mouth", "chin")
-FACE = ((14,), (6, 8), (4, 2, 4, 4), (2,) * 7, (1,) * 14)  # players of the nodes of each level, in order
+FACE = (
+    (14,),
+    (6, 8),
+    (4, 2, 4, 4),
+    (2, 2, 1, 1, 2, 2, 2, 2),
+    (1,) * 14,
+)  # players of the nodes of each level, in order
 
 
 def names() -> tuple[str, ...]:
@@ -50,9 +57,20 @@ def members() -> np.ndarray:
 def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
     """Return a partition tree over players that are no pixels, from the number of players of each level's nodes.
 
-    A node is cut in two or carried over to the next level; each of the last level is one player.
+    A node is cut in two; a single player is carried over to the next level.
+
+    Raises:
+        ValueError: If a node is not cut so: what is carried over must not be cut later.
     """
     edges = [np.cumsum([0, *level]) for level in sizes]
+    whole = len(sizes[-1]) == edges[-1][-1]
+    for above, below in pairwise(edges):
+        children = np.diff(np.searchsorted(below, above))
+        whole &= np.isin(above, below).all() and (children == np.minimum(np.diff(above), 2)).all()
+    if not whole:
+        raise ValueError(
+            f"Every node is cut in two until it is one player; {list(sizes)} does something else."
+        )
     spans = tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges)
     starts, ends = np.concatenate(spans).T
     count = len(sizes[-1])
