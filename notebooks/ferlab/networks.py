@@ -110,20 +110,11 @@ def setting(
     pretrained: bool = False,
     **changes: Any,
 ) -> Setting:
-    """Build a setting from a notebook's parameters.
+    """Build a setting from a notebook's parameters; ``changes`` are other fields of the recipe.
 
-    Args:
-        dataset: Name of the dataset; the paper's batch size depends on it.
-        model: As in :class:`Setting`; ``""`` takes the network that comes with the package on FER2013 and ignores the
-            other arguments, and the proposed network elsewhere.
-        fusion: As in :class:`Setting`.
-        width: As in :class:`Setting`.
-        fold: As in :class:`Setting`.
-        recipe: Name of the recipe, see :data:`fercore.training.recipes.RECIPES`.
-        batch_size: Images per step; 0 takes the recipe's (the paper's: 32 for FER2013, 16 elsewhere).
-        pretrained: Ask for ImageNet weights; where there are none, or they cannot be had, a line says so and the
-            setting has False.
-        **changes: Other fields of :class:`fercore.training.recipes.Recipe` that differ from the recipe's.
+    ``model=""`` takes the network that comes with the package on FER2013, whatever the rest says, and the proposed one
+    elsewhere. ``batch_size=0`` takes the recipe's (the paper's depends on the dataset). Where ImageNet weights are
+    asked for and cannot be had, a line says so and the setting has ``pretrained=False``.
 
     Raises:
         UnknownNameError: If there is no such recipe.
@@ -265,17 +256,9 @@ def trained(
     """Return the network of a setting: from its weights file if it is still the same, else trained (or resumed).
 
     Weights lie in ``runs/weights/<dataset>/<name>.safetensors``, the checkpoints of training in
-    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too.
-
-    Args:
-        setting: Network and recipe.
-        dataset: The whole dataset.
-        split: Its parts under the protocol.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
-        folder: The project folder by default.
-        progress: Show progress bars.
-        teacher: The network whose key the setting names, or what returns it; asked for only if there is to be training.
-        **options: ``compiled``, ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`.
+    ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too. The
+    teacher, or what returns it, is asked for only if there is to be training; ``options`` are ``compiled``,
+    ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`.
 
     Raises:
         CheckpointError: If a checkpoint is damaged; says which file to delete.
@@ -320,15 +303,7 @@ def outcome(
 
     Outcomes are looked for in ``results/outcomes/<dataset>/<name>.safetensors`` (published) and under
     ``runs/results/``. New ones go to :func:`ferlab.provenance.output_folder`. So the pages of a network that took
-    hours need no weights.
-
-    Args:
-        setting: Network and recipe.
-        dataset: The whole dataset.
-        split: Its parts under the protocol.
-        device: As for :func:`trained`.
-        folder: As for :func:`trained`.
-        **options: ``progress``, ``teacher`` and the options of :func:`trained`.
+    hours need no weights. The ``options`` are those of :func:`trained`.
 
     Raises:
         CheckpointError: If a checkpoint or an outcome file is damaged; says which file to delete.

@@ -18,34 +18,18 @@ from ferlab.faces import mesh
 
 @dataclass(frozen=True)
 class Move:
-    """One pull on the skin.
+    """One pull on the skin, in centimetres; ``part`` limits it because lips and lids lie close but move apart."""
 
-    Attributes:
-        vertices: Control vertices on the subject's right or the midline; the left side is their mirror image.
-        pull: Displacement at the controls at intensity 1, centimetres: outwards (away from the midline), up, forward.
-        radius: Distance from the controls at which the pull has fallen to 1/e, centimetres.
-        part: Limits the pull to ``"above_mouth"``, ``"below_mouth"``, ``"above_eye"`` or ``"below_eye"``: lips and
-            lids lie close together but move apart.
-        power: Steepness of the falloff; 2 is a Gaussian, 3 keeps a plateau, so that a mouth opens round, not pointed.
-    """
-
-    vertices: tuple[int, ...]
-    pull: tuple[float, float, float]
-    radius: float
-    part: str | None = None
-    power: float = 2.0
+    vertices: tuple[int, ...]  #: controls on the subject's right or the midline; the left side is mirrored
+    pull: tuple[float, float, float]  #: at intensity 1, outwards, up, forward
+    radius: float  #: distance at which the pull has fallen to 1/e
+    part: str | None = None  #: ``"above_mouth"``, ``"below_mouth"``, ``"above_eye"``, ``"below_eye"``
+    power: float = 2.0  #: of the falloff; 2 is a Gaussian, 3 keeps a plateau, so that a mouth opens round
 
 
 @dataclass(frozen=True)
 class ActionUnit:
-    """A FACS action unit.
-
-    Attributes:
-        number: Its number in FACS.
-        name: Its name there.
-        muscle: The muscle behind it.
-        moves: The moves that imitate it.
-    """
+    """A FACS action unit: its number and name there, the muscle behind it, and the moves that imitate it."""
 
     number: int
     name: str

@@ -29,41 +29,23 @@ _IRIS = ((74, 48, 30), (96, 66, 36), (92, 112, 72), (78, 116, 150), (104, 110, 1
 
 @dataclass(frozen=True, eq=False)
 class Character:
-    """Who is shown.
+    """Who is shown. Colours are sRGB 0..255, lengths centimetres."""
 
-    Attributes:
-        name: Identifier, e.g. ``"c07"``.
-        vertices: (468, 3) float64 neutral face, centimetres, read-only.
-        skin: Skin tone, sRGB 0..255.
-        hair: Hair colour, sRGB.
-        iris: Iris colour, sRGB.
-        lips: Lip colour, sRGB.
-        clothes: Colour of the clothes, sRGB.
-        hair_style: One of :data:`HAIR_STYLES`.
-        hairline: Height of the hairline above the usual one, centimetres, about -0.5..0.8.
-        beard: One of :data:`BEARDS`.
-        glasses: ``"none"``, ``"round"`` or ``"square"``.
-        brow_width: Half thickness of the brows, centimetres.
-        age: 0 (young) to 1 (lined).
-        lashes: Weight of the lash line, 0..1.
-        texture: Seed of hair strands and freckles.
-    """
-
-    name: str
-    vertices: np.ndarray
+    name: str  #: identifier, e.g. ``"c07"``
+    vertices: np.ndarray  #: (468, 3) float64 neutral face, read-only
     skin: tuple[float, ...]
     hair: tuple[float, ...]
     iris: tuple[float, ...]
     lips: tuple[float, ...]
     clothes: tuple[float, ...]
-    hair_style: str
-    hairline: float
-    beard: str
-    glasses: str
-    brow_width: float
-    age: float
-    lashes: float
-    texture: int
+    hair_style: str  #: one of :data:`HAIR_STYLES`
+    hairline: float  #: height above the usual one, about -0.5..0.8
+    beard: str  #: one of :data:`BEARDS`
+    glasses: str  #: ``"none"``, ``"round"`` or ``"square"``
+    brow_width: float  #: half thickness of the brows
+    age: float  #: 0 (young) to 1 (lined)
+    lashes: float  #: weight of the lash line, 0..1
+    texture: int  #: seed of hair strands and freckles
 
 
 def _shape(rng: np.random.Generator, masculine: float) -> np.ndarray:
@@ -115,18 +97,9 @@ def _lip_colour(skin: np.ndarray, rng: np.random.Generator, masculine: float) ->
 
 
 def make_character(index: int, seed: int = 0) -> Character:
-    """The character of that index: the same for every size, number and choice of the others.
+    """The character of that index (0, 1, 2, …), named ``"c00"``, ``"c01"``, …; another seed gives other people.
 
-    Args:
-        index: 0, 1, 2, …
-        seed: Another seed gives other people.
-
-    Returns:
-        The character, named ``"c00"``, ``"c01"``, ….
-
-    Raises:
-        ValueError: If ``index`` is negative.
-    """
+    It does not depend on picture size or on the other characters. A negative index raises ``ValueError``."""
     if index < 0:
         raise ValueError(f"A character's index must be 0 or more, not {index}.")
     rng = np.random.default_rng([seed, index])

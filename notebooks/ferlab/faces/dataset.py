@@ -29,18 +29,10 @@ OPTIONAL: dict[Emotion, tuple[int, ...]] = {
 
 
 def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
-    """Draw the action units of one picture.
+    """Draw the action units of one picture: (A,) float64 in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
 
     The overall intensity is uniform in 0.6..1, each unit varies by up to a fifth around it, and at most one optional
-    unit is missing, with a chance of a quarter. Neutral is exactly 0.
-
-    Args:
-        emotion: The emotion.
-        rng: Source of randomness.
-
-    Returns:
-        (A,) float64 intensities in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
-    """
+    unit is missing, with a chance of a quarter. Neutral is exactly 0."""
     overall, jitter = rng.uniform(0.6, 1.0), rng.uniform(0.8, 1.2, size=len(action_units.ACTION_UNITS))
     drop, which = rng.random() < 0.25, rng.random()
     vector = action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], overall))
@@ -55,19 +47,7 @@ def render_sample(
 ) -> render.FaceSample:
     """Render one picture of the data set: expression, scene and noise drawn from ``seed`` alone.
 
-    Args:
-        character: Who is shown.
-        emotion: What is shown.
-        seed: Seed of this picture, e.g. ``(dataset seed, character, emotion, variant)``.
-        size: Height and width in pixels, 32..512.
-        masks: Whether to make the masks.
-
-    Returns:
-        The sample, labelled with ``emotion``.
-
-    Raises:
-        ValueError: For a size outside 32..512.
-    """
+    Such a seed is ``(dataset seed, character, emotion, variant)``. A size outside 32..512 raises ``ValueError``."""
     rng = np.random.default_rng(list(seed))
     vector, scene = sample_expression(emotion, rng), sample_scene(rng)
     asymmetry, noise = float(rng.uniform(-0.15, 0.15)), int(rng.integers(2**31))
@@ -85,26 +65,10 @@ def load(
     masks: bool = False,
     progress: bool = True,
 ) -> FaceDataset:
-    """Render the embedded data set: ``characters`` x 7 emotions x ``variants`` pictures.
-
-    The same arguments give the same bytes, and a picture does not depend on how many others are made.
-
-    Args:
-        size: Height and width in pixels, 32..512.
-        characters: Number of characters.
-        variants: Pictures of each character with each emotion.
-        seed: Another seed gives other characters and other pictures.
-        masks: Whether to add the masks of regions and of moved pixels; takes nearly twice as long.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        RGB images ordered by character, emotion and variant, subjects ``"c00"``, ``"c01"``, …, and the extras
-        ``landmarks`` (N, 468, 2) float32 in pixels, ``action_units`` (N, A) float32 in 0..1, and with ``masks``
-        ``regions`` (N, H, W) uint8 and ``moved`` (N, H, W) bool; see :class:`ferlab.faces.FaceSample`.
-
-    Raises:
-        ValueError: For a size outside 32..512, or fewer than one character or variant.
-    """
+    """Render ``characters`` x 7 emotions x ``variants`` RGB pictures, ordered so; equal arguments give equal bytes.
+    Extras: ``landmarks`` (N, 468, 2) float32 pixels, ``action_units`` (N, A) float32 in 0..1; with ``masks`` (nearly
+    twice as slow) ``regions`` (N, H, W) uint8 and ``moved`` (N, H, W) bool; see :class:`ferlab.faces.FaceSample`.
+    A size outside 32..512, or fewer than one character or variant, raises ``ValueError``."""
     render.check_size(size)
     if characters < 1 or variants < 1:
         raise ValueError(
@@ -139,21 +103,13 @@ def _column(samples: Sequence[render.FaceSample], name: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """An expression that grows from neutral to its peak.
+    """An expression that grows from neutral (first frame) to its peak (last frame)."""
 
-    Attributes:
-        images: (T, H, W, 3) uint8 RGB; the first frame is neutral, the last the peak.
-        landmarks: (T, 468, 2) float32 pixel coordinates, as in :class:`ferlab.faces.FaceSample`.
-        au: (T, A) float32 intensities in 0..1.
-        label: The emotion.
-        character: The character's name.
-    """
-
-    images: np.ndarray
-    landmarks: np.ndarray
-    au: np.ndarray
+    images: np.ndarray  #: (T, H, W, 3) uint8 RGB
+    landmarks: np.ndarray  #: (T, 468, 2) float32 pixel coordinates, as in :class:`ferlab.faces.FaceSample`
+    au: np.ndarray  #: (T, A) float32 intensities in 0..1
     label: Emotion
-    character: str
+    character: str  #: the character's name
 
 
 def clip(
@@ -167,24 +123,10 @@ def clip(
     asymmetry: float = 0.0,
     seed: int = 0,
 ) -> Clip:
-    """Render a clip: action units rise smoothly from 0 to their peak while pose and light stay.
+    """Render a clip: action units rise smoothly from 0 to ``intensity`` (0..1) while pose and light stay.
 
-    Args:
-        character: Who is shown.
-        emotion: The emotion of the last frame; its EMFACS prototype.
-        frames: Number of frames, at least 2.
-        size: Height and width in pixels, 32..512.
-        intensity: Intensity of the last frame, 0..1.
-        scene: Pose, light, background, noise; frontal without noise by default.
-        asymmetry: As in :func:`ferlab.faces.render_face`.
-        seed: Seed of the noise, which differs from frame to frame.
-
-    Returns:
-        The clip.
-
-    Raises:
-        ValueError: For fewer than two frames, a size outside 32..512 or an intensity outside 0..1.
-    """
+    The noise differs from frame to frame; other arguments are as in :func:`ferlab.faces.render_face`. Fewer than two
+    frames, a size outside 32..512 or an intensity outside 0..1 raise ``ValueError``."""
     if frames < 2:
         raise ValueError(f"A clip has at least 2 frames, not {frames}.")
     time = np.linspace(0.0, 1.0, frames)
@@ -201,21 +143,10 @@ def clip(
 def contact_sheet(
     characters: int = 6, size: int = 96, seed: int = 0, gap: int = 2, varied: bool = False
 ) -> np.ndarray:
-    """A grid of pictures, one row per character and one column per emotion in canonical order.
+    """(H, W, 3) uint8 RGB grid, a row per character, a column per emotion, ``gap`` white pixels between, without text.
 
-    Args:
-        characters: Number of rows.
-        size: Height and width of each picture in pixels, 32..512.
-        seed: Seed of the characters (and of the scenes, if varied).
-        gap: White pixels between pictures.
-        varied: Draw intensity, pose, light and background as :func:`load` does, instead of the same for all.
-
-    Returns:
-        (H, W, 3) uint8 RGB, without text.
-
-    Raises:
-        ValueError: For a size outside 32..512 or fewer than one character.
-    """
+    ``varied`` draws intensity, pose, light and background as :func:`load` does, instead of the same for all. A size
+    outside 32..512 or fewer than one character raise ``ValueError``."""
     render.check_size(size)
     if characters < 1:
         raise ValueError(f"At least one character is needed, not {characters}.")

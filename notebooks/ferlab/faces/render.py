@@ -22,27 +22,15 @@ MOVED_THRESHOLD = 8
 
 @dataclass(frozen=True, eq=False)
 class FaceSample:
-    """A rendered face and what is known about it.
+    """A rendered face and what is known about it."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        label: The emotion; None where action units were given instead.
-        character: The character's name, e.g. ``"c03"``.
-        au: (A,) float32 intensities in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``.
-        landmarks: (468, 2) float32 pixel coordinates, x right and y down; (0, 0) is the picture's top left corner and
-            (0.5, 0.5) the centre of its first pixel.
-        regions: (H, W) uint8: 0 background (also hair beyond the face oval, ears, neck), 1..7 = ``REGIONS``. Geometry
-            alone: hair, beard or glasses over a region do not change its label. None where not asked for.
-        moved: (H, W) bool: pixels that the expression changed, see :func:`moved_mask`. None where not asked for.
-    """
-
-    image: np.ndarray
-    label: Emotion | None
-    character: str
-    au: np.ndarray
-    landmarks: np.ndarray
-    regions: np.ndarray | None = None
-    moved: np.ndarray | None = None
+    image: np.ndarray  #: (H, W, 3) uint8 RGB
+    label: Emotion | None  #: None where action units were given instead
+    character: str  #: its name, e.g. ``"c03"``
+    au: np.ndarray  #: (A,) float32 in 0..1, in the order of ``ferlab.faces.ACTION_UNITS``
+    landmarks: np.ndarray  #: (468, 2) float32 pixels, x right, y down; (0.5, 0.5) is the first pixel's centre
+    regions: np.ndarray | None = None  #: (H, W) uint8, see :func:`region_mask`; None where not asked for
+    moved: np.ndarray | None = None  #: (H, W) bool, see :func:`moved_mask`; None where not asked for
 
 
 def check_size(size: int) -> None:
@@ -126,18 +114,10 @@ def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> 
 
 
 def region_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Label map of the seven facial regions, rasterised from the mesh's triangles.
+    """(size, size) uint8 label map of the face from (468, 2) pixel landmarks: 0 background, 1..7 = ``REGIONS``.
 
-    Triangles that face away are drawn first; among the others there is no depth order, which is exact enough for
-    turns up to about 20 degrees.
-
-    Args:
-        landmarks: (468, 2) pixel coordinates.
-        size: Height and width of the picture in pixels.
-
-    Returns:
-        (size, size) uint8, 0 outside the face, 1..7 = ``REGIONS``.
-    """
+    Geometry alone: hair, beard or glasses over a region do not change its label, and what lies beyond the face oval
+    is 0. Back faces are drawn first, the others without depth order: exact enough up to turns of about 20 degrees."""
     weights, owners, labels = mesh.region_pieces()
     corners = np.asarray(landmarks, dtype=np.float64)[mesh.triangles()]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -167,25 +147,10 @@ def render_face(
     masks: bool = True,
     seed: int = 0,
 ) -> FaceSample:
-    """Render one face.
+    """Render one face; ``expression`` is ``{number: intensity}``, an (A,) vector, or an emotion (its EMFACS prototype).
 
-    Args:
-        character: Who is shown, from :func:`ferlab.faces.make_character`.
-        expression: Action units as ``{number: intensity}``, an (A,) vector of intensities, or an emotion, which
-            stands for its EMFACS prototype.
-        intensity: Factor on all action units, 0..1.
-        size: Height and width in pixels, 32..512.
-        scene: Pose, light, background, noise; frontal, lit from the upper left, without noise by default.
-        asymmetry: Fraction by which the subject's left side moves more than the right, about ±0.2.
-        masks: Whether to make the masks of regions and moved pixels (a second rendering).
-        seed: Seed of the noise.
-
-    Returns:
-        The picture and its ground truth.
-
-    Raises:
-        ValueError: For a size outside 32..512, an unknown action unit, or an intensity outside 0..1 or NaN.
-    """
+    ``intensity`` (0..1) scales all units; the subject's left side moves more by the share ``asymmetry``, about ±0.2.
+    A size outside 32..512, an unknown unit, or an intensity outside 0..1 or NaN raises ``ValueError``."""
     check_size(size)
     if not 0.0 <= intensity <= 1.0:
         raise ValueError(f"The intensity must lie in 0..1, not {intensity}.")

@@ -17,21 +17,13 @@ _PIVOT = np.array((0.0, -1.0, -3.0))
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from.
+    """Where the light comes from; azimuth and elevation in degrees."""
 
-    Attributes:
-        azimuth: Degrees, positive = from the right of the image; about -60..60.
-        elevation: Degrees above the horizon; about -10..60.
-        ambient: Share of light without direction, 0..1.
-        exposure: Factor on the brightness of the whole picture, about 0.7..1.2.
-        warmth: Colour cast, -1 (bluish) to 1 (yellowish).
-    """
-
-    azimuth: float = -25.0
-    elevation: float = 30.0
-    ambient: float = 0.55
-    exposure: float = 1.0
-    warmth: float = 0.0
+    azimuth: float = -25.0  #: positive is from the right of the image; about -60..60
+    elevation: float = 30.0  #: above the horizon; about -10..60
+    ambient: float = 0.55  #: share of light without direction, 0..1
+    exposure: float = 1.0  #: factor on the brightness, about 0.7..1.2
+    warmth: float = 0.0  #: colour cast, -1 (bluish) to 1 (yellowish)
 
     def direction(self) -> np.ndarray:
         """Unit vector (3,) from the face towards the light."""
@@ -42,39 +34,24 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything about a picture but the character and the expression.
+    """Everything about a picture but the character and the expression; lengths in centimetres.
 
-    Attributes:
-        pose: Yaw, pitch and roll of the head in degrees: positive yaw turns the nose to the image's right, positive
-            pitch lifts it, positive roll tilts the head's top to the image's right. Meant for about ±15.
-        light: The light.
-        background: Two sRGB colours 0..255: of the top left and of the bottom right corner.
-        blobs: Seed of the soft shapes in the background; 0 = none.
-        gaze: Offset of the irises, centimetres, to the image's right and up.
-        zoom: Magnification, about 0.95..1.03.
-        shift: Offset of the head in the picture, centimetres, to the right and up.
-        noise: Standard deviation of the sensor noise, in grey levels 0..255.
-    """
+    ``pose`` is yaw, pitch and roll in degrees, meant for about ±15: positive yaw turns the nose to the image's right,
+    positive pitch lifts it, positive roll tilts the head's top to the image's right."""
 
     pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
     light: Light = Light()
+    #: sRGB 0..255 of the top left and of the bottom right corner
     background: tuple[tuple[float, ...], tuple[float, ...]] = ((214, 220, 226), (176, 186, 198))
-    blobs: int = 0
-    gaze: tuple[float, float] = (0.0, 0.0)
-    zoom: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    noise: float = 0.0
+    blobs: int = 0  #: seed of the soft background shapes; 0 is none
+    gaze: tuple[float, float] = (0.0, 0.0)  #: offset of the irises to the image's right and up
+    zoom: float = 1.0  #: magnification, about 0.95..1.03
+    shift: tuple[float, float] = (0.0, 0.0)  #: offset of the head to the right and up
+    noise: float = 0.0  #: standard deviation of sensor noise, grey levels 0..255
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene: the variation of the data set.
-
-    Args:
-        rng: Source of randomness.
-
-    Returns:
-        A scene with yaw within ±14, pitch within ±8 and roll within ±7 degrees.
-    """
+    """Draw a scene, the variation of the data set: yaw within ±14, pitch within ±8, roll within ±7 degrees."""
     yaw, pitch, roll = np.clip(rng.normal(size=3), -2.0, 2.0) * (7.0, 4.0, 3.5)
     light = Light(
         azimuth=float(rng.uniform(-55.0, 55.0)),

@@ -44,13 +44,9 @@ class FaceLandmarks:
 
 
 def extract(images: np.ndarray, progress: bool = True) -> FaceLandmarks:
-    """Find the landmarks of one face in each image (N, H, W, 1 or 3), uint8, grey or RGB, of any size.
+    """Find the landmarks of one face in each image (N, H, W, 1 or 3), uint8, any size; it counts from a score of 0.5.
 
-    A face counts as found from a probability of 0.5 (``PRESENCE``) on. Grey is taken as three equal channels.
-
-    Raises:
-        ValueError: For images of another type or shape.
-        ModelFileError: If the networks cannot be had; says where to get them and where to put them.
+    ValueError for images of another type or shape; ModelFileError without the networks says where to put them.
     """
     right = images.ndim == 4 and images.shape[-1] in (1, 3) and images.dtype == np.uint8
     if not right or 0 in images.shape[1:]:

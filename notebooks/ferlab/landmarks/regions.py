@@ -15,12 +15,7 @@ LABELS: tuple[str, ...] = ("outside", *REGIONS)  # name of each label
 def region_labels(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Label the pixels of an image by facial region: uint8 (height, width), 0 outside the face, then ``LABELS``.
 
-    The mesh's triangles between the points (468, 2 or 3), in pixels, are filled as for the embedded faces
-    (:func:`ferlab.faces.region_mask`); all is 0 where they are NaN. On a face in profile the far side may cover what
-    lies nearer, so labels are good up to about 20 degrees.
-
-    Raises:
-        ValueError: If the points have another shape.
+    Points are (468, 2 or 3) in pixels, else ValueError; all is 0 where they are NaN. Good up to about 20° of yaw.
     """
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[0] != COUNT or points.shape[1] not in (2, 3):

@@ -30,14 +30,9 @@ def landmarks_of(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> FaceLandmarks:
-    """Return the landmarks of a dataset's images ``index``, (M,) integers or (N,) bool; of all by default.
+    """Return the landmarks of images ``index``, (M,) integers or (N,) bool, by default all; ``folder`` keeps them.
 
-    The embedded faces bring their exact landmarks: then z is 0, every face is found, and its score is 1. Otherwise the
-    chunks of 1,000 images that hold an asked image are found, unless they are kept in ``folder``, by default ``.cache``
-    in the data folder. Where one cannot be kept (a read-only folder, a full disk), a warning says so.
-
-    Raises:
-        ModelFileError: If something must be computed and the networks cannot be had.
+    Embedded faces bring exact ones: z 0, score 1. Warns where none can be kept; ModelFileError without the networks.
     """
     rows = np.arange(len(dataset)) if index is None else np.arange(len(dataset))[index]
     if "landmarks" in dataset.extras:

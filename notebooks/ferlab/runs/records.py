@@ -21,13 +21,7 @@ SCHEMA = 2
 
 
 class Run:
-    """A run of one experiment notebook: made at its top, finished with its metrics at its end.
-
-    Args:
-        experiment: Name of the notebook, e.g. ``"accuracy"``.
-        dataset: Name of the dataset.
-        **parameters: The notebook's parameters, JSON-able.
-    """
+    """A run of one experiment notebook, with its parameters (JSON-able): made at its top, finished at its end."""
 
     def __init__(self, experiment: str, dataset: str, **parameters: Any) -> None:
         self.experiment, self.dataset, self.parameters = experiment, dataset, parameters
@@ -44,19 +38,9 @@ class Run:
         folder: str | Path | None = None,
         **training: Any,
     ) -> Path:
-        """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder.
+        """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder; return its path.
 
-        Args:
-            name: What tells this run from others of the experiment.
-            data: The dataset that was read.
-            metrics: JSON-able numbers.
-            device: Where it was computed.
-            protocol: Name of the protocol.
-            folder: The output folder; :func:`ferlab.provenance.output_folder` by default.
-            **training: Facts about the training of the network (``seconds``, ``hardware``, ``key``, …).
-
-        Returns:
-            The path of the record.
+        ``metrics`` are JSON-able; ``training`` are facts about the network's (``seconds``, ``hardware``, ``key``, …).
         """
         folder = provenance.output_folder() if folder is None else Path(folder)
         path = folder / self.experiment / self.dataset / f"{name}.json"

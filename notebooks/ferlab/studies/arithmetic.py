@@ -20,11 +20,9 @@ WHOLE = 10_000  # 100 % in units of the last of two decimals
 
 
 def fold_means(images: int, folds: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Enumerate every mean of fold accuracies that near-equal folds can give: 213 images in 5 are 43, 43, 43, 42, 42.
+    """Enumerate every mean accuracy of near-equal folds; 213 images in 5 are 43, 43, 43, 42, 42.
 
-    All folds of one size count alike, so only the number of right images in all of them together matters. Returns
-    int64 arrays ``numerators`` and ``right`` (images) over every pair of numbers of right images in the larger and in
-    the smaller folds, and the ``denominator`` of all means.
+    Returns int64 arrays ``numerators`` and ``right`` (images), and the ``denominator`` of all means.
     """
     if not 1 <= folds <= images:
         raise ValueError(f"{images} images cannot be put into {folds} folds: take 1 to {images}.")

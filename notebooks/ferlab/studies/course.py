@@ -54,9 +54,7 @@ def as_input(dataset: FaceDataset, index: int) -> torch.Tensor:
 def stepper_rules(network: Model, image: torch.Tensor, target: int, depth: int = 9) -> Rules:
     """Return the scores of a class on all levels of an image (1, C, H, W) under "absent", "both" and "as published".
 
-    The tree halves every region of a level along the same axis, rows first (the tree of the paper), and what fixed
-    contexts leave over is shared equally. "as published" is Algorithms 1 and 2 of the paper: strips of the whole image,
-    and sums that double from level 3 on.
+    Regions are halved, rows first (the paper's tree); "as published" is its Algorithms 1 and 2, whose sums double.
     """
     about = {"depth": depth, "tree": "alternate", "share": "half"}
     trees = [build_tree(*image.shape[2:], level, "alternate") for level in range(depth + 1)]

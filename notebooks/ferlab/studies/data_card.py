@@ -171,10 +171,7 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
 def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
     """Compare the labels, of one part or of all, with the plurality of FER+, where that is one of the seven emotions.
 
-    One row per label that occurs and a last row ``"all"``: ``images`` compared, ``agree`` (share whose plurality is the
-    label, 0..1), ``plurality says`` (the emotion that leads on most of them). Images on which several answers lead
-    together are left out; with ``ties`` they count with the first of them in the order of the columns, as ``argmax``
-    has it.
+    One row per label and "all": ``images``, ``agree`` (0..1), ``plurality says``. Ties are left out unless ``ties``.
     """
     votes = votes_of(dataset)
     votes = np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)] if ties else votes

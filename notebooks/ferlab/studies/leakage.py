@@ -120,11 +120,9 @@ class Neighbours:
 
 
 def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
-    """List the protocols whose difference is a leak, from the most generous to the strictest.
+    """List the protocols whose difference is a leak, the most generous first: by name, the dataset and how it is split.
 
-    By name: the dataset with the columns that the protocol goes by, and the protocol's name in
-    :mod:`fercore.datasets.splits`. Random folds come first, then folds by sequence and by subject as far as these are
-    known; where neither is, folds that keep identical images together.
+    Random folds, then by sequence and by subject as far as known; where neither is, identical images together.
     """
     found = {RANDOM: (data, "paper")}
     if data.groups is not None:

@@ -128,17 +128,9 @@ def explain_all(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> RegionScores:
-    """Explain the predicted class of many images (N, H, W, 1 or 3) uint8 with DnCShap, chunk by chunk.
+    """Explain the predicted classes of images (N, H, W, 1 or 3) uint8 with DnCShap; a killed run goes on where it was.
 
-    Finished chunks lie in ``runs/<dataset>/maps-<key>/`` and are not computed again after a kill. The whole goes to
-    ``maps/<dataset>/<name>.safetensors`` in the output folder, where later calls find it. Scores are kept in half
-    precision relative to the largest of each image, so that they are within 0.05 % of it. Memory does not grow with
-    the number of images but for the result, 4n bytes per image. Random contexts are drawn anew for every chunk, so
-    that their errors average out over images. ``folder`` is the project's.
-
-    Raises:
-        ValueError: If there are no images, or the tree is deeper than they can be halved.
-        CheckpointError: If a file of scores is damaged; names it.
+    Scores are within 0.05 % of an image's largest. ValueError: no images, tree too deep; CheckpointError: damaged file.
     """
     if len(images) == 0:
         raise ValueError("There are no images to explain: the network classifies none of them correctly.")

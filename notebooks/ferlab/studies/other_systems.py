@@ -25,10 +25,7 @@ LBP_KINDS, LBP_CELLS = 59, 8  # uniform patterns of 8 neighbours; cells along ea
 class DeepEmotion(nn.Module):
     """Deep-Emotion (Minaee et al. 2021, Section 3): four convolutions behind a spatial transformer, two hidden layers.
 
-    The article gives the layers in words: pairs of convolutions, each pair followed by max-pooling and ReLU, then
-    dropout and two fully connected layers; a localisation network of two convolutions (max-pooling and ReLU behind
-    each) and two fully connected layers, whose six outputs move the sampling grid (Jaderberg et al. 2015). Numbers of
-    channels and units are not stated; those here are ours. ``size`` is the height and width of the images.
+    The article states no numbers of channels and units: those are ours. Images are ``size`` pixels high and wide.
     """
 
     def __init__(self, size: tuple[int, int] = (48, 48)) -> None:

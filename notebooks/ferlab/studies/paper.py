@@ -37,24 +37,12 @@ TABLE_2 = {
 
 
 def table_1(model: str) -> dict[str, float]:
-    """Return a model's row of Table 1 by dataset, e.g. ``table_1("vgg16")["jaffe"]``.
-
-    Args:
-        model: One of :data:`fercore.models.MODELS`.
-
-    Raises:
-        KeyError: If the paper has no such row.
-    """
+    """Return a row of Table 1 by dataset: ``table_1("vgg16")["jaffe"]``; KeyError if the paper has no such row."""
     return dict(zip(DATASETS, TABLE_1[ROWS[model]], strict=True))
 
 
 class Cost(NamedTuple):
-    """A column of Table 3, "Comparing existing Interpretability approaches".
-
-    Attributes:
-        theoretical: "Theoretical cost", as printed; n is the number of pixels.
-        seconds: "Execution Time (s)", of what is not said.
-    """
+    """A column of Table 3: cost as printed (n pixels) and "Execution Time (s)", of what is not said."""
 
     theoretical: str
     seconds: int

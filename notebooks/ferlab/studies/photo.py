@@ -88,11 +88,9 @@ def _cascade() -> Any:
 
 
 def find_faces(photo: np.ndarray) -> list[Box]:
-    """Find the faces of a photo that look into the camera, of a sixth to one and a half of its shorter side.
+    """Find the frontal faces of a photo, of 1/6 to 3/2 of its shorter side, largest first, without overlaps by half.
 
-    A cascade of simple tests on small windows (Viola & Jones 2004), here on local binary patterns, which is the kind of
-    detector that FER2013 was cut with. It misses faces that are turned, tilted or covered, and takes other things for
-    faces. Look at what it found: the largest first, and of two that overlap by half of the smaller one, the larger.
+    A cascade (Viola & Jones 2004) on local binary patterns: it misses turned faces and takes other things for faces.
     """
     import cv2
 
@@ -156,12 +154,9 @@ def _checked(photo: np.ndarray, box: Sequence[float], inside: bool = True) -> Bo
 
 
 def cut(photo: np.ndarray, box: Box, margin: float = 1.0) -> np.ndarray:
-    """Cut a face out as the network's training pictures were: a grey square of 48 pixels.
+    """Cut a face out as FER2013's were: a grey (BT.601) square of 48 pixels, (48, 48, 1) uint8.
 
-    FER2013 was cut by a face detector, at its box. So is this, with a margin of 1: on 324 pictures of FER2013 in which
-    :func:`find_faces`'s detector sees a face, the median of its side is 0.975 of the picture's, and that of its centre
-    is the picture's centre. Grey is the weighted sum of ITU-R BT.601; beyond the photo its outermost pixels go on.
-    Returns (48, 48, 1) uint8, as a dataset holds its images.
+    FER2013 was cut at a detector's box, a ``margin`` of 1. Beyond the photo its outermost pixels go on.
     """
     from ferlab.landmarks.crops import Square
 

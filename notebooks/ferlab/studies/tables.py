@@ -32,11 +32,9 @@ _RUN = ["settings", "fold", "accuracy", "without_copies", "parameters", "hardwar
 
 
 class Group(NamedTuple):
-    """Accuracy runs that differ in nothing but the fold.
+    """Accuracy runs that differ in nothing but the fold; ``runs`` has one row per fold, ascending.
 
-    ``runs`` has one row per fold, ascending: ``fold``, ``accuracy`` (0..1), ``without_copies`` (the same without images
-    that are also in training; NaN where there are none), ``parameters`` (trainable), ``hardware``, ``record`` and
-    ``page`` (paths; no page is None).
+    ``accuracy`` is 0..1, ``without_copies`` the same without images also in training (NaN: none); no ``page`` is None.
     """
 
     settings: dict[str, Any]  # all parameters but the fold

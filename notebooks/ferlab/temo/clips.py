@@ -108,14 +108,9 @@ def _at(clip: np.ndarray, frames: int) -> np.ndarray:
 
 
 def normalise(points: np.ndarray) -> np.ndarray:
-    """Remove place, size and roll of faces (..., 468, 2 or 3), x right and y down, depth in the same unit.
+    """Remove place, size and roll of faces (..., 468, 2 or 3), x right and y down; the unit is the eyes' distance.
 
-    The midpoint between the eyes becomes the origin, the line from the subject's right to its left eye the x axis, and
-    the distance between the eyes, in the image plane, the unit. An eye is the mean of its two corners. Yaw and pitch
-    stay: without a model of the head they cannot be told from the shape of the face.
-
-    Raises:
-        DatasetError: If there are not 468 points of 2 or 3 coordinates, or the eyes of a face coincide.
+    The origin is midway between them. Yaw and pitch stay. DatasetError for other shapes or eyes that coincide.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim < 2 or points.shape[-2] != 468 or points.shape[-1] not in (2, 3):
@@ -140,13 +135,9 @@ def pack(
     found: Sequence[np.ndarray] | None = None,
     dims: int = 2,
 ) -> LandmarkClips:
-    """Normalise N clips of any lengths, each (T_i, 468, 2 or 3), and put them into one array of 2 or 3 ``dims``.
+    """Normalise N clips, each (T_i, 468, 2 or 3), and put their frames with a face into one array of 2 or 3 ``dims``.
 
-    ``found``, bool (T_i,) for each clip, says which frames show a face; by default those without NaN. The others are
-    dropped; clips without any face are left out and counted, by class too.
-
-    Raises:
-        DatasetError: If numbers do not fit, no clip has a face, or a landmark in a frame with a face is NaN.
+    ``found`` is bool (T_i,) a clip, by default: no NaN. DatasetError: numbers do not fit, no face, NaN in a face.
     """
     if found is None:
         found = [np.isfinite(clip).all(axis=(1, 2)) for clip in clips]

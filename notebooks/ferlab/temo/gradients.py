@@ -38,18 +38,9 @@ class Attributions:
 
 
 def baselines(name: str, clips: LandmarkClips, neutral: int | None = None, seed: int = 0) -> np.ndarray:
-    """Return a baseline for every clip, float32 (N, T, P, C), by its name. All choices are ours.
+    """Return the baseline of a name in ``BASELINES`` for every clip, float32 (N, T, P, C). All choices are ours.
 
-    - ``"zeros"``: all landmarks at the origin, between the eyes.
-    - ``"mean"``: the mean of all frames of the clips.
-    - ``"neutral"``: the clip's own first frame, repeated. Stills have none: there it is the mean frame of the class
-      ``neutral``.
-    - ``"random"``: every coordinate of every frame uniform between its axis's least and greatest value in the clips.
-    - ``"other class"``: a clip of another class, drawn at random, its last frame repeated where it is shorter.
-
-    Raises:
-        ValueError: If there is no such baseline.
-        DatasetError: If ``"neutral"`` is asked of stills without a neutral class, or ``"other class"`` of one class.
+    "neutral": first frame; of stills, the neutral class's mean. ValueError: no such name; DatasetError: no such class.
     """
     points, frames = clips.points, clips.points[clips.mask()]
     rng = np.random.default_rng([seed, len(name)])
@@ -98,12 +89,9 @@ def attribute(
     signed: bool = False,
     batch_size: int = 8192,
 ) -> Attributions:
-    """Compute integrated gradients of N clips under baselines (N, T, P, C) with captum, in the network's embedding.
+    """Compute integrated gradients of N clips under baselines (N, T, P, C): captum, ``steps`` Gauss-Legendre points.
 
-    The embedding is affine, so a straight path of landmarks is a straight path of embedded frames, and by the chain
-    rule the mean gradient of the logit with respect to the landmarks is that with respect to the embedding, carried
-    back once. So captum's ``IntegratedGradients``, with ``steps`` points of the Gauss-Legendre rule, runs on what
-    follows the embedding, which is some hundred times smaller than the clip; the result is the same.
+    They run on the embedding, far smaller than the clip, and are carried back once: it is affine, so nothing changes.
     """
     points, mask = torch.from_numpy(clips.points), torch.from_numpy(clips.mask())
     below = torch.from_numpy(np.array(base))

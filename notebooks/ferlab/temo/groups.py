@@ -57,10 +57,7 @@ def members() -> np.ndarray:
 def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
     """Return a partition tree over players that are no pixels, from the number of players of each level's nodes.
 
-    A node is cut in two; a single player is carried over to the next level.
-
-    Raises:
-        ValueError: If a node is not cut so: what is carried over must not be cut later.
+    A node is cut in two and a single player carried over, never to be cut later; ValueError for anything else.
     """
     edges = [np.cumsum([0, *level]) for level in sizes]
     whole = len(sizes[-1]) == edges[-1][-1]
@@ -179,10 +176,7 @@ class Compared:
 def study(clips: LandmarkClips, plan: Plan, each: int = 2, evaluations: int = 256, fold: int = 0) -> Compared:
     """Explain test clips of one fold in five ways, up to ``each`` of a class, drawn among those its network accepts.
 
-    SHAP and LIME may ask for ``evaluations`` coalitions; the Shapley values are exact, by all 16,384.
-
-    Raises:
-        DatasetError: If no network accepts any clip of its class.
+    SHAP and LIME ask for up to ``evaluations`` coalitions; Shapley values are exact. DatasetError if none is accepted.
     """
     train, test = (clips.subset(part) for part in folds(clips, plan.seed)[fold])
     players, tree, rng = members(), tree_of(FACE), np.random.default_rng(plan.seed)

@@ -31,11 +31,9 @@ WIDTH = 3
 
 
 class TEmo(nn.Module):
-    """T-EMO networks on landmark clips.
+    """T-EMO: ``networks`` (E) for each of S sets of landmarks, int (k,) or (S, k), of clips with C coordinates a point.
 
-    ``networks`` (E) networks see each of S sets of landmarks, an int array (k,) or (S, k), of clips with
-    ``coordinates`` (C) a point. Each gives one logit, or as many ``outputs`` as there are classes, and has ``hidden``
-    (H) channels.
+    Each gives one logit, or as many ``outputs`` as there are classes, and has ``hidden`` (H) channels.
     """
 
     def __init__(

@@ -35,15 +35,9 @@ def from_faces(
     weakest: float = 0.3,
     progress: bool = True,
 ) -> LandmarkClips:
-    """Make clips of the embedded characters, landmarks only, without drawing them: by character, emotion, variant.
+    """Make clips of the embedded characters, undrawn: expressions rise from neutral to ``weakest``..1 of full.
 
-    An expression is drawn as for the pictures (``ferlab.faces.sample_expression``), made weaker by a factor that is
-    uniform in ``weakest``..1, and rises smoothly from neutral. The head has a random pose and turns a little during the
-    clip. A neutral clip moves only its head. Then comes the ``noise`` of a landmark model: its standard deviation on
-    every coordinate, in distances between the eyes; 0 gives the exact landmarks. Characters are the groups.
-
-    Raises:
-        ValueError: If a number is not positive, or ``noise`` negative.
+    ``noise`` is the landmarks' standard deviation in eye distances. ValueError for numbers below 1 or negative noise.
     """
     if min(characters, variants, frames) < 1 or noise < 0 or dims not in (2, 3):
         numbers = f"characters={characters}, variants={variants}, frames={frames}, noise={noise}, dims={dims}"
@@ -90,16 +84,9 @@ def from_dataset(
     progress: bool = True,
     **embedded: Any,
 ) -> LandmarkClips:
-    """Make the clips of a dataset by its name, all of one length.
+    """Make clips of one length from "faces", "ckplus" (resampled) or others' images, at most ``most`` a class (0: all).
 
-    ``"faces"``: :func:`from_faces`, which takes further arguments. ``"ckplus"``: the sequences, resampled to
-    ``frames``. Any other: its images as clips of one frame, drawn at random where a class has more than ``most`` (0:
-    all).
-
-    Raises:
-        UnknownNameError: If there is no such dataset.
-        DatasetNotFoundError: If its files are absent.
-        FercoreError: If the networks that find landmarks cannot be had; says where to put them.
+    UnknownNameError or DatasetNotFoundError without the dataset, FercoreError without the networks for landmarks.
     """
     if name == "faces":
         return from_faces(frames=frames, dims=dims, seed=seed, progress=progress, **embedded)

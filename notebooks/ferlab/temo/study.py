@@ -81,13 +81,9 @@ def run(
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> Study:
-    """Run all folds; finished ones are kept in ``runs/<name>/temo-<key>/`` and not computed again.
+    """Run all folds of clips of one length, a binary network per class; ``runs/<name>/temo-<key>/`` keeps them.
 
-    Clips are of one length; each of the ``classes``, by default all, gets a binary network.
-
-    Raises:
-        DatasetError: As :func:`folds`.
-        ValueError: If a size is larger than the number of points, or sizes do not start with all of them.
+    DatasetError as :func:`folds`; ValueError if sizes do not start with all points, or one is larger or below 1.
     """
     classes, points = classes or clips.classes, clips.points.shape[2]
     if plan.sizes[0] != points or not 1 <= min(plan.sizes) <= max(plan.sizes) <= points:

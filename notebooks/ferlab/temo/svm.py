@@ -26,15 +26,9 @@ def svm_scores(
     grid: tuple[float, ...] = GRID,
     seed: int = 0,
 ) -> np.ndarray:
-    """Train one SVM per class against the rest; return decision values (N, E) of the test clips, positive for "yes".
+    """Train one SVM per class on ``landmarks``, (k,) or (E, k); return decision values (N, E) of test clips, > 0: yes.
 
-    ``landmarks`` are (k,) for all classes or (E, k) for each. The inputs are standardised as T-EMO's: minus the mean
-    clip, divided by one number. C is chosen from ``grid`` for each class on a quarter of the training groups that the
-    candidates have not seen, by balanced accuracy; classes are weighted as in T-EMO's loss. The RBF's width is
-    scikit-learn's ``"scale"``, 1 / (columns x variance). The second paper's settings are not public; these are ours.
-
-    Raises:
-        DatasetError: If the clips have different lengths: an SVM needs the same columns of all. Resample them.
+    Settings are ours, as the second paper's are not public; C is chosen by validation. DatasetError if lengths differ.
     """
     if len({*train.lengths, *test.lengths}) > 1:
         raise DatasetError("An SVM needs clips of one length, and these differ. Use clips.resample().")

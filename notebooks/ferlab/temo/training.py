@@ -35,16 +35,9 @@ def fit(
     recipe: Recipe | None = None,
     joint: bool = False,
 ) -> TEmo:
-    """Train one binary network per class and set of landmarks, all of them side by side.
+    """Train binary networks side by side; ``landmarks`` are (k,) for all E classes, (E, k) for each, or (D, 1, k).
 
-    ``landmarks`` are (k,) one set for all E classes, (E, k) one for each class, or (D, 1, k) D sets, each for all
-    classes, whose networks come out in the order set, class. ``joint`` makes one network of all classes instead, on one
-    set, with a softmax over E logits. The loss of a binary network weighs its class and the rest equally, whatever
-    their numbers (ours).
-
-    Raises:
-        DatasetError: If a class has no training clip or all of them.
-        ValueError: If the sets do not fit the classes.
+    ``joint``: one with a softmax instead. DatasetError if a class has no clip or all; ValueError if sets do not fit.
     """
     recipe = recipe or Recipe()
     belongs = clips.labels[:, None] == np.array(classes)
