@@ -302,7 +302,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, given, message):
 def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
     """The real thing, on the first images of each part, ended by SIGTERM once a step is done, then run on."""
     where = ("--data", SKETCH.parent, "--out", tmp_path / "out", "--root", tmp_path, "--device", "cpu")
-    small = ("--width", "0.0625", "--limit", "150", "--budget", "60", "--images", "2")
+    small = ("--width", "0.0625", "--limit", "150", "--budget", "600", "--images", "2")
 
     def until(begins):
         """Run until a step begins, then ask to stop; return what was printed."""
