@@ -313,8 +313,11 @@ def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
             said.append(line)
             if line.startswith(begins):
                 break
-        process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        try:
+            process.send_signal(signal.SIGTERM)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert (process.returncode, error.strip()) == (1, "stopped; the same command goes on from here")
         return "".join(said)
 
