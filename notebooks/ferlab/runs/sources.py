@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
 
 def run_line(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
     """Return the command line of a run, quoted for a shell."""
@@ -39,6 +41,7 @@ def read_text_notebook(path: Path) -> Any:
     import jupytext
 
     notebook = jupytext.read(path)
+    notebook.metadata = {"kernelspec": KERNEL}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
     return notebook
