@@ -1,7 +1,7 @@
 """DnCShap with adaptive contexts: spend a budget of evaluations where it teaches most, guess the rest, sum exactly.
 
 A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P (two evaluations for two
-children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.splits`. The mean of δ(C) over all contexts is
+children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.contexts`. The mean of δ(C) over all contexts is
 wanted, and only some can be observed. Bayesian quadrature (O'Hagan 1991) does both that follows from this, guessing
 what was not observed and choosing what to observe next, with the model
 
@@ -24,9 +24,9 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from fercore.shapley.contexts import asymmetries, hand_down, pools, see, split_levels
 from fercore.shapley.game import TargetGame
 from fercore.shapley.quadrature import Level, coarse, tempered
-from fercore.shapley.splits import asymmetries, hand_down, pools, see, split_levels
 from fercore.shapley.tree import PartitionTree
 
 # Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.
@@ -91,7 +91,7 @@ class Search:
             chosen = self._choose(np.minimum(step, left))
             if chosen is None:
                 break
-            self._observe(game, *chosen)
+            self._observe(game, chosen)
             left -= chosen[3].sum(axis=1)
             due = self.observed >= self._review
             self._review[due] *= REVIEW
@@ -120,13 +120,11 @@ class Search:
 
     def _reaches(self) -> Iterator[np.ndarray]:
         """Yield h of every pair, one float64 array (N, s, M) per level."""
-        bare = np.empty(0)
+        bare = self._levels[0].reach if self._levels else np.empty(0)
         for number, level in enumerate(self._levels):
             if number:
                 inherited = bare[:, level.splits.above[:, None], level.pool.origin]
                 bare = np.where(np.isnan(level.reach), FADE * inherited, level.reach)
-            else:
-                bare = level.reach
             yield bare + level.floor(bare)[:, None, None]
 
     # --- guess what was not observed
@@ -202,15 +200,9 @@ class Search:
 
     # --- observe
 
-    def _observe(
-        self,
-        game: TargetGame,
-        levels: np.ndarray,
-        splits: np.ndarray,
-        contexts: np.ndarray,
-        valid: np.ndarray,
-    ) -> None:
-        """Evaluate pairs, int64 arrays (N, k), and take note of what they give."""
+    def _observe(self, game: TargetGame, chosen: tuple[np.ndarray, ...]) -> None:
+        """Evaluate what :meth:`_choose` chose, and take note of what it gives."""
+        levels, splits, contexts, valid = chosen
         cost, bytes_ = self._levels[0].splits.interior.shape[1:]
         packed = np.zeros((*levels.shape, cost, bytes_), np.uint8)  # C ∪ S
         for number, level in enumerate(self._levels):
@@ -232,14 +224,14 @@ class Search:
         level, (image, split, context) = self._levels[number], where
         low, high = self._empty[image], self._full[image]  # v(C) and v(C ∪ P)
         if number:
-            known = self._levels[number - 1].values[
-                image, level.splits.above[split], level.pool.origin[context]
-            ]
-            pair = np.arange(len(image))
+            parent = image, level.splits.above[split], level.pool.origin[context]
+            known, pair = self._levels[number - 1].values[parent], np.arange(len(image))
             low, high = known[pair, level.hidden[split, context]], known[pair, level.shown[split, context]]
         values = np.concatenate([low[:, None], interior, high[:, None]], axis=1)
         level.values[where], level.seen[where] = values, True
-        level.size[where] = _norm(asymmetries(interior, self.tree.arity))
+        # Over children and classes; for two children this is |δ_A - δ_B|.
+        deltas = asymmetries(interior, self.tree.arity)
+        level.size[where] = np.sqrt(2 * (deltas**2).mean(axis=-1).sum(axis=-1))
         level.condition(self._r, *where)
         if number + 1 < len(self._levels):
             self._reach_below(number + 1, where, values, ROUGH * level.size[where])
@@ -285,8 +277,3 @@ def _climb(fits: np.ndarray, start: int) -> int:
 def _size(differences: np.ndarray) -> np.ndarray:
     """Return the root mean square over classes (the last axis), so that all explained classes have a say."""
     return np.sqrt((differences**2).mean(axis=-1))
-
-
-def _norm(deltas: np.ndarray) -> np.ndarray:
-    """Return the size of asymmetries (..., a, K) over children and classes; for two children |δ_A - δ_B|."""
-    return np.sqrt(2 * (deltas**2).mean(axis=-1).sum(axis=-1))
