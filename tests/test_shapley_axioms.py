@@ -136,12 +136,6 @@ def test_additive_games_have_one_answer(seed, where, method):
     assert scores == pytest.approx(worth.numpy(), abs=1e-12)
 
 
-@pytest.mark.parametrize("budget", [2, 20, 100, 512])
-def test_equal_regions_are_worth_the_same_at_any_budget(budget):
-    scores = play(lambda s: s.sum(1, keepdim=True), depth=6, evaluations=budget).region_scores
-    assert scores == pytest.approx(np.ones((1, 64, 1)), abs=1e-13)
-
-
 @pytest.mark.parametrize("share", ["pixels", "half"])
 @pytest.mark.parametrize(("depth", "rule"), [(4, "longest"), (2, "quadtree"), (None, segments(13, 9, 7))])
 def test_pairs_share_by_halves(depth, rule, share):
