@@ -97,19 +97,6 @@ def test_refining_step_by_step_ends_in_exact():
     assert (explainer.refine(results[2], 50).region_scores == results[3].region_scores).all()
 
 
-def test_refine_in_groups(monkeypatch):
-    net, x, b = network(), pictures(5, 3, 8, 8), pictures(5, 3, 8, 8, seed=1)
-    monkeypatch.setattr("fercore.shapley.base._GROUP_IMAGES", 2)
-    explainer = DnCShap(net, b, depth=4, evaluations=60)
-    together = explainer.refine(explainer.attribute(x, [0, 1, 2, 3, 0]), 50)
-    for i, target in enumerate([0, 1, 2, 3, 0]):
-        own = DnCShap(net, b[i], depth=4, evaluations=60)
-        alone = own.refine(own.attribute(x[i], target), 50)
-        assert alone.region_scores[0] == pytest.approx(together.region_scores[i], abs=1e-12)
-        assert alone.standard_errors[0] == pytest.approx(together.standard_errors[i], abs=1e-12)
-        assert alone.evaluations[0] == together.evaluations[i] == 110
-
-
 def test_refine_refuses_what_it_cannot_go_on_from():
     x, net = pictures(2, 3, 8, 8), network()
     explainer, quarters = DnCShap(net, depth=4, evaluations=40), DnCShap(net, depth=2, tree="quadtree")

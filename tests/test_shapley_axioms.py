@@ -169,7 +169,9 @@ def test_batches_groups_and_other_images_do_not_matter(contexts, monkeypatch):
     )
 
     def explain(x, b, targets, **settings):
-        return DnCShap(net, b, contexts=contexts, depth=4, **settings).attribute(x, targets)
+        explainer = DnCShap(net, b, contexts=contexts, depth=4, **settings)
+        result = explainer.attribute(x, targets)
+        return explainer.refine(result, 20) if result.searches else result
 
     def agree(one, other):
         for mine, theirs in ((getattr(one, name), getattr(other, name)) for name in names):

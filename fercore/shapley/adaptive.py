@@ -1,9 +1,8 @@
 """DnCShap with adaptive contexts: spend a budget of evaluations where it teaches most, guess the rest, sum exactly.
 
-A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P (two evaluations for two
-children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.contexts`. The mean of δ(C) over all contexts is
-wanted, and only some can be observed. Bayesian quadrature (O'Hagan 1991) does both that follows from this, guessing
-what was not observed and choosing what to observe next, with the model
+A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P and gives the asymmetries
+δ(C), see :mod:`fercore.shapley.contexts`. Their mean over all contexts is wanted, and only some can be observed.
+Bayesian quadrature (O'Hagan 1991) guesses what was not observed and chooses what to observe next, with the model
 
     δ_P(C) = h_P(C)^γ z_P(C),    z_P a Gaussian process of mean zero and covariance σ_P² Π_j (1 + r s_j s'_j),
 
@@ -74,7 +73,7 @@ class Search:
 
     @staticmethod
     def bytes_per_image(tree: PartitionTree, classes: int) -> int:
-        """Return how much memory a search takes for each image at most, for the factors if all pairs are observed."""
+        """Return how much memory a search takes for each image at most: with factors of all pairs."""
         contexts = [len(pool.weights) for pool in pools(tree)]
         pairs = [len(tree.splits(level)[0]) * m for level, m in enumerate(contexts)]
         values = 8 * classes * 2**tree.arity + 25

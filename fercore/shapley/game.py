@@ -33,15 +33,9 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 class TargetGame:
     """The game of a group of images, reduced to the classes that are to be explained.
 
-    The methods ask for ``tree``, ``everyone``, ``empty``, ``full``, ``values`` and ``each`` alone, and this asks its
-    game for ``values`` and ``each``: neither need be played by a network, or on pixels.
-
-    Attributes:
-        tree: The partition tree whose leaves are the players.
-        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
-        classes: Explained class numbers, int64 array (N, K).
-        empty: v(∅) = f(b), float64 array (N, K).
-        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
+    The methods ask for ``tree``, ``everyone`` (all players as a packed coalition, (1, ceil(n / 8))), ``empty`` and
+    ``full`` (v(∅) = f(b) and v(N) = f(x), (N, K)), ``values`` and ``each`` alone, and this asks its game for ``values``
+    and ``each``: neither need be played by a network, or on pixels.
     """
 
     def __init__(
