@@ -68,16 +68,6 @@ def test_every_level_is_efficient(seed, where, method):
     assert result.evaluations[0] <= method.get("evaluations", np.inf)
 
 
-@pytest.mark.parametrize("contexts", EVERY)
-def test_maps_of_networks_sum_to_the_prediction(contexts):
-    net, x = network(gain=4.0).float(), pictures(2, 3, 11, 13).float()
-    result = DnCShap(net, "mean", "logit", contexts, depth=5).attribute(x, "all")
-    with torch.inference_mode():
-        gap = (net(x) - net(x.mean((2, 3), keepdim=True).expand_as(x))).double().numpy()
-    assert result.pixel_map().sum(axis=(1, 2, 3)) == pytest.approx(gap, rel=1e-5, abs=1e-5)
-    assert result.efficiency_gap < 1e-12  # sums are taken in float64
-
-
 # --- linearity
 
 
@@ -120,10 +110,12 @@ def test_a_mirrored_image_has_a_mirrored_map(axis, contexts):
 
 
 @settings(max_examples=15)
-@given(SEEDS, st.integers(0, 15), methods(["exact", 8, 16]))
+@given(SEEDS, st.integers(0, 15), methods([*FIXED, 8, 16, "exact"]))
 def test_null_region_is_worth_nothing(seed, null, method):
+    """But with fixed contexts, what no part earns alone is shared out: the price of a cost linear in n."""
     table = random_table(seed, 4)[torch.arange(2**16) & ~(1 << null)]
-    assert play(table, depth=4, **method).region_scores[0, null] == pytest.approx([0, 0], abs=1e-12)
+    score = np.abs(play(table, depth=4, **method).region_scores[0, null]).max()
+    assert (score < 1e-12) == (method["contexts"] not in FIXED)
 
 
 @settings(max_examples=15)
@@ -131,13 +123,6 @@ def test_null_region_is_worth_nothing(seed, null, method):
 def test_null_half_is_worth_nothing(seed, contexts):
     scores = play(random_table(seed)[torch.arange(256) & 0b1111], contexts=contexts).region_scores[0]
     assert scores[4:] == pytest.approx(np.zeros((4, 2)), abs=1e-12)
-
-
-@pytest.mark.parametrize("method", [*({"contexts": c} for c in FIXED), {"evaluations": 60}])
-def test_null_region_may_get_a_share(method):
-    """What no part earns alone is shared out, or guessed: the price of a cost linear in n."""
-    table = random_table(0, 4)[torch.arange(2**16) & ~(1 << 5)]
-    assert np.abs(play(table, depth=4, **method).region_scores[0, 5]).max() > 1e-3
 
 
 # --- games whose values are known
@@ -151,22 +136,6 @@ def test_additive_games_have_one_answer(seed, where, method):
     assert scores == pytest.approx(worth.numpy(), abs=1e-12)
 
 
-@pytest.mark.parametrize("contexts", EVERY)
-@pytest.mark.parametrize("positive", [False, True])
-def test_additive_games_of_64_regions(contexts, positive):
-    rng = np.random.default_rng(0)
-    worth = rng.random((64, 1)) if positive else rng.normal(size=(64, 1))
-    scores = play(lambda s: s @ torch.from_numpy(worth), depth=6, contexts=contexts).region_scores[0]
-    tolerance = 0.02 if contexts == "adaptive" else 1e-13  # what it has not observed is guessed
-    assert np.linalg.norm(scores - worth) < tolerance * np.linalg.norm(worth)
-
-
-@pytest.mark.parametrize("budget", [2, 20, 100, 512])
-def test_equal_regions_are_worth_the_same_at_any_budget(budget):
-    scores = play(lambda s: s.sum(1, keepdim=True), depth=6, evaluations=budget).region_scores
-    assert scores == pytest.approx(np.ones((1, 64, 1)), abs=1e-13)
-
-
 @pytest.mark.parametrize("share", ["pixels", "half"])
 @pytest.mark.parametrize(("depth", "rule"), [(4, "longest"), (2, "quadtree"), (None, segments(13, 9, 7))])
 def test_pairs_share_by_halves(depth, rule, share):
@@ -177,10 +146,9 @@ def test_pairs_share_by_halves(depth, rule, share):
         expected[some] += weight / len(some)
     assert winter_of_products(tree, products) == pytest.approx(expected, abs=1e-12)
     for contexts in ("absent", "both", "exact") if tree.arity == 4 else ("present", "both", 2, 4, "exact"):
-        scores = play(sum_of(products), 9, 7, depth, tree=rule, contexts=contexts, share=share).region_scores[
-            0
-        ]
-        assert (np.abs(scores - expected).max() < 1e-12) == (contexts not in ("absent", "present"))
+        found = play(sum_of(products), 9, 7, depth, tree=rule, contexts=contexts, share=share)
+        exact = np.abs(found.region_scores[0] - expected).max() < 1e-12
+        assert exact == (contexts not in ("absent", "present"))
 
 
 # --- how the work is split up
@@ -190,15 +158,24 @@ def test_pairs_share_by_halves(depth, rule, share):
 def test_batches_groups_and_other_images_do_not_matter(contexts, monkeypatch):
     net, x, b = network(gain=6.0), pictures(5, 3, 8, 6), pictures(5, 3, 8, 6, seed=1)
     targets = [0, 1, 2, 3, 0]
+    names = (
+        "region_scores",
+        "base_values",
+        "predictions",
+        "classes",
+        "data",
+        "evaluations",
+        "standard_errors",
+    )
 
     def explain(x, b, targets, **settings):
-        return DnCShap(net, b, contexts=contexts, depth=4, **settings).attribute(x, targets)
+        explainer = DnCShap(net, b, contexts=contexts, depth=4, **settings)
+        result = explainer.attribute(x, targets)
+        return explainer.refine(result, 20) if result.searches else result
 
     def agree(one, other):
-        for name in ("region_scores", "base_values", "predictions", "classes", "data", "evaluations"):
-            assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-13)
-        if one.standard_errors is not None:
-            assert one.standard_errors == pytest.approx(other.standard_errors, abs=1e-13)
+        for mine, theirs in ((getattr(one, name), getattr(other, name)) for name in names):
+            assert mine is theirs is None or mine == pytest.approx(theirs, abs=1e-13)
 
     together = explain(x, b, targets)
     assert (together.standard_errors is None) == (contexts in (*FIXED, "exact"))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from itertools import combinations
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from shapley_games import (
     EVERY,
     FIXED,
@@ -30,7 +26,7 @@ from shapley_games import (
 )
 
 from fercore.shapley import DnCShap, build_tree, exact_owen, exact_shapley
-from fercore.shapley.contexts import exact_evaluations, fixed_evaluations, sampled_evaluations
+from fercore.shapley.contexts import fixed_evaluations, split_evaluations
 
 # --- evaluations
 
@@ -60,45 +56,38 @@ def test_evaluation_counts(depth):
     [(2, "quadtree"), (None, segments(11)), (None, segments(3)), (5, "alternate"), (0, "longest")],
 )
 def test_evaluations_are_foreseen_on_every_tree(depth, rule):
-    for contexts in (*FIXED, "exact"):
+    for contexts in (*FIXED, "exact", 2, 8, 64):
         count, tree = spent(contexts, 8, 2, depth=depth, tree=rule)
-        foreseen = exact_evaluations(tree) if contexts == "exact" else fixed_evaluations(tree, contexts)
-        assert count == foreseen
-    for contexts in (2, 8, 64):
-        count, tree = spent(contexts, 8, 2, depth=depth, tree=rule)
-        assert count <= min(sampled_evaluations(tree, contexts), exact_evaluations(tree))
+        if contexts in FIXED:
+            foreseen = fixed_evaluations(tree, contexts)
+        else:
+            foreseen = split_evaluations(tree, np.inf if contexts == "exact" else contexts)
         # Of a quadtree's contexts one may come again.
-        assert count == sampled_evaluations(tree, contexts) or tree.arity == 4
+        assert count <= foreseen if tree.arity == 4 and isinstance(contexts, int) else count == foreseen
 
 
 # --- exact values
 
 
-def test_two_players_by_hand():
-    table = torch.tensor([[0.1], [0.5], [0.3], [0.9]])  # v(∅), v(A), v(B), v(A ∪ B)
-    for contexts in EVERY:
-        scores = play(table, depth=1, contexts=contexts).region_scores[0, :, 0]
-        assert scores == pytest.approx([0.5, 0.3], abs=1e-7)
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(8, 12), st.integers(8, 12))
-def test_exact_is_the_mean_over_tree_orders(seed, depth, height, width):
-    table = random_table(seed, depth)
-    for rule in ("longest", "alternate"):
-        scores = play(table, height, width, depth, tree=rule, contexts="exact").region_scores[0]
-        assert scores == pytest.approx(exact_owen(listed(table), 2**depth), abs=1e-12)
-
-
 @pytest.mark.parametrize("contexts", ["exact", 8, "adaptive"])
-@pytest.mark.parametrize("rule", ["quadtree", *map(segments, (2, 3, 5, 6, 7))], ids=str)
-def test_other_trees_are_the_mean_over_tree_orders(rule, contexts):
-    """The first four players of a quadtree have one context only, and 8n or 8 contexts are enough for few segments."""
-    tree = build_tree(8, 8, 1 if isinstance(rule, str) else None, rule)
+@pytest.mark.parametrize(
+    ("depth", "rule"),
+    [
+        (1, "quadtree"),
+        (3, "longest"),
+        (3, "alternate"),
+        *((None, segments(n, 9, 8)) for n in (2, 3, 5, 6, 7)),
+    ],
+)
+def test_exact_is_the_mean_over_tree_orders(depth, rule, contexts):
+    """8n evaluations or 8 contexts are enough for few regions; of the four of a quadtree each has one context."""
+    tree = build_tree(9, 8, depth, rule)
     for seed in range(3):
         table = random_table(seed, players=tree.n_leaves)
-        result = play(table, depth=tree.depth, tree=rule, contexts=contexts)
-        assert result.region_scores[0] == pytest.approx(mean_over_orders(tree, table), abs=1e-12)
+        scores = play(table, 9, 8, depth, tree=rule, contexts=contexts).region_scores[0]
+        assert scores == pytest.approx(mean_over_orders(tree, table), abs=1e-12)
+        if depth == 3:
+            assert scores == pytest.approx(exact_owen(listed(table), 8), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +101,11 @@ def test_exact_products_in_closed_form(depth, rule, most):
     assert scores == pytest.approx(winter_of_products(tree, products), abs=1e-12)
 
 
-def test_oracles_agree():
-    tree, products = build_tree(4, 4, 1, "quadtree"), random_products(3, 4, range(1, 5), 9)
-    table = sum_of(products)(torch.from_numpy((np.arange(16)[:, None] >> np.arange(4)) & 1).double())
-    assert mean_over_orders(tree, table) == pytest.approx(winter_of_products(tree, products), abs=1e-12)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 4])
-def test_enough_contexts_are_exact(depth):
-    table = random_table(depth, depth)
-    exact = play(table, depth=depth, contexts="exact")
-    for n_contexts in {max(2, 2 ** (depth - 1)), 2**depth, 64}:
-        result = play(table, depth=depth, contexts=n_contexts, seed=3)
+def test_enough_contexts_are_exact():
+    table = random_table(4, 4)
+    exact = play(table, depth=4, contexts="exact")
+    for n_contexts in (8, 16, 64):
+        result = play(table, depth=4, contexts=n_contexts, seed=3)
         assert result.region_scores == pytest.approx(exact.region_scores, abs=1e-12)
         assert (result.standard_errors == 0).all()
         assert result.evaluations == exact.evaluations
@@ -157,12 +139,11 @@ def test_labels_of_a_halving_tree_are_that_tree(contexts):
     net, x = network(gain=4.0), pictures(2, 3, 16, 16)
     halves = DnCShap(net, contexts=contexts, depth=5).attribute(x, "all")
     names = np.random.default_rng(0).permutation(1000)[:32] - 500  # do not matter
-    for labels in (halves.tree.labels(), names[halves.tree.labels()]):
-        result = DnCShap(net, contexts=contexts, tree=labels).attribute(x, "all")
-        assert result.region_map() == pytest.approx(halves.region_map(), abs=1e-12)
-        assert (result.evaluations == halves.evaluations).all()
-        if halves.standard_errors is not None:
-            assert result.error_map() == pytest.approx(halves.error_map(), abs=1e-12)
+    result = DnCShap(net, contexts=contexts, tree=names[halves.tree.labels()]).attribute(x, "all")
+    assert result.region_map() == pytest.approx(halves.region_map(), abs=1e-12)
+    assert (result.evaluations == halves.evaluations).all()
+    if halves.standard_errors is not None:
+        assert result.error_map() == pytest.approx(halves.error_map(), abs=1e-12)
 
 
 @pytest.mark.parametrize("contexts", EVERY)
@@ -175,20 +156,6 @@ def test_small_trees(contexts):
     result = play(random_table(0, players=3), depth=None, tree=segments(3), contexts=contexts)
     (alone,) = set(range(2)) - set(result.tree.splits(1)[0].tolist())  # carried over, it keeps its score
     assert (result.levels[2][:, result.tree.spans(1)[alone, 0]] == result.levels[1][:, alone]).all()
-    scores = play(
-        lambda s: s.sum(1, keepdim=True) ** 2, depth=1, tree="quadtree", contexts=contexts
-    ).region_scores[0, :, 0]
-    assert scores == pytest.approx([4, 4, 4, 4], abs=1e-12)
-
-
-@pytest.mark.parametrize("contexts", ["exact", "both", 2])
-def test_fewer_levels_than_segments(contexts):
-    """Leaves of several segments: the same as a label image of the leaves."""
-    net, x, labels = network(), pictures(1, 3, 12, 10), segments(11, 12, 10)
-    coarse = DnCShap(net, contexts=contexts, tree=labels, depth=2).attribute(x)
-    fine = DnCShap(net, contexts=contexts, tree=labels).attribute(x)
-    for level in range(3):
-        assert coarse.levels[level] == pytest.approx(fine.levels[level], abs=1e-12)
 
 
 # --- deep trees
@@ -207,7 +174,7 @@ def test_deep_trees_are_linear_in_time_and_memory(depth, rule, contexts):
     seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     step = 14 if rule == "quadtree" else 2
-    most = 2 + (8 * 1024 - 2) // step * step if contexts == "adaptive" else sampled_evaluations(tree, 2)
+    most = 2 + (8 * 1024 - 2) // step * step if contexts == "adaptive" else split_evaluations(tree, 2)
     assert result.evaluations.tolist() == [most] == [len(seen)] == [len(set(seen))]
     assert np.isfinite(result.standard_errors).all()
     assert result.efficiency_gap < 1e-12
@@ -236,25 +203,6 @@ def test_sampling_is_unbiased_and_errs_on_the_safe_side(n_contexts, tree, depth)
 
 
 # --- K contexts: the design
-
-
-@pytest.mark.parametrize(
-    ("depth", "n_contexts", "strength"), [(7, 2, 1), (4, 4, 2), (8, 8, 2), (5, 8, 3), (8, 16, 3)]
-)
-def test_designs_are_balanced(depth, n_contexts, strength):
-    """Which siblings the runs of the first split of the last level show: any few of them in all ways equally often."""
-    tree = build_tree(16, 16, depth)
-    for seed in range(3):
-        model, seen = recorded(lambda x: x.flatten(1)[:, :3])
-        explainer = DnCShap(model, contexts=n_contexts, depth=depth, seed=seed, output="logit")
-        explainer.attribute(white(tree), 0)
-        rows = torch.from_numpy(np.stack([np.frombuffer(row) for row in seen]))
-        shown = members(rows, tree).numpy() > 0.5
-        runs = shown[shown[:, 0] & ~shown[:, 1]][:, [2**level for level in range(1, depth)]]
-        assert runs.shape == (n_contexts, depth - 1)
-        for some in combinations(range(depth - 1), strength):
-            codes = runs[:, some] @ (1 << np.arange(strength))
-            assert (np.bincount(codes, minlength=2**strength) == n_contexts / 2**strength).all()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from shapley_games import listed
 
 from fercore.shapley import exact_owen, exact_shapley
-from fercore.shapley.exact import tree_orders
 
 
 def test_equation_4_by_hand():
@@ -33,16 +32,6 @@ def test_owen_of_four_players_by_hand():
     assert exact_owen(lambda s: (s[:, 0] & s[:, 2]).astype(float), 4) == pytest.approx([0.5, 0, 0.5, 0])
     # Once 0, 1 and 2 are in: 2 completes it whenever its pair comes second, else the last of 0 and 1.
     assert exact_owen(lambda s: s[:, :3].all(axis=1).astype(float), 4) == pytest.approx([0.25, 0.25, 0.5, 0])
-
-
-@pytest.mark.parametrize("n_players", [1, 2, 4, 8])
-def test_tree_orders_are_all_distinct_and_consistent(n_players):
-    orders = tree_orders(n_players)
-    assert len({tuple(order) for order in orders.tolist()}) == 2 ** (n_players - 1)
-    for size in (2, 4):
-        if size < n_players:
-            unions = orders.reshape(len(orders), -1, size) // size  # blocks of an order stay within one node
-            assert (unions == unions[:, :, :1]).all()
 
 
 @settings(max_examples=20)

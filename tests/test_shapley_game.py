@@ -41,7 +41,7 @@ def means(x):
 # --- values
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 7, "auto"])
+@pytest.mark.parametrize("batch_size", [1, 7, "auto"])
 @pytest.mark.parametrize("tree", [TREE, build_tree(8, 6, None, segments(8, 8, 6))], ids=["boxes", "segments"])
 def test_values_by_hand(tree, batch_size):
     net, (members, packed) = network(), some_coalitions(3, 9)
@@ -80,15 +80,15 @@ def test_invalid_coalitions_are_not_evaluated(seed, count, batch_size):
 def test_nothing_to_evaluate():
     game, (_, packed) = play(means), some_coalitions(3, 2)
     nothing = np.zeros((3, 2), dtype=bool)
-    for ask in (lambda: game.each(packed, nothing), lambda: game.values(packed[0, :0])):
-        with pytest.raises(ValueError, match="at least one"):
-            ask()
+    with pytest.raises(ValueError, match="at least one"):
+        game.each(packed, nothing)
+    with pytest.raises(ValueError, match="at least one"):
+        game.values(packed[0, :0])
     game.values(packed[0])
     assert np.isnan(game.each(packed, nothing)).all()
     assert game.each(packed[:, :0]).shape == game.values(packed[0, :0]).shape == (3, 0, 3)
-    for arguments in ((packed[:2],), (packed, nothing[:, :1])):
-        with pytest.raises(ValueError, match=r"each\(\) needs coalitions .* = \(3, M, 1\)"):
-            game.each(*arguments)
+    with pytest.raises(ValueError, match=r"needs coalitions .* = \(3, M, 1\)"):
+        game.each(packed[:2])
 
 
 def test_nothing_is_evaluated_twice_or_kept_of_what_failed():
@@ -166,16 +166,12 @@ class Stops(nn.Module):
         return self.body(x).flatten(1)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), RuntimeError("broken"), ModelOutputError("bad"), None]
-)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), None])
 def test_the_model_is_left_as_it_was(error):
     net = Stops(error).train()
     net.body[1].eval()  # a frozen batch norm in a network that trains
-    modes, state = (
-        [part.training for part in net.modules()],
-        {k: v.clone() for k, v in net.state_dict().items()},
-    )
+    modes = [part.training for part in net.modules()]
+    state = {name: value.clone() for name, value in net.state_dict().items()}
     explainer = DnCShap(net, depth=3, contexts=2, batch_size=2)
     ask = explainer.attribute if error else lambda x: next(explainer.levels(x))  # between levels, too
     stops = pytest.raises(type(error)) if error else nullcontext()
@@ -185,20 +181,16 @@ def test_the_model_is_left_as_it_was(error):
     assert [part.training for part in net.modules()] == modes
     assert all((net.state_dict()[name] == value).all() for name, value in state.items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
-
-
-def test_no_warning_without_reason():
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # the mode of a container changes nothing
         warnings.simplefilter("error")
-        for model in (Stops(None).eval(), nn.Sequential(Stops(None).eval()), means):
-            DnCShap(model, depth=1).attribute(torch.rand(1, 3, 8, 8))
+        DnCShap(nn.Sequential(Stops(None).eval()), depth=1).attribute(torch.rand(1, 3, 8, 8))
 
 
 # --- precision, memory, devices
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision(precision):
+def test_lower_precision(precision, monkeypatch):
     net, types, x, packed = network().float(), [], X.float(), some_coalitions(5)[1]
     net[0].register_forward_hook(lambda module, args, output: types.append(output.dtype))
     low = play(net, x, precision=precision).values(packed)
@@ -213,17 +205,13 @@ def test_lower_precision(precision):
         play(net, x, precision="bfloat16").values(packed)
         net(x).float().sum().backward()  # weights cast in inference mode must not be found in the cache
     assert all(p.grad is not None for p in net.parameters())
-
-
-def test_precision_needs_autocast(monkeypatch):
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device_type: False)
-    with pytest.raises(ValueError, match=r"precision='float16' needs torch\.autocast, which cpu lacks"):
-        play(network(), precision="float16")
+    with pytest.raises(ValueError, match=r"needs torch\.autocast, which cpu lacks"):
+        play(net, precision=precision)
 
 
-@pytest.mark.parametrize("way", ["values", "each"])
-def test_out_of_memory_halves_the_batch(way):
-    sizes, packed = [], pack(np.eye(8))[:5] if way == "values" else some_coalitions(3, 5)[1]
+def test_out_of_memory_halves_the_batch():
+    sizes, packed = [], pack(np.eye(8))[:5]
 
     def model(x, most=3):
         sizes.append(len(x))
@@ -232,12 +220,12 @@ def test_out_of_memory_halves_the_batch(way):
         return means(x)
 
     game = play(model, batch_size=12)
-    values = getattr(game, way)(packed)
+    values = game.values(packed)
     assert sizes == [12, 6, 3, 3, 3, 3, 3]  # the batch that fits is kept, and no row is lost
     assert game.evaluations.tolist() == [5] * 3
-    assert values == pytest.approx(getattr(play(means), way)(packed))
+    assert values == pytest.approx(play(means).values(packed))
     with pytest.raises(torch.OutOfMemoryError):
-        getattr(play(lambda x: model(x, most=0)), way)(packed)
+        play(lambda x: model(x, most=0)).values(packed)
 
 
 def test_automatic_batches_fit_the_memory():
@@ -247,10 +235,8 @@ def test_automatic_batches_fit_the_memory():
     assert auto_batch_size(2**40, cpu) == 1
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a GPU; this machine has none that torch can use"
-)
-@pytest.mark.parametrize("contexts", ["absent", "both", 4, "exact"])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
+@pytest.mark.parametrize("contexts", ["both", "exact"])
 def test_gpu_and_cpu_agree(contexts):
     x, net = pictures(2, 3, 24, 24).float(), network().float()
     on_cpu = DnCShap(net, contexts=contexts, depth=4).attribute(x).region_scores

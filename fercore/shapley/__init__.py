@@ -2,7 +2,7 @@
 
 To be read in this order, each imports from those before it: ``inputs`` (what the user hands over), ``tree`` (the
 regions), ``baselines`` (what hidden pixels show), ``game`` (the value of a coalition), ``exact`` (enumeration),
-``splits`` (how a node's score is divided), ``contexts`` (fixed, all or K of them), ``quadrature`` and ``adaptive``
+``contexts`` (how a node's score is divided, in fixed contexts, all or K of them), ``quadrature`` and ``adaptive``
 (chosen on the way), ``result``, ``base``, ``dnc`` (all methods under one name), ``published`` (as published).
 """
 

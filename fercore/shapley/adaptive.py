@@ -1,9 +1,8 @@
 """DnCShap with adaptive contexts: spend a budget of evaluations where it teaches most, guess the rest, sum exactly.
 
-A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P (two evaluations for two
-children) and gives the asymmetries δ(C), see :mod:`fercore.shapley.splits`. The mean of δ(C) over all contexts is
-wanted, and only some can be observed. Bayesian quadrature (O'Hagan 1991) does both that follows from this, guessing
-what was not observed and choosing what to observe next, with the model
+A *pair* is a split P and a context C of it; observing it costs the interior coalitions of P and gives the asymmetries
+δ(C), see :mod:`fercore.shapley.contexts`. Their mean over all contexts is wanted, and only some can be observed.
+Bayesian quadrature (O'Hagan 1991) guesses what was not observed and chooses what to observe next, with the model
 
     δ_P(C) = h_P(C)^γ z_P(C),    z_P a Gaussian process of mean zero and covariance σ_P² Π_j (1 + r s_j s'_j),
 
@@ -24,9 +23,9 @@ from collections.abc import Iterator
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from fercore.shapley.contexts import asymmetries, hand_down, pools, see, split_levels
 from fercore.shapley.game import TargetGame
 from fercore.shapley.quadrature import Level, coarse, tempered
-from fercore.shapley.splits import asymmetries, hand_down, pools, see, split_levels
 from fercore.shapley.tree import PartitionTree
 
 # Chosen once, on 50 faces of FER2013 under a network of the recipe "paper" (20 epochs), and kept for everything else.
@@ -74,7 +73,7 @@ class Search:
 
     @staticmethod
     def bytes_per_image(tree: PartitionTree, classes: int) -> int:
-        """Return how much memory a search takes for each image at most, for the factors if all pairs are observed."""
+        """Return how much memory a search takes for each image at most: with factors of all pairs."""
         contexts = [len(pool.weights) for pool in pools(tree)]
         pairs = [len(tree.splits(level)[0]) * m for level, m in enumerate(contexts)]
         values = 8 * classes * 2**tree.arity + 25
@@ -91,7 +90,7 @@ class Search:
             chosen = self._choose(np.minimum(step, left))
             if chosen is None:
                 break
-            self._observe(game, *chosen)
+            self._observe(game, chosen)
             left -= chosen[3].sum(axis=1)
             due = self.observed >= self._review
             self._review[due] *= REVIEW
@@ -120,13 +119,11 @@ class Search:
 
     def _reaches(self) -> Iterator[np.ndarray]:
         """Yield h of every pair, one float64 array (N, s, M) per level."""
-        bare = np.empty(0)
+        bare = self._levels[0].reach if self._levels else np.empty(0)
         for number, level in enumerate(self._levels):
             if number:
                 inherited = bare[:, level.splits.above[:, None], level.pool.origin]
                 bare = np.where(np.isnan(level.reach), FADE * inherited, level.reach)
-            else:
-                bare = level.reach
             yield bare + level.floor(bare)[:, None, None]
 
     # --- guess what was not observed
@@ -202,15 +199,9 @@ class Search:
 
     # --- observe
 
-    def _observe(
-        self,
-        game: TargetGame,
-        levels: np.ndarray,
-        splits: np.ndarray,
-        contexts: np.ndarray,
-        valid: np.ndarray,
-    ) -> None:
-        """Evaluate pairs, int64 arrays (N, k), and take note of what they give."""
+    def _observe(self, game: TargetGame, chosen: tuple[np.ndarray, ...]) -> None:
+        """Evaluate what :meth:`_choose` chose, and take note of what it gives."""
+        levels, splits, contexts, valid = chosen
         cost, bytes_ = self._levels[0].splits.interior.shape[1:]
         packed = np.zeros((*levels.shape, cost, bytes_), np.uint8)  # C ∪ S
         for number, level in enumerate(self._levels):
@@ -232,14 +223,14 @@ class Search:
         level, (image, split, context) = self._levels[number], where
         low, high = self._empty[image], self._full[image]  # v(C) and v(C ∪ P)
         if number:
-            known = self._levels[number - 1].values[
-                image, level.splits.above[split], level.pool.origin[context]
-            ]
-            pair = np.arange(len(image))
+            parent = image, level.splits.above[split], level.pool.origin[context]
+            known, pair = self._levels[number - 1].values[parent], np.arange(len(image))
             low, high = known[pair, level.hidden[split, context]], known[pair, level.shown[split, context]]
         values = np.concatenate([low[:, None], interior, high[:, None]], axis=1)
         level.values[where], level.seen[where] = values, True
-        level.size[where] = _norm(asymmetries(interior, self.tree.arity))
+        # Over children and classes; for two children this is |δ_A - δ_B|.
+        deltas = asymmetries(interior, self.tree.arity)
+        level.size[where] = np.sqrt(2 * (deltas**2).mean(axis=-1).sum(axis=-1))
         level.condition(self._r, *where)
         if number + 1 < len(self._levels):
             self._reach_below(number + 1, where, values, ROUGH * level.size[where])
@@ -285,8 +276,3 @@ def _climb(fits: np.ndarray, start: int) -> int:
 def _size(differences: np.ndarray) -> np.ndarray:
     """Return the root mean square over classes (the last axis), so that all explained classes have a say."""
     return np.sqrt((differences**2).mean(axis=-1))
-
-
-def _norm(deltas: np.ndarray) -> np.ndarray:
-    """Return the size of asymmetries (..., a, K) over children and classes; for two children |δ_A - δ_B|."""
-    return np.sqrt(2 * (deltas**2).mean(axis=-1).sum(axis=-1))

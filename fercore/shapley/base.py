@@ -13,16 +13,7 @@ from tqdm import tqdm
 
 from fercore.shapley.baselines import Filling, as_baseline, of_group, rows_per_coalition
 from fercore.shapley.game import ImageGame, TargetGame
-from fercore.shapley.inputs import (
-    Channels,
-    Images,
-    Targets,
-    Wanted,
-    as_data,
-    as_images,
-    as_targets,
-    warn_if_training,
-)
+from fercore.shapley.inputs import Channels, Images, Targets, Wanted, as_images, as_targets, warn_if_training
 from fercore.shapley.result import DnCResult, join
 from fercore.shapley.tree import PartitionTree, build_tree
 
@@ -54,9 +45,7 @@ class RegionExplainer(ABC):
         """Explain images: :meth:`attribute`, returned as a ``shap.Explanation``.
 
         Args:
-            images: As for :meth:`attribute`.
-            targets: As for :meth:`attribute`.
-            channels: As for :meth:`attribute`.
+            images, targets, channels: As for :meth:`attribute`.
 
         Returns:
             An Explanation whose ``values`` are a float64 array (N, H, W, C, K); :meth:`DnCResult.explanation` says what
@@ -121,9 +110,7 @@ class RegionExplainer(ABC):
         all levels before the first one is known. All images are held together: meant for a few.
 
         Args:
-            images: As for :meth:`attribute`.
-            targets: As for :meth:`attribute`.
-            channels: As for :meth:`attribute`.
+            images, targets, channels: As for :meth:`attribute`.
 
         Returns:
             Iterator of float64 arrays (N, H, W, K), each region's score over its pixels, one per level 0 ... L.
@@ -183,20 +170,21 @@ class RegionExplainer(ABC):
         """Explain one group of images together."""
         known = self._known_coalitions(tree)
         target = TargetGame(game, tree, wanted, first=known[: max(game.coalitions_per_batch - 2, 0)])
-        if self.class_names is not None and len(self.class_names) != game.n_classes:
-            names = f"class_names has {len(self.class_names)} names"
-            raise ValueError(f"{names}; the model has {game.n_classes} classes.")
+        names = self.class_names
+        if names is not None and len(names) != game.n_classes:
+            raise ValueError(f"class_names has {len(names)} names; the model has {game.n_classes} classes.")
         game.values(known)
         levels, searches = self._play(target)
         scores, errors = zip(*levels, strict=True)
+        shown = images.float() if images.dtype == torch.bfloat16 else images  # numpy has no bfloat16
         return DnCResult(
             levels=list(scores),
             tree=tree,
             base_values=target.empty,
             predictions=target.full,
             classes=target.classes,
-            data=as_data(images),
-            class_names=self.class_names,
+            data=shown.permute(0, 2, 3, 1).cpu().numpy(),
+            class_names=names,
             evaluations=game.evaluations,
             compute_time=0.0,
             standard_errors=errors[-1],

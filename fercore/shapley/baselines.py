@@ -186,7 +186,12 @@ def as_baseline(baseline: Baseline, images: torch.Tensor) -> torch.Tensor | Fill
     It is a tensor of 4 axes, broadcastable to the images, or a filling for inpainting and background sets.
     """
     if isinstance(baseline, str):
-        baseline = _by_name(baseline, images)
+        plain = {"zero": 0.0, "blur": Blur(), "inpaint": Inpaint()}
+        if baseline not in (*plain, "mean"):
+            raise ValueError(
+                f"Unknown baseline {baseline!r}; use 'zero', 'mean', 'blur', 'inpaint', {_OTHERS}."
+            )
+        baseline = plain[baseline] if baseline in plain else _floats(images).mean(dim=(2, 3), keepdim=True)
     if isinstance(baseline, Blur):
         return blurred(images, baseline.sigma)
     if isinstance(baseline, Inpaint):
@@ -217,7 +222,7 @@ def blurred(images: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
 
     ``sigma`` is that of :class:`Blur`. A plain image stays as it is.
     """
-    images = images.to(torch.promote_types(images.dtype, torch.float32))
+    images = _floats(images)
     sigma = min(images.shape[2:]) / 8 if sigma is None else sigma
     weights = []  # of each place in the mean around each place, (side, side), rows sum to 1
     for side in images.shape[2:]:
@@ -229,14 +234,9 @@ def blurred(images: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
     return over_rows @ images @ over_columns.T
 
 
-def _by_name(name: str, images: torch.Tensor) -> Baseline:
-    """Return what a name stands for."""
-    if name == "mean":
-        return images.to(torch.promote_types(images.dtype, torch.float32)).mean(dim=(2, 3), keepdim=True)
-    named = {"zero": 0.0, "blur": Blur(), "inpaint": Inpaint()}
-    if name not in named:
-        raise ValueError(f"Unknown baseline {name!r}; use 'zero', 'mean', 'blur', 'inpaint', {_OTHERS}.")
-    return named[name]
+def _floats(images: torch.Tensor) -> torch.Tensor:
+    """Return images in float32 at least."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def _as_tensor(baseline: float | torch.Tensor | np.ndarray, images: torch.Tensor) -> torch.Tensor:

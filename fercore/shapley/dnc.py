@@ -206,13 +206,12 @@ class DnCShap(RegionExplainer):
 
     def _expected_evaluations(self, tree: PartitionTree) -> int:
         """Return the number of distinct coalitions, at most."""
-        if self.contexts == "adaptive":
-            return min(self._budget(tree), methods.exact_evaluations(tree))
-        if self.contexts == "exact":
-            return methods.exact_evaluations(tree)
         if self.contexts in FIXED:
             return methods.fixed_evaluations(tree, self.contexts)
-        return methods.sampled_evaluations(tree, int(self.contexts))
+        if not isinstance(self.contexts, str):
+            return methods.split_evaluations(tree, int(self.contexts))
+        every = methods.split_evaluations(tree)
+        return min(self._budget(tree), every) if self.contexts == "adaptive" else every
 
     def _known_coalitions(self, tree: PartitionTree) -> np.ndarray:
         """Return the coalitions of fixed contexts; level by level, the first levels would make small batches."""

@@ -37,7 +37,7 @@ def exact_shapley(game: SetFunction, n_players: int) -> np.ndarray:
     _check_players(n_players)
     codes = np.arange(2**n_players)
     values = _evaluate(game, codes, n_players)
-    weights, sizes = shapley_weights(n_players), _members(codes, n_players).sum(axis=1)
+    weights, sizes = shapley_weights(n_players), members(codes, n_players).sum(axis=1)
     result = []
     for player in range(n_players):
         without = codes[(codes >> player) & 1 == 0]
@@ -96,14 +96,14 @@ def _check_players(n_players: int) -> None:
         )
 
 
-def _members(codes: np.ndarray, n_players: int) -> np.ndarray:
+def members(codes: np.ndarray, n_players: int) -> np.ndarray:
     """Write coalition numbers (M,), bit i for player i, as a boolean array (M, n)."""
     return (codes[:, None] >> np.arange(n_players)) & 1 == 1
 
 
 def _evaluate(game: SetFunction, codes: np.ndarray, n_players: int) -> np.ndarray:
     """Evaluate the game on coalition numbers, float64 array (M, ...)."""
-    values = np.asarray(game(_members(codes, n_players)), dtype=np.float64)
+    values = np.asarray(game(members(codes, n_players)), dtype=np.float64)
     if values.ndim == 0 or len(values) != len(codes):
         raise ValueError(f"The game must return one value per coalition: {len(codes)}, not {values.shape}.")
     return values

@@ -9,6 +9,7 @@ has coalitions of its own (:meth:`ImageGame.each`); either way the rows of all i
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,15 +33,9 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 class TargetGame:
     """The game of a group of images, reduced to the classes that are to be explained.
 
-    The methods ask for ``tree``, ``everyone``, ``empty``, ``full``, ``values`` and ``each`` alone, and this asks its
-    game for ``values`` and ``each``: neither need be played by a network, or on pixels.
-
-    Attributes:
-        tree: The partition tree whose leaves are the players.
-        everyone: The packed coalition of all players, uint8 array (1, ceil(n / 8)).
-        classes: Explained class numbers, int64 array (N, K).
-        empty: v(∅) = f(b), float64 array (N, K).
-        full: v(N) = f(x) with N the set of all players, float64 array (N, K).
+    The methods ask for ``tree``, ``everyone`` (all players as a packed coalition, (1, ceil(n / 8))), ``empty`` and
+    ``full`` (v(∅) = f(b) and v(N) = f(x), (N, K)), ``values`` and ``each`` alone, and this asks its game for ``values``
+    and ``each``: neither need be played by a network, or on pixels.
     """
 
     def __init__(
@@ -201,18 +196,16 @@ class ImageGame:
                 f"(N, M), not {packed.shape} and {valid.shape}."
             )
         wanted = np.flatnonzero(valid)
-        if wanted.size:
-            found = self._evaluate(packed.reshape(-1, packed.shape[2]), wanted // shape[1], wanted)
-        elif self.n_classes is None:
+        if not wanted.size and self.n_classes is None:
             raise ValueError("each() needs at least one valid coalition, for the number of classes.")
-        else:
-            found = np.empty((0, self.n_classes))
-        result = np.full((valid.size, found.shape[1]), np.nan)
+        rows = packed.reshape(-1, packed.shape[2])
+        found = self._evaluate(rows, wanted // shape[1], wanted) if wanted.size else 0.0
+        result = np.full((valid.size, self.n_classes), np.nan)
         result[wanted] = found
-        return result.reshape(*shape, found.shape[1])
+        return result.reshape(*shape, self.n_classes)
 
     def _evaluate(self, packed: np.ndarray, image: np.ndarray, coalition: np.ndarray) -> np.ndarray:
-        """Return v of jobs, which are pairs of an image and a row of ``packed``: float64 array (jobs, classes)."""
+        """Return v of jobs, each an image and a row of ``packed``: float64 array (jobs, classes)."""
         step = max(1, _TRANSFER_ROWS // self._fillings)
         parts = [slice(start, start + step) for start in range(0, len(image), step)]
         with inputs.evaluation_mode(self._model), torch.inference_mode():
@@ -252,9 +245,10 @@ class ImageGame:
                 torch.cuda.empty_cache()
                 continue
             outputs.append(batch.clone())  # a slice of something larger would keep all of it alive
-            if batch.shape[1] != outputs[0].shape[1]:
+            one, other = outputs[0].shape[1], batch.shape[1]
+            if one != other:
                 raise ModelOutputError(
-                    f"The model returned {outputs[0].shape[1]} classes for one batch and {batch.shape[1]} for another."
+                    f"The model returned {one} classes for one batch and {other} for another."
                 )
             if self._on_rows is not None:
                 self._on_rows(size)
@@ -278,21 +272,16 @@ class ImageGame:
 
     def _run(self, packed: np.ndarray, image: np.ndarray, filling: np.ndarray) -> torch.Tensor:
         """Call the model, in the plain memory layout from then on if it uses ``view`` where another cannot."""
+        # Weights cast here are inference tensors: in the cache they would outlive this call inside a caller's autocast.
+        half = {"dtype": self._autocast, "cache_enabled": False}
         try:
-            return self._call(self._masked(packed, image, filling))
+            with torch.autocast(self.device.type, **half) if self._autocast else nullcontext():
+                return self._model(self._masked(packed, image, filling))
         except RuntimeError as error:
             if not self._channels_last or "view size is not compatible" not in str(error):
                 raise
         self._use_layout(channels_last=False)
-        return self._call(self._masked(packed, image, filling))
-
-    def _call(self, rows: torch.Tensor) -> torch.Tensor:
-        """Call the model in the precision asked for."""
-        if self._autocast is None:
-            return self._model(rows)
-        # Weights cast here are inference tensors: in the cache they would outlive this call inside a caller's autocast.
-        with torch.autocast(self.device.type, dtype=self._autocast, cache_enabled=False):
-            return self._model(rows)
+        return self._run(packed, image, filling)
 
     def _use_layout(self, *, channels_last: bool) -> None:
         """Bring images, baseline and owners of the pixels to the layout in which the model gets its inputs."""

@@ -50,8 +50,8 @@ def as_images(images: Images, channels: Channels | None = None) -> torch.Tensor:
     elif isinstance(images, torch.Tensor):
         layout, tensor = channels or "first", images.detach()
     else:
-        kind = type(images).__name__
-        raise TypeError(f"images must be a torch tensor or a numpy array or a list of these, not {kind}.")
+        told = "images must be a torch tensor or a numpy array or a list of these"
+        raise TypeError(f"{told}, not {type(images).__name__}.")
     if tensor.ndim == 3:
         tensor = tensor[None]
     if tensor.ndim != 4:
@@ -63,12 +63,6 @@ def as_images(images: Images, channels: Channels | None = None) -> torch.Tensor:
         raise ValueError(f"There is nothing to explain: images has shape {tuple(images.shape)}.")
     _check_channels(tensor.shape, layout, stated=channels is not None)
     return tensor if layout == "first" else tensor.permute(0, 3, 1, 2)
-
-
-def as_data(images: torch.Tensor) -> np.ndarray:
-    """Return images (N, C, H, W) as an array (N, H, W, C), the order of plots."""
-    shown = images.float() if images.dtype == torch.bfloat16 else images  # numpy has no bfloat16
-    return shown.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _stack(images: Sequence[torch.Tensor] | Sequence[np.ndarray]) -> torch.Tensor | np.ndarray:

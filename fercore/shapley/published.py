@@ -72,9 +72,8 @@ class PaperDnCShap(RegionExplainer):
             raise ValueError(f"times is the number of cuts, at least 1; it is {times}.")
         check_settings(model, self.output, batch_size, self.precision)
         check_rule(times, self.tree)
-        self.model, self.depth, self.batch_size, self.device = model, times, batch_size, device
-        self.class_names, self.progress = class_names, progress
-        self.times = times
+        self.model, self.times, self.depth, self.batch_size = model, times, times, batch_size
+        self.device, self.class_names, self.progress = device, class_names, progress
         self._calls = 2 ** (times + 1)  # 4 at the root, 2 per cut below it
 
     def _play(self, game: TargetGame) -> tuple[Iterator[LevelScores], tuple[()]]:

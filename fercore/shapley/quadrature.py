@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fercore.shapley.splits import Pool, SplitLevel, asymmetries
+from fercore.shapley.contexts import Pool, SplitLevel, asymmetries
 
 FLOOR = 0.3  # reach that every pair of a level has at least, in root mean squares of the level
 PRIOR_PAIRS = 4.0  # a split's own variance counts like its level's after so many pairs

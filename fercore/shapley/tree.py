@@ -107,13 +107,19 @@ class PartitionTree:
             int64 array (s, arity). Nodes that are carried over are left out.
 
         Raises:
-            ValueError: If the level is the last one, which is not cut.
+            ValueError: If the level is the last one, which is not cut, or the tree was put together by hand and does
+                not cut every node of several leaves into ``arity`` parts (a node is carried over for good).
         """
         level = self._index(level)
         if level == self.depth:
             raise ValueError(f"The leaves (level {level}) are not cut: level is 0 to {self.depth - 1} here.")
         of_each = np.bincount(self.parents(level + 1), minlength=self.n_nodes(level))
-        cut = np.flatnonzero(of_each > 1)
+        several = np.diff(self.spans(level))[:, 0] > 1
+        if (of_each != np.where(several, self.arity, 1)).any():
+            raise ValueError(
+                f"Level {level}: a node is cut into {self.arity} on every level until it is one leaf."
+            )
+        cut = np.flatnonzero(several)
         return cut, (np.cumsum(of_each) - of_each)[cut, None] + np.arange(self.arity)
 
     def pixels(self, level: int) -> np.ndarray:

@@ -22,10 +22,16 @@ from scipy.stats import rankdata
 from fercore.checkpoints import atomic_path
 from fercore.errors import FercoreError
 from fercore.shapley.adaptive import Search
-from fercore.shapley.contexts import exact_levels, fixed_levels, sampled_levels
+from fercore.shapley.contexts import (
+    asymmetries,
+    exact_levels,
+    fixed_levels,
+    sampled_levels,
+    sibling_subsets,
+    split_levels,
+)
 from fercore.shapley.exact import exact_shapley
 from fercore.shapley.game import ImageGame, Model
-from fercore.shapley.splits import asymmetries, sibling_subsets, split_levels
 from fercore.shapley.tree import PartitionTree, pack
 from ferlab.explainers.rivals import captum_values, partition_explainer
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -57,17 +56,9 @@ def members() -> np.ndarray:
 def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
     """Return a partition tree over players that are no pixels, from the number of players of each level's nodes.
 
-    A node is cut in two and a single player carried over, never to be cut later; ValueError for anything else.
+    A node is cut in two on every level until it is one player; :meth:`PartitionTree.splits` refuses anything else.
     """
     edges = [np.cumsum([0, *level]) for level in sizes]
-    whole = len(sizes[-1]) == edges[-1][-1]
-    for above, below in pairwise(edges):
-        children = np.diff(np.searchsorted(below, above))
-        whole &= np.isin(above, below).all() and (children == np.minimum(np.diff(above), 2)).all()
-    if not whole:
-        raise ValueError(
-            f"Every node is cut in two until it is one player; {list(sizes)} does something else."
-        )
     spans = tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges)
     starts, ends = np.concatenate(spans).T
     count = len(sizes[-1])
