@@ -84,59 +84,49 @@ def test_slider_and_list_change_the_ranking():
 
 # --- three players ------------------------------------------------------------------------------------------
 
-PLAYERS = """
-const state = () => ({
-  said: told()[0], sum: told()[1],
-  present: roots[0].styled("fercore-present").map((line) => line.children[0].textContent),
-  current: roots[0].all((part) => part.attributes["aria-current"] === "true").length,
-  steps: roots[0].all("table")[1].children[2].children.map((line) => texts(line.children)),
-  values: roots[0].all("table")[2].children[2].children.map((line) => line.children[2].textContent),
-});
-const worths = roots[0].all((part) => part.attributes.type === "number");
-"""
 
-
-def test_players_tell_coalitions_orders_and_shapley_values():
+def test_players_tell_coalitions_orders_and_shapley_values_follow_other_worths_and_go_back():
     worths = np.random.default_rng(0).normal(size=8) * [0, 0.01, 0.1, 1, 10, 100, 1000, 10000]
     steps = """
+    const state = () => ({
+      said: told()[0], sum: told()[1],
+      present: roots[0].styled("fercore-present").map((line) => line.children[0].textContent),
+      current: roots[0].all((part) => part.attributes["aria-current"] === "true").length,
+      steps: roots[0].all("table")[1].children[2].children.map((line) => texts(line.children)),
+      values: roots[0].all("table")[2].children[2].children.map((line) => line.children[2].textContent),
+    });
+    const everyone = roots[0].all((part) => part.attributes.type === "number")[7];
+    const first = state();
     boxes[0].tick();
     boxes[2].tick();
     roots[0].find("select").choose("3");
-    return {...state(), orders: texts(roots[0].find("select").children)};
+    const chosen = {...state(), orders: texts(roots[0].find("select").children)};
+    everyone.choose("7");
+    const changed = state().values;
+    everyone.choose("");
+    const nonsense = [state().values, everyone.attributes["aria-invalid"]];
+    roots[0].find("button").fire("click");
+    return {first, chosen, changed, nonsense, last: state(), valid: everyone.attributes["aria-invalid"]};
     """
-    seen = play(figures.three_players(["A", "B", "C"], worths), PLAYERS + steps)
+    seen = play(figures.three_players(["A", "B", "C"], worths), steps)
     worths = np.array([float(f"{value:.6g}") for value in worths])  # as they are embedded
-    assert seen["orders"] == ["A, B, C", "A, C, B", "B, A, C", "B, C, A", "C, A, B", "C, B, A"]
-    assert (seen["present"], seen["current"]) == (["{A, C}"], 1)
-    assert seen["said"] == f"v({{A, C}}) = {shown(worths[0b101])}"
+    chosen = seen["chosen"]
+    assert chosen["orders"] == ["A, B, C", "A, C, B", "B, A, C", "B, C, A", "C, A, B", "C, B, A"]
+    assert (chosen["present"], chosen["current"]) == (["{A, C}"], 1)
+    assert chosen["said"] == f"v({{A, C}}) = {shown(worths[0b101])}"
     arrivals = [("B", "∅", 0, 0b010), ("C", "{B}", 0b010, 0b110), ("A", "{B, C}", 0b110, 0b111)]
-    assert seen["steps"] == [
+    assert chosen["steps"] == [
         [who, there, f"{shown(worths[b])} − {shown(worths[a])} = {shown(worths[b] - worths[a])}"]
         for who, there, a, b in arrivals
     ]
     # closeness.shapley weighs coalitions by their size, the script goes through all orders.
-    assert seen["values"] == [shown(value) for value in closeness.shapley(worths, 3)]
+    assert chosen["values"] == [shown(value) for value in closeness.shapley(worths, 3)]
     total = shown(worths[7] - worths[0])
-    assert seen["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."
-
-
-def test_players_follow_other_worths_ignore_nonsense_and_go_back():
-    steps = """
-    const first = state();
-    boxes[1].tick();
-    worths[7].choose("7");
-    const changed = state().values;
-    worths[7].choose("");
-    const nonsense = [state().values, worths[7].attributes["aria-invalid"]];
-    roots[0].find("button").fire("click");
-    return {first, changed, nonsense, last: state(), valid: [worths[7].value, worths[7].attributes["aria-invalid"]]};
-    """
-    seen = play(figures.three_players(["A", "B", "C"], [0, 1, 1, 2, 1, 2, 2, 4]), PLAYERS + steps)
-    assert seen["first"]["values"] == ["1.33"] * 3
-    assert seen["changed"] == ["2.33"] * 3
-    assert seen["nonsense"] == [["2.33"] * 3, "true"]
-    assert seen["last"] == seen["first"]
-    assert seen["valid"] == ["4", "false"]
+    assert chosen["sum"] == f"Sum of the Shapley values: {total}. v({{A, B, C}}) − v(∅) = {total}."
+    worths[7] = 7
+    assert seen["changed"] == [shown(value) for value in closeness.shapley(worths, 3)]
+    assert seen["nonsense"] == [seen["changed"], "true"]
+    assert (seen["last"], seen["valid"]) == (seen["first"], "false")
 
 
 # --- the stepper --------------------------------------------------------------------------------------------
@@ -192,9 +182,16 @@ def test_stepper_draws_the_regions_of_a_level_and_their_sum(stepped):
         assert drawn["text"] == f"level {level}, {regions}"
 
 
-def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels(stepped):
+def test_stepper_moves_by_keys_and_pointer_and_changes_level_rule_scale_and_face(stepped):
     html, scores = stepped
     steps = """
+    const own = ends();
+    boxes[0].tick();
+    const common = ends();
+    boxes[0].tick();
+    rule.choose("1");
+    const second = ends();
+    rule.choose("0");
     map.focus();
     const walk = [frame()];
     for (const key of ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"]) {
@@ -204,14 +201,18 @@ def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels(
     const ignored = map.press("Tab").prevented;
     map.fire("pointermove", {target: rects()[0]});
     const corner = [frame(), told()[1]];
-    for (const key of ["ArrowLeft", "ArrowUp"]) map.press(key);
-    map.fire("pointermove", {target: map});
-    const beside = frame();
     map.fire("pointermove", {target: rects()[63]});
     range.choose("1");
-    return {walk, ignored, corner, beside, half: [frame(), told()[1]]};
+    const half = [frame(), told()[1]];
+    face.choose("1");
+    const left = [texts(rule.children), range.value, rects().length];
+    return {own, common, second, walk, ignored, corner, half, left};
     """
     seen = play(html, STEPPER + steps)
+    own, common, second = (float(seen[key][2].replace("+", "")) for key in ("own", "common", "second"))
+    assert second == pytest.approx(100 * own, rel=0.01)
+    assert common >= second
+    assert seen["own"][0] == seen["own"][2].replace("+", "−")
     start, right, down, left, up = seen["walk"]  # each [row, column, height, width]
     assert start[0] <= 10.5 < start[0] + start[2]
     assert start[1] <= 15 < start[1] + start[3]
@@ -223,35 +224,14 @@ def test_stepper_moves_by_keys_and_pointer_and_stays_where_it_is_between_levels(
     tree = build_tree(21, 30, 6, "alternate")
     _, _, bottom, right = tree.boxes[tree.nodes(6)][0]
     sign = "+" if scores[6][0] > 0 else ""
-    assert seen["corner"][0] == seen["beside"] == [0, 0, bottom, right]
-    assert seen["corner"][1] == (
+    assert seen["corner"] == [
+        [0, 0, bottom, right],
         f"Region 1 of 64: score {sign}{shown(scores[6][0])}, rows 0 to {bottom - 1}, columns 0 to {right - 1}, "
-        f"{bottom * right} pixels."
-    )
+        f"{bottom * right} pixels.",
+    ]
     assert seen["half"][0] == [10, 0, 11, 30]
     assert seen["half"][1].startswith("Region 2 of 2: ")
-
-
-def test_stepper_changes_face_rule_and_scale(stepped):
-    steps = """
-    const own = ends();
-    boxes[0].tick();
-    const common = ends();
-    boxes[0].tick();
-    rule.choose("1");
-    const second = ends();
-    map.focus();
-    face.choose("1");
-    const left = [texts(rule.children), range.value, rects().length];
-    return {own, common, second, left, frame: frame()};
-    """
-    seen = play(stepped[0], STEPPER + steps)
-    own, common, second = (float(seen[key][2].replace("+", "")) for key in ("own", "common", "second"))
-    assert second == pytest.approx(100 * own, rel=0.01)
-    assert common >= second
-    assert seen["own"][0] == seen["own"][2].replace("+", "−")
-    assert seen["left"] == [["two"], "2", 4]
-    assert seen["frame"] == [2, 2, 2, 2]  # the point of before lies outside the smaller face
+    assert seen["left"] == [["two"], "1", 2]
 
 
 # --- regions switched on and off ----------------------------------------------------------------------------
