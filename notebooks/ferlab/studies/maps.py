@@ -56,11 +56,7 @@ def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, see
 
 
 def why_none(emotion: Emotion, labels: np.ndarray, correct: np.ndarray, eligible: np.ndarray) -> str:
-    """Say why an emotion has no map, in a sentence; an empty string where it has one.
-
-    ``labels`` are those of the test images, ``correct`` says which are classified correctly, ``eligible`` which may be
-    shown, (N,) bool.
-    """
+    """Say in a sentence why an emotion has no map, from (N,) labels, hits and who may be shown; nothing if it has."""
     own = labels == emotion
     if (own & eligible).any():
         return ""

@@ -1,7 +1,4 @@
-"""A photograph of the reader's own: read it, find the face, cut it out as FER2013's pictures were. All on this machine.
-
-Needs OpenCV, and scikit-image to find faces.
-"""
+"""A photograph of the reader's own: read, the face found and cut out as FER2013's were; all on this machine."""
 
 from __future__ import annotations
 
@@ -88,10 +85,7 @@ def _cascade() -> Any:
 
 
 def find_faces(photo: np.ndarray) -> list[Box]:
-    """Find the frontal faces of a photo, of 1/6 to 3/2 of its shorter side, largest first, without overlaps by half.
-
-    A cascade (Viola & Jones 2004) on local binary patterns: it misses turned faces and takes other things for faces.
-    """
+    """Find frontal faces, largest first, no two overlapping by half, by a cascade (Viola & Jones 2004) on patterns."""
     import cv2
 
     height, width = photo.shape[:2]
@@ -154,10 +148,7 @@ def _checked(photo: np.ndarray, box: Sequence[float], inside: bool = True) -> Bo
 
 
 def cut(photo: np.ndarray, box: Box, margin: float = 1.0) -> np.ndarray:
-    """Cut a face out as FER2013's were: a grey (BT.601) square of 48 pixels, (48, 48, 1) uint8.
-
-    FER2013 was cut at a detector's box, a ``margin`` of 1. Beyond the photo its outermost pixels go on.
-    """
+    """Cut a face out as FER2013's were, at a detector's box: a grey (BT.601) square of 48 pixels, (48, 48, 1) uint8."""
     from ferlab.landmarks.crops import Square
 
     middle = box.left + box.side / 2, box.top + box.side / 2
