@@ -99,7 +99,7 @@ def run(
 def gain(right: np.ndarray, base: np.ndarray) -> dict[str, Any]:
     """Say how much more often one system is right than another on the same images, (N,) bool each.
 
-    ``low`` to ``high`` is the 95 % interval of the ``difference``: 1.96 standard errors, over images and not over seeds.
+    ``low`` to ``high`` is the 95 % interval of the ``difference``: 1.96 standard errors, over images, not seeds.
     """
     each = right.astype(float) - base
     mean, spread = each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5

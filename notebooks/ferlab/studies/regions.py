@@ -54,9 +54,7 @@ class Finding:
     difference_low: float = np.nan  # lower end of its interval
     released: float = np.nan  # the mean under the released code's masking, on a sample of these faces
     released_low: float = np.nan  # lower end of its interval
-    excess_low: float = (
-        np.nan
-    )  # lower end of the interval of released minus ours, face by face on that sample
+    excess_low: float = np.nan  # lower end of the interval of released minus ours, on that sample
 
     @property
     def verdict(self) -> str:
