@@ -24,17 +24,9 @@ from fercore.errors import FercoreError
 
 # Metadata keys in the order shown; others are not shown.
 FIELDS = (
-    "experiment",
-    "dataset",
-    "parameters",
-    "seed",
-    "commit",
-    "started",
-    "seconds",
-    "hardware",
-    "versions",
+    *("experiment", "dataset", "parameters", "seed", "commit", "started", "seconds", "hardware", "versions"),
+    *("data_checksum", "record"),
 )
-FIELDS += ("data_checksum", "record")
 
 
 def duration(seconds: float) -> str:
