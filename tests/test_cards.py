@@ -39,10 +39,8 @@ def voted() -> FaceDataset:
     given = {
         3: [{"happiness": 9, "fear": 1}, {"neutral": 6, "happiness": 4}, {"happiness": 5, "surprise": 5}],
         2: [{"fear": 8, "unknown": 2}, {"surprise": 7, "fear": 3}],
-        0: [
-            {"anger": 5, "neutral": 5},
-            {"contempt": 6, "anger": 4},
-        ],  # tied: neutral comes first in the columns
+        # The first is tied; neutral comes first in the columns.
+        0: [{"anger": 5, "neutral": 5}, {"contempt": 6, "anger": 4}],
         5: [{"NF": 10}],
         6: [{"unknown": 6, "neutral": 4}],
     }

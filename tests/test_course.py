@@ -82,10 +82,6 @@ def test_kept_faces_come_back_from_a_small_record(stepped, channels):
         for old, new in zip(scores, again[rule][0], strict=True):
             np.testing.assert_allclose(new, old, rtol=1e-3)
     assert "One" in interactive.stepper([interactive.stepper_face(name, back, again)])
-    rng = np.random.default_rng(0)
-    levels = [rng.normal(size=2**level) / 2**level for level in range(10)], list(range(10))
-    large = rng.integers(0, 256, (48, 48, 3)).astype(np.uint8)
-    assert len(json.dumps(course.keep("One", large, dict.fromkeys("abc", levels)), indent=2)) < 60_000
 
 
 def test_boxes_and_means_mend_the_published_recursion():
