@@ -182,10 +182,7 @@ def found(photo: np.ndarray, box: Any, face: np.ndarray) -> Figure:
 
 
 def additive_parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a map into the profiles α (H,) and β (W,) for which α(r) + β(s) fits it best in least squares.
-
-    This is the two-way table of means: row mean + column mean - mean. The mean goes to α, so that β has mean zero.
-    """
+    """Split a map into profiles α (H,) and β (W,), β of mean zero, whose sums α(r) + β(s) fit it best in squares."""
     values = np.asarray(values, dtype=np.float64)
     return values.mean(axis=1), values.mean(axis=0) - values.mean()
 

@@ -20,7 +20,6 @@ from fercore.shapley import DnCShap, PaperDnCShap, build_tree
 from fercore.shapley.contexts import fixed_evaluations
 from fercore.shapley.inputs import Model
 from fercore.training import evaluation
-from ferlab.interactive.embedding import picture
 
 CERTAIN = 0.9  # a face that is explained should be one that the network is sure of
 PUBLISHED = "as published"
@@ -63,11 +62,13 @@ def stepper_rules(network: Model, image: torch.Tensor, target: int, depth: int =
 
 def keep(name: str, image: np.ndarray, rules: Rules) -> dict[str, Any]:
     """Return a face, uint8 (H, W, 1 or 3), and its scores for a run record: JSON-able, a level is one line of text."""
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(file, format="PNG", optimize=True)
     kept = {}
     for rule, (scores, counts) in rules.items():
         lines = [" ".join(f"{score:.{_DIGITS}g}" for score in level) for level in scores]
         kept[rule] = {"scores": lines, "evaluations": counts}
-    return {"name": name, "image": picture(image).partition(",")[2], "rules": kept}
+    return {"name": name, "image": base64.b64encode(file.getvalue()).decode("ascii"), "rules": kept}
 
 
 def restore(kept: dict[str, Any]) -> tuple[str, np.ndarray, Rules]:

@@ -160,10 +160,7 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
 
 
 def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
-    """Compare the labels, of one part or of all, with the plurality of FER+, where that is one of the seven emotions.
-
-    One row per label and "all": ``images``, ``agree`` (0..1), ``plurality says``. Ties are left out unless ``ties``.
-    """
+    """Compare labels with the plurality of FER+ where it is one of the seven: a row per label, and one of all."""
     votes = votes_of(dataset)
     votes = np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)] if ties else votes
     voted = fer2013.plurality(votes)

@@ -23,10 +23,7 @@ LBP_KINDS, LBP_CELLS = 59, 8  # uniform patterns of 8 neighbours; cells along ea
 
 
 class DeepEmotion(nn.Module):
-    """Deep-Emotion (Minaee et al. 2021, Section 3): four convolutions behind a spatial transformer, two hidden layers.
-
-    The article states no numbers of channels and units: those are ours. Images are ``size`` pixels high and wide.
-    """
+    """Deep-Emotion (Minaee et al. 2021, Section 3); it states no numbers of channels and units: those are ours."""
 
     def __init__(self, size: tuple[int, int] = (48, 48)) -> None:
         super().__init__()

@@ -44,10 +44,7 @@ class Box(NamedTuple):
 
 
 def read(path: str | Path) -> np.ndarray:
-    """Read a photo, upright as its EXIF data say, from a file that Pillow reads: JPEG, PNG, WebP, TIFF and others.
-
-    Grey becomes three equal channels, 16 bits become 8, and what is transparent becomes white.
-    """
+    """Read a photo, upright by its EXIF data, as 8-bit RGB, white where it is transparent."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise PhotoError(f"There is no file {path}. Give a photo's path, from the folder {Path.cwd()} on.")

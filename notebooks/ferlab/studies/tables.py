@@ -32,10 +32,7 @@ _RUN = ["settings", "fold", "accuracy", "without_copies", "parameters", "hardwar
 
 
 class Group(NamedTuple):
-    """Accuracy runs that differ in nothing but the fold; ``runs`` has one row per fold, ascending.
-
-    ``accuracy`` is 0..1, ``without_copies`` the same without images also in training (NaN: none); no ``page`` is None.
-    """
+    """Accuracy runs that differ in nothing but the fold; ``runs`` has a row per fold, ascending; NaN is no number."""
 
     settings: dict[str, Any]  # all parameters but the fold
     runs: pd.DataFrame
