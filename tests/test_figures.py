@@ -171,11 +171,28 @@ def test_the_answer_has_a_bar_and_a_tick_for_every_emotion():
     assert said(figure) == [f"{p:.3f}" for p in given]
 
 
-def test_variants_without_accuracy_are_left_out():
+ROW = {"data": "A", "protocol": "p", "classifier": "c", "accuracy": 0.5, "spread": 0.1, "floor": 0.3}
+ROW |= {"variant": "v", "rule": "r", "difference": 0.02, "low": 0.01, "high": 0.03}
+ROW |= {"method": "m", "per region": 8, "share": 0.02, "wilson low": 0.0, "wilson high": 0.04}
+
+
+@pytest.mark.parametrize(
+    ("draw", "place", "name"),
+    [(charts.protocol_dots, 0.5, "p"), (charts.gain_dots, 2, "v"), (charts.coverage, 0.02, "m, 8n")],
+)
+def test_a_dot_stands_at_its_number_in_a_row_of_its_name(draw, place, name):
+    (axes,) = draw(pd.DataFrame([ROW])).axes
+    assert rows(axes) == [name]
+    assert place in [line.get_xdata()[0] for line in axes.lines]
+
+
+def test_variants_without_accuracy_are_left_out_and_every_count_has_a_bar():
     table = pd.DataFrame({"accuracy": [0.5, np.nan, 0.75], "error": 0.1}, index=["a", "b", "c"])
     (axes,) = charts.accuracy_dots(table, "c").axes
     assert rows(axes) == ["a", "c"]
     assert axes.lines[0].get_xdata() == pytest.approx([0.5, 0.75])
+    (axes,) = charts.part_counts(pd.DataFrame({"train": [3, 1], "test": [2, 4]}, index=["a", "b"])).axes
+    assert [bar.get_height() for bar in axes.patches] == [3, 1, 2, 4]
 
 
 def test_doubling_draws_faces_their_mean_and_the_fall_of_independent_draws():
