@@ -41,23 +41,41 @@ def scale(axes) -> tuple[float, float]:
 
 # --- faces and maps ---------------------------------------------------------------------------------------------------
 
+MAPS = {"a": MAP, "b": -MAP, "c": 3 * MAP}
+BOX, GHOST = [(slice(k, k + 2), slice(k, k + 3)) for k in (0, 3)]
+PICTURES = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+HEADED = {"headings": ["one", "two"], "sides": ["s", "t"]}
 
-def test_maps_stand_beside_their_face_and_leave_the_last_places_empty():
-    maps = {"a": MAP, "b": -MAP, "c": 3 * MAP}
-    assert titles(panels.labelled_maps(FACE, maps)) == ["face", "a", "b", "c"]
-    figure = panels.in_rows(FACE, maps, columns=3)
-    assert titles(figure) == ["face", "a", "b", "c", "", ""]
-    assert [bool(axes.images) for axes in figure.axes] == [True] * 4 + [False] * 2
-    for axes, values in zip(figure.axes[1:4], maps.values(), strict=True):
+
+@pytest.mark.parametrize(
+    ("draw", "headings"),
+    [
+        (lambda: panels.labelled_maps(FACE, MAPS), ["face", "a", "b", "c"]),
+        (lambda: panels.in_rows(FACE, MAPS, columns=3), ["face", "a", "b", "c", "", ""]),
+        (lambda: panels.riddle(np.stack([MAP] * 5)), ["A", "B", "C", "D", "E", ""]),
+        (
+            lambda: course.picture_grid(PICTURES, "abcde", 3, **HEADED),
+            ["one\na", "two\nb", "c", "d", "e", ""],
+        ),
+        (
+            lambda: course.planted(FACE, {"one": ([BOX], MAPS), "two": ([BOX], MAPS)}, {"one": [GHOST]}),
+            ["one", *MAPS, "two", *MAPS],
+        ),
+    ],
+    ids=["beside", "rows", "riddle", "captions", "planted"],
+)
+def test_every_picture_has_its_heading_and_the_last_places_stay_empty(draw, headings):
+    figure = draw()
+    assert titles(figure) == headings
+    assert [bool(axes.images) for axes in figure.axes] == [bool(heading) for heading in headings]
+
+
+def test_maps_have_a_scale_each_or_share_one():
+    own, shared = panels.labelled_maps(FACE, MAPS), panels.class_maps(FACE, np.stack([*MAPS.values()]), "abc")
+    for axes, values in zip(own.axes[1:], MAPS.values(), strict=True):
         np.testing.assert_array_equal(shown(axes), values)
         assert scale(axes) == pytest.approx((-panels.color_limit(values), panels.color_limit(values)))
-
-
-def test_class_maps_share_one_scale():
-    figure = panels.class_maps(FACE, np.stack([MAP * factor for factor in (0.1, 1, 2)]), ["a", "b", "c"])
-    assert titles(figure)[:4] == ["face", "a", "b", "c"]
-    assert len({scale(axes) for axes in figure.axes[1:4]}) == 1
-    assert figure.axes[-1].get_ylabel() == "score per pixel"
+    assert len({scale(axes) for axes in shared.axes[1:4]}) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,10 +91,8 @@ def test_a_table_has_each_map_in_its_cell_on_its_own_scale(wide, headings, place
     figure = panels.map_table(np.stack([FACE, FACE]), maps, list("vwxyz")[:wide], ("one", "two"))
     assert titles(figure) == headings
     assert said(figure) == ["one", "two"] * (2 if wide > 3 else 1)
-    drawn = [figure.axes[place] for place in places]
-    for axes, values in zip(drawn, maps.reshape(-1, 8, 8), strict=True):
-        np.testing.assert_array_equal(shown(axes), values)
-    assert len({scale(axes) for axes in drawn}) == len(places)
+    for place, values in zip(places, maps.reshape(-1, 8, 8), strict=True):
+        np.testing.assert_array_equal(shown(figure.axes[place]), values)
 
 
 def test_a_sheet_of_maps_has_a_row_of_faces_per_method_in_two_blocks():
@@ -92,13 +108,12 @@ def test_what_is_within_the_errors_is_hatched():
     figure = panels.certainty(FACE, MAP, errors)
     np.testing.assert_array_equal(shown(figure.axes[2]), errors)
     assert "17% of largest" in titles(figure)[2]
-    assert [bool(axes.collections) for axes in figure.axes] == [False, False, False, True]
+    assert figure.axes[3].collections
     assert not panels.certainty(FACE, MAP, np.zeros((8, 8)) - 1.0).axes[3].collections
 
 
 def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
-    figure = panels.scales(FACE, MAP, MAP / 100, ("Happy", "Sad"))
-    symmetric, rainbow, high, _, own, common = figure.axes
+    symmetric, rainbow, high, _, own, common = panels.scales(FACE, MAP, MAP / 100, ("Happy", "Sad")).axes
     assert scale(symmetric)[0] == -scale(symmetric)[1]
     assert scale(rainbow) == (MAP.min(), MAP.max())
     assert (~np.ma.getmaskarray(high.images[-1].get_array())).sum() == 7  # a tenth of 64
@@ -106,21 +121,7 @@ def test_the_three_scales_differ_in_where_zero_is_and_in_what_is_left_out():
     assert scale(common) == scale(symmetric)
 
 
-def test_the_riddle_shows_maps_alone_under_letters():
-    figure = panels.riddle(np.stack([MAP, -MAP, MAP, MAP, MAP]))
-    assert titles(figure) == ["A", "B", "C", "D", "E", ""]
-    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 1, 0]
-
-
 # --- the course -------------------------------------------------------------------------------------------------------
-
-
-def test_picture_grid_has_every_picture_under_its_own_caption():
-    pictures = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
-    figure = course.picture_grid(pictures, list("abcde"), 3, headings=["one", "two"], sides=["s", "t"])
-    assert [int(shown(axes).max()) for axes in figure.axes if axes.images] == [0, 1, 2, 3, 4]
-    assert titles(figure) == ["one\na", "two\nb", "c", "d", "e", ""]
-    assert said(figure) == ["s", "t"]
 
 
 @pytest.mark.parametrize("seconds", [0.001, 2.0])
@@ -136,25 +137,9 @@ def test_edges_of_two_players_are_their_marginal_contributions():
     assert set(texts) == added | {"∅\n10", "{1}\n30", "{2}\n20", "{1, 2}\n90"}
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_players_are_named_and_each_has_a_colour_of_its_own(channels):
-    image, labels = np.zeros((4, 4, channels), np.uint8), np.arange(16).reshape(4, 4) % 8
-    figure = course.players(image, labels, LABELS)
+def test_players_are_named():
+    figure = course.players(np.zeros((4, 4, 1), np.uint8), np.arange(16).reshape(4, 4) % 8, LABELS)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LABELS)
-    overlay = figure.axes[1].images[-1]
-    colors = overlay.to_rgba(overlay.get_array())[..., :3].reshape(-1, 3)
-    assert len(np.unique(colors, axis=0)) == len(LABELS)
-    np.testing.assert_allclose(colors[:8], [p.get_facecolor()[:3] for p in figure.legends[0].get_patches()])
-
-
-def test_every_row_of_planted_networks_has_its_name_and_frames():
-    one, other, ghost = [(slice(k, k + 2), slice(k, k + 3)) for k in (0, 3, 5)]
-    maps = {"a": MAP, "b": -MAP}
-    figure = course.planted(FACE, {"one": ([one], maps), "two": ([one, other], maps)}, {"one": [ghost]})
-    assert titles(figure) == ["one", "a", "b", "two", "a", "b"]
-    framed = [{patch.get_bbox().bounds for patch in axes.patches} for axes in figure.axes]
-    bounds = [(k - 0.5, k - 0.5, 3, 2) for k in (0, 3, 5)]
-    assert framed == [{bounds[0], bounds[2]}] * 3 + [{bounds[0], bounds[1]}] * 3
 
 
 def test_the_box_is_drawn_where_it_is_and_written_as_the_parameter():
@@ -167,11 +152,10 @@ def test_the_box_is_drawn_where_it_is_and_written_as_the_parameter():
 @given(arrays.arrays(float, (8, 8), elements=NUMBERS))
 @settings(max_examples=5, deadline=None)
 def test_profiles_beside_a_map_fit_it_best_in_least_squares(values):
-    above, _, middle, beside = course.profiles(FACE, values).axes
+    above, _, _, beside = course.profiles(FACE, values).axes
     left = values - beside.lines[0].get_xdata()[:, None] - above.lines[0].get_ydata()
     assert left.sum(axis=0) == pytest.approx(np.zeros(8), abs=1e-9)
     assert left.sum(axis=1) == pytest.approx(np.zeros(8), abs=1e-9)
-    np.testing.assert_array_equal(shown(middle), values)
 
 
 # --- dots, lines and bars ---------------------------------------------------------------------------------------------
@@ -187,33 +171,38 @@ def test_the_answer_has_a_bar_and_a_tick_for_every_emotion():
     assert said(figure) == [f"{p:.3f}" for p in given]
 
 
-def test_variants_without_accuracy_are_left_out():
+ROW = {"data": "A", "protocol": "p", "classifier": "c", "accuracy": 0.5, "spread": 0.1, "floor": 0.3}
+ROW |= {"variant": "v", "rule": "r", "difference": 0.02, "low": 0.01, "high": 0.03}
+ROW |= {"method": "m", "per region": 8, "share": 0.02, "wilson low": 0.0, "wilson high": 0.04}
+
+
+@pytest.mark.parametrize(
+    ("draw", "place", "name"),
+    [(charts.protocol_dots, 0.5, "p"), (charts.gain_dots, 2, "v"), (charts.coverage, 0.02, "m, 8n")],
+)
+def test_a_dot_stands_at_its_number_in_a_row_of_its_name(draw, place, name):
+    (axes,) = draw(pd.DataFrame([ROW])).axes
+    assert rows(axes) == [name]
+    assert place in [line.get_xdata()[0] for line in axes.lines]
+
+
+def test_variants_without_accuracy_are_left_out_and_every_count_has_a_bar():
     table = pd.DataFrame({"accuracy": [0.5, np.nan, 0.75], "error": 0.1}, index=["a", "b", "c"])
     (axes,) = charts.accuracy_dots(table, "c").axes
     assert rows(axes) == ["a", "c"]
     assert axes.lines[0].get_xdata() == pytest.approx([0.5, 0.75])
+    (axes,) = charts.part_counts(pd.DataFrame({"train": [3, 1], "test": [2, 4]}, index=["a", "b"])).axes
+    assert [bar.get_height() for bar in axes.patches] == [3, 1, 2, 4]
 
 
-def test_coverage_figure_draws_both_intervals():
-    row = {"method": "sampled", "per region": 8, "share": 0.9, "low": 0.8, "high": 0.95}
-    (axes,) = charts.coverage(pd.DataFrame([row | {"wilson low": 0.85, "wilson high": 0.93}])).axes
-    bars = [bar.get_segments()[0][:, 0] for bar in axes.collections]
-    assert np.array(bars) == pytest.approx(np.array([[0.8, 0.95], [0.85, 0.93]]))
-    assert rows(axes) == ["sampled, 8n"]
-
-
-def test_doubling_figure_has_a_line_for_each_face_their_mean_and_the_slope():
-    about = [(method, face, b) for method in ("sampled", "adaptive") for face in range(3) for b in (4, 16)]
-    frame = pd.DataFrame(about, columns=["method", "face", "per region"])
-    frame = frame.assign(evaluations=64 * frame["per region"], error=(1 + frame.face) / frame["per region"])
-    figure = charts.doubling(frame)
-    assert titles(figure) == ["sampled", "adaptive"]
-    for axes in figure.axes:
-        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        *faces, mean, slope = [line.get_ydata() for line in axes.lines]
-        assert len(faces) == 3
-        assert mean == pytest.approx([0.5, 0.125])
-        assert slope == pytest.approx([0.5, 0.25])  # four times the evaluations: half the error
+def test_doubling_draws_faces_their_mean_and_the_fall_of_independent_draws():
+    frame = pd.DataFrame({"method": "sampled", "face": [0, 0, 1, 1], "per region": [4, 16, 4, 16]})
+    frame = frame.assign(evaluations=64 * frame["per region"], error=[0.2, 0.1, 0.4, 0.1])
+    (axes,) = charts.doubling(frame).axes
+    *faces, mean, slope = [line.get_ydata() for line in axes.lines]
+    assert [line.tolist() for line in faces] == [[0.2, 0.1], [0.4, 0.1]]
+    assert mean == pytest.approx([0.3, 0.1])
+    assert slope == pytest.approx([0.3, 0.15])  # four times the evaluations: half the error
 
 
 def test_scatter_is_relative_to_the_norm_of_the_truth():

@@ -6,11 +6,9 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import brightness_faces
 from ferlab import networks
-from ferlab.figures import charts
 from ferlab.studies import leakage
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -30,6 +28,7 @@ def noise_faces(channels: int = 1) -> FaceDataset:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_nearest_is_scikit_learn_s_under_several_partitions_at_once(monkeypatch, channels):
+    assert leakage.grey(np.array([[[[255, 0, 0], [9, 9, 9]]]], np.uint8)).tolist() == [[76, 9]]
     monkeypatch.setattr(leakage, "_BLOCK", 10)  # several blocks, the last one smaller
     data = noise_faces(channels)
     data.images[60:90] = data.images[:30]  # of equally near images the first one is taken
@@ -43,11 +42,6 @@ def test_nearest_is_scikit_learn_s_under_several_partitions_at_once(monkeypatch,
             assert (found[name][parts == part] == model.predict(pixels[parts == part])).all()
     alone = ((pixels[:, None] - pixels) ** 2).sum(axis=2) + np.diag([np.inf] * 105)
     assert (found[""] == alone.argmin(axis=1)).all()
-
-
-def test_grey_is_whole_and_weighs_colours():
-    image = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]]], np.uint8)
-    assert leakage.grey(image).tolist() == [[76, 150, 29, 9]]
 
 
 def test_random_folds_leak_and_grouped_folds_do_not():
@@ -64,10 +58,9 @@ def test_scores_of_some_images_keep_to_them():
     data = FaceDataset("x", "X", np.zeros((4, 1, 1, 1), np.uint8), np.array([0, 1, 0, 1]), "")
     folds, names = {"a": np.array([0, 0, 1, 1])}, {"a": np.array([2, 2, 0, 1])}
     found = leakage.Neighbours(data, folds, names, np.array([2, 3, 0, 1]))
-    row = found.scores().iloc[0]
+    row, some = found.scores().iloc[0], found.scores(np.array([True, False, True, True])).iloc[0]
     assert (row.accuracy, row.images, row.known, row.folds) == (0.75, 4, 2, 2)
     assert row.spread == pytest.approx(np.std([0.5, 1], ddof=1))
-    some = found.scores(np.array([True, False, True, True])).iloc[0]
     assert (some.accuracy, some.images, some.floor) == (1, 3, pytest.approx(2 / 3))
 
 
@@ -133,14 +126,3 @@ def test_clips_have_the_structure_of_ck_plus():
     assert (again.images == data.images[:18]).all()  # a clip does not depend on how many others there are
     closest = leakage.nearest(data.images, {"": np.arange(len(data))}, progress=False)[""]
     assert (data.groups[closest] == data.groups).all()
-
-
-def test_dots_are_where_the_numbers_are():
-    rows = [("A", "random", "x", 0.9, 0.3), ("A", "strict", "x", 0.4, 0.25), ("A", "random", "y", 0.8, 0.3)]
-    frame = pd.DataFrame([*rows, ("B", "random", "x", 0.5, 0.2)])
-    frame.columns = ["data", "protocol", "classifier", "accuracy", "floor"]
-    above, below = charts.protocol_dots(frame.assign(spread=np.nan)).axes
-    dots = [point for line in above.lines for point in zip(line.get_xdata(), line.get_ydata(), strict=True)]
-    assert sorted(dots) == [(0.4, 1), (0.8, 0), (0.9, 0)]
-    floors = [[ends[0].tolist() for ends in axes.collections[-1].get_segments()] for axes in (above, below)]
-    assert floors == [[[0.3, -0.45], [0.25, 0.55]], [[0.2, -0.45]]]

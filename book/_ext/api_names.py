@@ -1,7 +1,7 @@
 """Make the API pages readable: link the names that docstrings and signatures write short, and mend signatures.
 
-Sphinx finds ``EXPECTED`` or ``Images`` only in the module that is being described, and a type alias only under its own
-role. Here the one documented object whose dotted name ends in the target is taken, of whatever kind.
+Sphinx finds ``EXPECTED`` only in the module that is described, and a type alias only under its own role. Here the one
+documented object whose dotted name ends in the target is taken, of whatever kind.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A table to choose rows from: the directive ``{filtered}`` around one table, in Markdown or from another directive.
 
-``:columns: Dataset, Model`` makes a list for each of these columns, and the chosen entries decide which rows are shown.
-``:across: Dataset: FER2013, JAFFE`` makes one list, "Dataset", for a table that has such entries side by side: it keeps
-the columns whose heading holds the chosen name or none of the names, and the rows with a number in them. Without
-JavaScript, and in print, the whole table is there.
+``:columns: Dataset, Model`` makes a list of the entries of each of these columns, which decide what rows are shown.
+``:across: Dataset: FER2013, JAFFE`` makes one list for a table that has such entries side by side. It keeps the columns
+whose heading holds the chosen name or none, and the rows with a number in them. Without script, the whole is shown.
 """
 
 from __future__ import annotations
@@ -28,11 +27,7 @@ def names(text: str) -> list[str]:
 
 def headings(table: nodes.table) -> list[str]:
     """Return the headings of a table as the script sees them."""
-    head = next(iter(table.findall(nodes.thead)), None)
-    if head is None or len(head) != 1:
-        raise ValueError("the table needs one row of headings")
-    if any("morecols" in entry or "morerows" in entry for entry in table.findall(nodes.entry)):
-        raise ValueError("a table with cells that span columns or rows cannot be filtered")
+    head = next(iter(table.findall(nodes.thead)))
     return [" ".join(entry.astext().split()) for entry in head[0]]
 
 
@@ -73,12 +68,10 @@ class Filtered(SphinxDirective):
 
 
 def visit(translator: Any, node: filtered) -> None:
-    """Open the element in HTML."""
     translator.body.append(opening("filter", node["choices"]) + "\n")
 
 
 def depart(translator: Any, node: filtered) -> None:
-    """Close it."""
     translator.body.append("</div>\n")
 
 

@@ -1,7 +1,4 @@
-"""Leave out of the built book what no page loads.
-
-These are source maps, pictures that lie under ``_images`` already, and old formats of fonts that come as WOFF2 too.
-"""
+"""Leave out of the built book what no page loads: source maps, pictures that are there twice, old formats of fonts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Serve MathJax from the book itself, so that equations render without a network.
-
-The one file needed lies in the ``sphinx-mathjax-offline`` distribution. Its folder has a hyphen in its name
-and cannot be imported, so the file is found through the distribution's own list of files and copied.
-"""
+"""Serve MathJax from the book itself, out of the ``sphinx-mathjax-offline`` distribution: equations need no network."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ TARGET = f"mathjax/{FILE}"
 
 def find_mathjax(distribution: str = DISTRIBUTION) -> Path:
     """Return the installed MathJax file; an ExtensionError says how to install it."""
-    try:
+    try:  # its folder has a hyphen in its name and cannot be imported
         files = metadata.files(distribution) or []
     except metadata.PackageNotFoundError:
         files = []

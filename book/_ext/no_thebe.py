@@ -1,7 +1,6 @@
-"""Leave out sphinx-thebe, which Jupyter Book loads always: this book has no live cells.
+"""Leave out sphinx-thebe, which Jupyter Book loads always, without a setting: this book has no live cells.
 
-It would put two addresses of other people's servers into every page, and declare its constants twice, which is an error
-in every reader's console. Jupyter Book has no setting for it, so what it has asked to be called for is withdrawn.
+It would put two addresses of other people's servers, and an error in every reader's console, into every page.
 """
 
 from __future__ import annotations

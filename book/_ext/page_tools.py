@@ -1,8 +1,7 @@
 """What a page offers beside its text: run it elsewhere, download it, cite it.
 
-Binder and Colab open notebooks from a repository on GitHub. Its name is taken from ``FERCORE_REPOSITORY``, as
-``owner/name``, else from the checkout's remote ``origin``; the branch from ``FERCORE_REF``, else ``main``. Without a
-name a line says how to get the buttons, for a link into nowhere helps nobody.
+Binder and Colab open notebooks from a repository on GitHub: ``FERCORE_REPOSITORY`` (``owner/name``), else the remote
+``origin``. Without either a line says how to get the buttons, for a link into nowhere helps nobody.
 """
 
 from __future__ import annotations
@@ -86,8 +85,3 @@ def citation(title: str, version: str, commit: str) -> str:
         f'<p class="cite-page">Cite this page: The fercore developers (2026). <em>{escape(title)}</em>. In: '
         f"fercore {escape(version)}{built}.</p>"
     )
-
-
-def branch() -> str:
-    """Return the branch or tag that the buttons open."""
-    return os.environ.get("FERCORE_REF") or "main"

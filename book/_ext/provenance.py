@@ -1,14 +1,14 @@
-"""Say under every page where it came from.
+"""Say under every page where it came from, and how to cite it.
 
-An executed notebook carries a dictionary ``fercore`` in its metadata, written by the runner: what was run,
-on what data, from which commit, when, how long and where. Whether the run is still fresh is worked out anew by every
-build. Other pages name only the commit of the build. Every page says how to cite it.
+An executed notebook carries a dictionary ``fercore`` in its metadata, written by the runner. Whether the run is still
+fresh is worked out anew by every build. Other pages name only the commit of the build.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -22,20 +22,11 @@ from sphinx.application import Sphinx
 
 from fercore.errors import FercoreError
 
-# Metadata key -> what the reader sees, in the order shown. Keys not listed here are not shown.
-FIELDS = {
-    "experiment": "Experiment",
-    "dataset": "Dataset",
-    "parameters": "Parameters",
-    "seed": "Seed",
-    "commit": "Commit",
-    "started": "Started",
-    "seconds": "Duration",
-    "hardware": "Hardware",
-    "versions": "Versions",
-    "data_checksum": "Data checksum",
-    "record": "Record",
-}
+# Metadata keys in the order shown; others are not shown.
+FIELDS = (
+    *("experiment", "dataset", "parameters", "seed", "commit", "started", "seconds", "hardware", "versions"),
+    *("data_checksum", "record"),
+)
 
 
 def duration(seconds: float) -> str:
@@ -85,13 +76,14 @@ def render(run: Mapping[str, Any], commit: str, record_url: str | None, extra: M
         source = f"commit <code>{escape(commit)}</code>" if commit else "a copy without version control"
         return f'<p class="provenance provenance-page">Built from {source}.</p>'
     rows = [f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in extra.items() if value]
-    for key, title in FIELDS.items():
+    for key in FIELDS:
         if run.get(key) in (None, "", {}):
             continue
         value = show(key, run[key])
         if key == "record" and record_url:
             value = f'<a href="{escape(record_url)}" download>{value}</a>'
-        rows.append(f"<div><dt>{title}</dt><dd>{value}</dd></div>")
+        title = "duration" if key == "seconds" else key.replace("_", " ")
+        rows.append(f"<div><dt>{title.capitalize()}</dt><dd>{value}</dd></div>")
     return (
         '<aside class="provenance" aria-label="Provenance of this run">'
         f'<p class="provenance-title">Where this page comes from</p><dl>{"".join(rows)}</dl></aside>'
@@ -123,7 +115,9 @@ def add_provenance(app: Any, pagename: str, _: str, context: dict[str, Any], doc
         notebook = f"notebooks/{run.get('experiment', '')}.ipynb"
         extra = {
             "State": state(root / str(run.get("record"))),
-            "Run it": page_tools.launch(app.fercore_repository, notebook, page_tools.branch()),
+            "Run it": page_tools.launch(
+                app.fercore_repository, notebook, os.environ.get("FERCORE_REF") or "main"
+            ),
             "Download": page_tools.offer(root, Path(app.outdir), page, files, context["pathto"]),
         }
     title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))

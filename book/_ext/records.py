@@ -1,8 +1,7 @@
 """Quote numbers from the records of real runs, so that no number of the book is typed by hand.
 
-A record is ``results/<experiment>/<dataset>/<name>.json``. The role names a file, a key and, if wanted, a format:
+The role names a file under ``results``, a key and, if wanted, a format, and warns if one of them is unknown:
 ``{record}`accuracy/fer2013/proposed-official.json:metrics.test.accuracy:.1%` ``.
-An unknown file, key or format is a warning, which fails a strict build.
 """
 
 from __future__ import annotations

@@ -99,10 +99,7 @@ def confusions(matrices: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
 
 
 def error_curves(frame: pd.DataFrame) -> Figure:
-    """Draw relative error against evaluations per region, log-log, one panel per output and number of regions.
-
-    ``frame`` has a row per estimate: ``regions``, ``output``, ``method``, ``per region``, ``evaluations``, ``error``.
-    """
+    """Draw relative error against evaluations per region, log-log, one panel per output and number of regions."""
     regions, outputs, methods = (frame[column].unique() for column in ("regions", "output", "method"))
     figure, grid = style.new(len(outputs), len(regions), width=7.4, height=5.8, squeeze=False)
     for axes, (output, count) in zip(grid.flat, itertools.product(outputs, regions), strict=True):
@@ -124,10 +121,7 @@ def _mean_cost(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def doubling(frame: pd.DataFrame) -> Figure:
-    """Draw error against evaluations, log-log, a panel per method: thin lines for faces, a thick one for their mean.
-
-    A dotted line from the first mean on falls as of independent draws. ``frame``: as above, and ``face``.
-    """
+    """Draw error against evaluations, log-log, a panel per method: faces, their mean, the fall of independent draws."""
     methods = frame.method.unique()
     size = {"width": 3.6 * len(methods), "height": 3.4}
     figure, row = style.new(1, len(methods), **size, sharex=True, sharey=True, squeeze=False)
@@ -187,11 +181,7 @@ def accuracy_dots(table: pd.DataFrame, reference: str) -> Figure:
 
 
 def protocol_dots(frame: pd.DataFrame) -> Figure:
-    """Draw accuracy by protocol and classifier, one panel per set of data, with majority rates as lines.
-
-    ``frame`` has a row per dot: ``data``, ``protocol``, ``classifier``, ``accuracy``, ``spread`` (half the length of
-    its bar; NaN for none), ``floor`` (accuracy of the most frequent emotion).
-    """
+    """Draw accuracy, with bars of ``spread``, by protocol and classifier, a panel per set, majority rates as lines."""
     panels = [part for _, part in frame.groupby("data", sort=False)]
     heights = [part.protocol.nunique() for part in panels]
     size = {"height": 0.9 + 0.45 * sum(heights) + 0.3 * len(panels), "height_ratios": heights}
@@ -215,10 +205,7 @@ def protocol_dots(frame: pd.DataFrame) -> Figure:
 
 
 def gain_dots(frame: pd.DataFrame) -> Figure:
-    """Draw paired differences of accuracy with their intervals, a row per variant, a colour per test-time rule.
-
-    ``frame`` has a row per dot: ``variant``, ``rule``, ``difference``, ``low``, ``high``, in 0..1.
-    """
+    """Draw paired differences of accuracy (0..1) with intervals, a row per variant, a colour per test-time rule."""
     names, rules = list(frame.variant.unique()), list(frame.rule.unique())
     figure, axes = style.new(height=0.9 + 0.42 * len(names))
     for place, (rule, color) in enumerate(zip(rules, style.LINES[1:], strict=False)):
@@ -235,11 +222,7 @@ def gain_dots(frame: pd.DataFrame) -> Figure:
 
 
 def coverage(frame: pd.DataFrame) -> Figure:
-    """Draw how often intervals held the exact value, with two intervals for that share, beside the promised 95 %.
-
-    ``frame``: ``method``, ``per region``, ``share``, ``low`` and ``high`` (bootstrap over faces), ``wilson low`` and
-    ``wilson high`` (binomial, over all regions).
-    """
+    """Draw how often intervals held the exact value, with two intervals for that share, beside the promised 95 %."""
     figure, axes = style.new(height=0.9 + 0.34 * len(frame))
     looks = ("bootstrap over faces", style.BLUE, "o", -0.14), ("binomial over regions", style.RED, "s", 0.14)
     for kind, (label, color, marker, shift) in zip(("", "wilson "), looks, strict=True):
@@ -254,10 +237,7 @@ def coverage(frame: pd.DataFrame) -> Figure:
 
 
 def sentence_dots(findings: Sequence[Any]) -> Figure:
-    """Draw each part of each sentence: the mean with its interval, those of other emotions and of the released masking.
-
-    ``findings`` are those of the study of regions; one without enough faces gets an empty row.
-    """
+    """Draw each part of each sentence: our mean with interval, other emotions, and the released masking."""
     figure, axes = style.new(height=0.9 + 0.45 * len(findings))
     table = pd.DataFrame(map(vars, findings))
     mean, places, blue = table["mean"], table.index, {"color": style.BLUE}
@@ -300,10 +280,7 @@ def _dots(axes: Axes, part: pd.DataFrame) -> None:
 def intervals(
     frame: pd.DataFrame, measures: Sequence[str], chance: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw means with intervals, a panel per measure, a row per method, and a dashed line for chance by measure.
-
-    ``frame``: ``measure``, ``method``, ``mean``, ``low``, ``high``, as the study of explainers scores them.
-    """
+    """Draw means with intervals, a panel per measure, a row per method, and a dashed line for chance by measure."""
     methods, lines = frame.method.unique(), -(-len(measures) // 3)
     size = {"width": 7.4, "height": lines * (0.7 + 0.2 * len(methods))}
     figure, grid = style.new(lines, min(3, len(measures)), **size, sharey=True, squeeze=False)
@@ -320,10 +297,7 @@ def intervals(
 
 
 def overlap_dots(frame: pd.DataFrame, printed: Mapping[str, float] | None = None) -> Figure:
-    """Draw the overlap of each method with each reference, beside what chance gives and, first, the paper's numbers.
-
-    ``frame``: ``reference``, ``method``, ``mean``, ``low``, ``high``, ``shuffled``, ``swapped``; ``printed`` by method.
-    """
+    """Draw each method's overlap with each reference, beside chance and, first, the paper's numbers by method."""
     references, methods = frame.reference.unique(), [name for name in METHODS if name in set(frame.method)]
     size = {"width": 7.4, "height": 1.0 + 0.22 * len(methods)}
     figure, grid = style.new(1, len(references), **size, sharey=True, squeeze=False)

@@ -61,10 +61,7 @@ def by_level(
 
 
 def region_values(image: np.ndarray, labels: np.ndarray, values: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw a face once per kind of value, every region tinted and with its number, all on one scale.
-
-    ``labels`` (H, W) says which region 0 ... n - 1, a rectangle, holds each pixel; ``values`` are n numbers by title.
-    """
+    """Draw a face per kind of value, each region of ``labels`` (H, W), a rectangle, tinted and with its number."""
     cells = [(title, image, np.asarray(listed)[labels]) for title, listed in values.items()]
     limit = max(np.abs(listed).max() for listed in values.values()) or 1.0
     figure, grid = panels.tiles(cells, len(cells), (2.45, 2.75), limit=limit, fontsize=9)
@@ -102,10 +99,7 @@ def slopes(table: pd.DataFrame) -> pd.Series:
 
 
 def costs(table: pd.DataFrame) -> Figure:
-    """Draw evaluations by rule (columns, NaN where not counted) against regions (rows), log-log, and the last slopes.
-
-    A curve that is steeper than any power of interest here has no slope in the legend.
-    """
+    """Draw evaluations by rule (columns) against regions (rows), log-log; with slopes, but of exponentials."""
     figure, axes = style.new(height=3.8)
     for (rule, slope), marker, color in zip(slopes(table).items(), style.MARKERS, style.LINES, strict=False):
         label = rule if slope > _STEEP else f"{rule} (slope {slope:.2f})"
@@ -134,10 +128,7 @@ def waiting_time(seconds: float, marked: Sequence[int], most: int = 100) -> Figu
 
 
 def four_nodes(worths: Sequence[float]) -> Figure:
-    """Draw a game of two players as the paper's Figure 3 does: a node for each coalition, an edge for each addition.
-
-    ``worths`` are v(∅), v({1}), v({2}) and v({1, 2}).
-    """
+    """Draw a game of two players, v(∅), v({1}), v({2}) and v({1, 2}), as the paper's Figure 3: edges are additions."""
     places = np.array([(0.0, 0.0), (1.5, 0.7), (1.5, -0.7), (3.0, 0.0)])
     figure, axes = style.new(width=6.0, height=2.6)
     axes.set(xlim=(-0.4, 3.4), ylim=(-1.1, 1.1))
@@ -163,10 +154,7 @@ def planted(
     rows: Mapping[str, tuple[Sequence[panels.Box], Mapping[str, np.ndarray]]],
     ghosts: Mapping[str, Sequence[panels.Box]] | None = None,
 ) -> Figure:
-    """Draw a row of maps for each planted network: by its name, the boxes that it looks at, and its maps by name.
-
-    ``ghosts`` by name of a network are boxes that it does not look at; their frames are dashed.
-    """
+    """Draw a row of maps for each planted network, by name: its boxes framed, dashed the ``ghosts`` that it ignores."""
     columns, cells = 1 + max(len(maps) for _, maps in rows.values()), []
     for name, (_, maps) in rows.items():
         cells += panels.filled(panels.face_and_maps(image, maps, maps.values(), first=name), columns)
@@ -194,10 +182,7 @@ def found(photo: np.ndarray, box: Any, face: np.ndarray) -> Figure:
 
 
 def additive_parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split a map into the profiles α (H,) and β (W,) for which α(r) + β(s) fits it best in least squares.
-
-    This is the two-way table of means: row mean + column mean - mean. The mean goes to α, so that β has mean zero.
-    """
+    """Split a map into profiles α (H,) and β (W,), β of mean zero, whose sums α(r) + β(s) fit it best in squares."""
     values = np.asarray(values, dtype=np.float64)
     return values.mean(axis=1), values.mean(axis=0) - values.mean()
 

@@ -39,10 +39,7 @@ def _upright(axes: Axes, name: str) -> None:
 def kept_landmarks(
     faces: np.ndarray, chosen: np.ndarray, classes: Sequence[int], relevance: np.ndarray, columns: int = 4
 ) -> Figure:
-    """Draw the ``chosen`` landmarks (E, k) on a face (E, 468, 2) per emotion; the more relevant, the larger.
-
-    ``relevance`` is (E, 468), not negative.
-    """
+    """Draw the ``chosen`` landmarks (E, k) on a face (E, 468, 2) per emotion; the more relevant, the larger."""
     figure, grid = style.bare(len(classes), columns, 1.9, 2.4)
     for axes, face, kept, label, score in zip(grid.flat, faces, chosen, classes, relevance, strict=False):
         axes.add_collection(LineCollection(face[edges(), :2], colors="#DDDDDD", linewidths=0.3, zorder=0))
@@ -65,10 +62,7 @@ def baseline_relevance(face: np.ndarray, scores: Mapping[str, np.ndarray]) -> Fi
 
 
 def accuracy_by_size(table: pd.DataFrame) -> Figure:
-    """Draw accuracy and balanced accuracy against the number of landmarks, with intervals over folds.
-
-    ``table`` has a row per ``method`` and ``k``, and for each measure a column, and one each for its low and high end.
-    """
+    """Draw accuracy and balanced accuracy by method against the number of landmarks, with intervals over folds."""
     units = {"accuracy": "accuracy (%)", "balanced": "balanced accuracy (%)"}
     looks: dict[str, tuple[str, dict[str, str]]] = {
         "integrated gradients": ("T-EMO, integrated gradients", {"color": style.RED}),
@@ -107,10 +101,7 @@ def group_scores(scores: Mapping[str, np.ndarray], players: Sequence[str]) -> Fi
 
 
 def lift_heatmap(profile: Profile) -> Figure:
-    """Draw the lift of each region for each emotion and the number of its maps, on a logarithmic scale around 1.
-
-    A frame marks the emotion's primary regions by FACS. Cells without data are grey.
-    """
+    """Draw the lift of each region by emotion, logarithmic around 1; frames mark primary regions by FACS."""
     order = [*range(1, len(LABELS)), 0]  # outside comes last
     regions, values = [LABELS[label] for label in order], profile.lift[:, order]
     if not len(values):

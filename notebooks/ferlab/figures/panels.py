@@ -153,10 +153,7 @@ def map_table(
     sides: Sequence[str] = (),
     side: float = 1.3,
 ) -> Figure:
-    """Draw R rows of a face and its C maps (R, C, H, W), ``side`` inches wide, under headings and beside ``sides``.
-
-    A table of more than four columns is broken into blocks, one below the other.
-    """
+    """Draw R rows of a face and its C maps (R, C, H, W); more than four columns are broken into blocks."""
     blocks, columns = _balanced(maps.shape[1] + 1)
     table = []
     for image, values in zip(images, maps, strict=True):

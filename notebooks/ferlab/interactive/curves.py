@@ -37,8 +37,7 @@ def error_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def error_plot(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the figure of relative error against evaluations per region, both on logarithmic scales.
 
-    A row has ``dataset``, ``regions``, ``output`` and ``method`` (at most seven, in the order in which they come),
-    ``evaluations_per_region``, ``error`` and ``correlation`` (None or NaN where it is not known).
+    A row has the keys of :func:`error_rows`; there are at most seven methods, and NaN is an unknown correlation.
     """
     points = [_point(row) for row in rows]
     methods = dict.fromkeys(point["method"] for point in points)

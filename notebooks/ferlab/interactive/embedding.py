@@ -16,8 +16,7 @@ from PIL import Image
 def embed(kind: str, data: Any, static: str, note: str) -> str:
     """Return a figure: what its maker ``kind`` of ``figures.js`` reads, and HTML that is seen without the script.
 
-    ``note`` tells readers without JavaScript what the figure would do. There are no blank lines, which would end raw
-    HTML in Markdown.
+    There are no blank lines, which would end raw HTML in Markdown.
     """
     return (
         f"{opening(kind, data)}\n"

@@ -15,10 +15,7 @@ _COLORS = [COLORS[emotion] for emotion in (Emotion.SAD, Emotion.ANGRY, Emotion.D
 
 
 def three_players(names: Sequence[str], values: Sequence[float]) -> str:
-    """Return the figure of a game of three players, whose worths the reader may change.
-
-    ``values`` are the worths of the eight coalitions; bit i of the position says whether player i is present.
-    """
+    """Return the figure of a game of three players; bit i of a worth's position says whether player i is present."""
     worths = np.asarray(values, dtype=np.float64)
     data = {"names": list(names), "values": worths, "colors": _COLORS}
     note = "With JavaScript, you can choose coalitions and orders of arrival here, and change the worths."

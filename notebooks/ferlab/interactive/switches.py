@@ -20,8 +20,7 @@ def switch_face(
 ) -> dict[str, Any]:
     """Prepare a face (H, W, 1 or 3) and its k regions, by name, disjoint bool (H, W), for :func:`region_switches`.
 
-    ``outputs`` (2**k, 7) are the probabilities for each coalition: bit i of the row says whether region i is shown, the
-    others being black. Pixels outside all regions are always shown, as the network saw them.
+    ``outputs`` (2**k, 7) are the probabilities for each coalition: bit i of the row says whether region i is shown.
     """
     paths = [outline(mask) for mask in masks.values()]
     return {"name": name, "image": image, "regions": list(masks), "paths": paths, "outputs": outputs}

@@ -64,10 +64,7 @@ class Compared(NamedTuple):
 def recipe_settings(
     base: Setting, variants: Mapping[str, Mapping[str, Any]] = VARIANTS, teacher: str = ""
 ) -> dict[str, Setting]:
-    """Return the settings of variants, by name: changed values of the recipe of ``base``, which is called ``strong``.
-
-    ``teacher`` is the key of the network that teaches the variants that distil.
-    """
+    """Return settings by name: the recipe of ``base``, changed; ``teacher`` is the key for variants that distil."""
     found = {}
     for name, changes in variants.items():
         own = base.recipe.name if name == base.recipe.name else f"{base.recipe.name} {name}"
@@ -102,8 +99,7 @@ def run(
 def gain(right: np.ndarray, base: np.ndarray) -> dict[str, Any]:
     """Say how much more often one system is right than another on the same images, (N,) bool each.
 
-    ``difference`` is the mean, ``low`` and ``high`` its 95 % interval (1.96 standard errors of the paired differences:
-    it is over images and knows nothing of other seeds), ``verdict`` "better", "worse" or "not shown".
+    ``low`` to ``high`` is the 95 % interval of the ``difference``: 1.96 standard errors, over images, not seeds.
     """
     each = right.astype(float) - base
     mean, spread = each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5
@@ -114,10 +110,7 @@ def gain(right: np.ndarray, base: np.ndarray) -> dict[str, Any]:
 def paired(
     compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str, base: str = "strong"
 ) -> pd.DataFrame:
-    """Compare variants with ``base`` on the ``"validation"`` or ``"test"`` part, by every test-time rule.
-
-    One row per variant and rule: ``variant``, ``rule``, ``accuracy`` and the columns of :func:`gain`.
-    """
+    """Compare variants with ``base`` on one part by every test-time rule: a row each, as :func:`gain`."""
     labels, rows = data.labels[getattr(parts, part)], []
     outcomes = {name: one.outcome for name, one in compared.items() if one.outcome}
     for name, outcome in outcomes.items():
@@ -132,11 +125,7 @@ def paired(
 
 
 def table(compared: Mapping[str, Compared], data: FaceDataset, parts: Split, part: str) -> pd.DataFrame:
-    """Score variants on one part: one row per variant, NaN where the training failed.
-
-    Columns: ``parameters``, ``epoch`` (the chosen one), ``accuracy``, ``error`` (standard error of the accuracy, as if
-    the images were independent), ``macro_f1``, ``images_per_second`` (in training).
-    """
+    """Score variants on one part: a row each, NaN where training failed; ``error`` is a standard error over images."""
     labels = data.labels[getattr(parts, part)]
     return pd.DataFrame({name: _row(one, labels, part, data) for name, one in compared.items()}).T
 

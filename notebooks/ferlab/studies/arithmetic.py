@@ -1,9 +1,7 @@
 """Which printed accuracies can be means over folds at all: a check that needs no data, only the number of images.
 
-An accuracy over n images is a whole number of right images divided by n. A mean over folds is an average of such
-fractions, and because the folds of a division with a remainder differ by one image, it is not the same as the share of
-all images. There are few such means when the dataset is small, so that a printed percentage can be checked against all
-of them.
+An accuracy over n images is a whole number of right images divided by n, and a mean over folds an average of such
+fractions. On a small dataset there are so few of them that a printed percentage can be checked against all.
 """
 
 from __future__ import annotations
@@ -20,10 +18,7 @@ WHOLE = 10_000  # 100 % in units of the last of two decimals
 
 
 def fold_means(images: int, folds: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Enumerate every mean accuracy of near-equal folds; 213 images in 5 are 43, 43, 43, 42, 42.
-
-    Returns int64 arrays ``numerators`` and ``right`` (images), and the ``denominator`` of all means.
-    """
+    """Enumerate the means of near-equal folds: int64 ``numerators`` and ``right`` (images), and a ``denominator``."""
     if not 1 <= folds <= images:
         raise ValueError(f"{images} images cannot be put into {folds} folds: take 1 to {images}.")
     size, many = divmod(images, folds)  # ``many`` folds have one image more

@@ -66,11 +66,7 @@ def numbered(coalitions: np.ndarray) -> Rows:
 
 
 class Table:
-    """One face's game of one class, read from the values (rows,) of numbered coalitions.
-
-    To the methods it is what a :class:`TargetGame` is: ``tree``, ``everyone`` (the packed coalition of all players),
-    ``empty`` and ``full`` (v(∅) and v(N), (1, 1)), ``values`` and ``each``.
-    """
+    """One face's game of one class, read from the values (rows,) of numbered coalitions; used as a ``TargetGame``."""
 
     def __init__(self, tree: PartitionTree, rows: Rows, values: np.ndarray) -> None:
         self.tree, self.everyone = tree, tree.coalitions(0)
@@ -112,10 +108,9 @@ def tabulate(
     coalitions: np.ndarray,
     folder: Path,
 ) -> np.ndarray:
-    """Return the logits of all coalitions of one image, from the folder if they were evaluated before.
+    """Return the logits of all coalitions of one image, float32 (rows, classes), from its file if there is one.
 
-    The folder keeps one file per image, float32 (rows, classes): an interrupted run goes on with the next one. A few
-    rows are evaluated again, so that the table of another network is noticed and refused.
+    A few rows are evaluated again, so that the table of another network is noticed and refused.
     """
     game = ImageGame(model, image, baseline, tree.labels(), output="logit")
     content = [image.cpu().numpy(), baseline.cpu().numpy(), tree.leaf_labels, coalitions]
@@ -213,10 +208,7 @@ Rule = Callable[[Table], np.ndarray | tuple[np.ndarray, np.ndarray]]
 def _played(
     rules: Iterable[tuple[Row, Rule]], truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray
 ) -> list[Row]:
-    """Play each rule on a table of its own; return a row for each: what is said of it, and how close it comes.
-
-    ``"inside"`` is the share of true values within two standard errors, NaN without errors.
-    """
+    """Play each rule on a table of its own; ``inside`` is the share of true values within two standard errors."""
     result = []
     for about, rule in rules:
         table = Table(tree, rows, values)
@@ -257,10 +249,7 @@ def ablation(
 def against_shapley(
     truth: np.ndarray, tree: PartitionTree, rows: Rows, values: np.ndarray, about: Row
 ) -> list[Row]:
-    """Return the agreement of methods with exact Shapley values, about 8 evaluations per region each; one row each.
-
-    Here ``rows`` numbers all 2^n coalitions.
-    """
+    """Compare methods with exact Shapley values, about 8 evaluations per region each; ``rows`` numbers all 2^n."""
     n = tree.n_leaves
     rules: dict[str, Rule] = {
         "exact Owen values": exact,

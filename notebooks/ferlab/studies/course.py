@@ -29,10 +29,7 @@ Rules = dict[str, tuple[list[np.ndarray], list[int]]]
 
 
 def example(dataset: FaceDataset, network: nn.Module, emotion: Emotion = Emotion.HAPPY) -> int:
-    """Return the index of the first face of an emotion that the network recognises with a probability of at least 0.9.
-
-    Only test images of the dataset's own protocol are looked at, and no copies of training images.
-    """
+    """Return the first test face of an emotion, no copy of a training image, that the network is sure of."""
     parts = splits.split(dataset, None, 0, 0)
     kept = parts.test[~splits.duplicates(dataset, parts)]
     candidates = kept[dataset.labels[kept] == emotion]
@@ -52,10 +49,7 @@ def as_input(dataset: FaceDataset, index: int) -> torch.Tensor:
 
 
 def stepper_rules(network: Model, image: torch.Tensor, target: int, depth: int = 9) -> Rules:
-    """Return the scores of a class on all levels of an image (1, C, H, W) under "absent", "both" and "as published".
-
-    Regions are halved, rows first (the paper's tree); "as published" is its Algorithms 1 and 2, whose sums double.
-    """
+    """Return the scores of a class on all levels of an image (1, C, H, W), halved rows first, under three rules."""
     about = {"depth": depth, "tree": "alternate", "share": "half"}
     trees = [build_tree(*image.shape[2:], level, "alternate") for level in range(depth + 1)]
     strips = [2 ** ((level + 1) // 2) + 2 ** (level // 2) - 2 for level in range(depth + 1)]

@@ -52,10 +52,7 @@ def parts_of(dataset: FaceDataset) -> list[str]:
 
 
 def counts(dataset: FaceDataset) -> pd.DataFrame:
-    """Count images: a row per emotion in canonical order (contempt only where it occurs), a column per part.
-
-    Where there are several parts, there is a last column ``"all"``.
-    """
+    """Count images: a row per emotion (contempt only where it occurs), a column per part, and one of all parts."""
     emotions = [emotion for emotion in Emotion if emotion in EMOTIONS or emotion in dataset.emotions]
     table = pd.crosstab(dataset.labels, part_names(dataset))
     table = table.reindex(index=emotions, columns=parts_of(dataset), fill_value=0)
@@ -64,10 +61,9 @@ def counts(dataset: FaceDataset) -> pd.DataFrame:
 
 
 def majority(table: pd.DataFrame) -> pd.DataFrame:
-    """Say what a classifier reaches that always names the most frequent emotion, by the table of :func:`counts`.
+    """Say what a classifier reaches that always names the most frequent emotion: a row per column of :func:`counts`.
 
-    One row per part: ``emotion``, ``accuracy`` (0..1), ``rarest`` and ``ratio``, how many times more frequent the most
-    frequent emotion is than the rarest that occurs.
+    ``ratio`` is how many times more frequent that is than the ``rarest`` that occurs.
     """
     present = table.where(table > 0)
     most, least = present.max(), present.min()
@@ -104,10 +100,9 @@ def conflicts(dataset: FaceDataset) -> pd.DataFrame:
 
 
 def copies_across(dataset: FaceDataset) -> pd.DataFrame:
-    """Count the images of one part that are also in another: one row per ordered pair of parts.
+    """Count the images of one part that are also in another, pixel for pixel: one row per ordered pair of parts.
 
-    ``part``, ``also in``, ``images`` of the first that are pixel for pixel in the second, their ``share`` of the first
-    (0..1), and ``same label``, how many of them have the label of a copy there.
+    ``share`` is of the first part's images (0..1), and ``same label`` counts those with the label of a copy there.
     """
     classes, names = identical(dataset.images), part_names(dataset)
     labelled = classes * len(Emotion) + dataset.labels
@@ -154,11 +149,7 @@ def votes_of(dataset: FaceDataset) -> np.ndarray:
 
 
 def verdicts(dataset: FaceDataset) -> pd.Series:
-    """Say what the votes of FER+ come to: counts, which add up to N.
-
-    ``"basic emotion"`` (one of the seven leads alone), ``"contempt"``, ``"unknown"``, ``"no face"`` (the same) and
-    ``"tied"`` (several lead).
-    """
+    """Say what the votes of FER+ come to: counts, which add up to N; ``tied`` is where several lead."""
     votes = votes_of(dataset)
     tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
     special = {fer2013.VOTED.index(Emotion.CONTEMPT): "contempt"}
@@ -169,10 +160,7 @@ def verdicts(dataset: FaceDataset) -> pd.Series:
 
 
 def agreement(dataset: FaceDataset, part: str | None = None, ties: bool = False) -> pd.DataFrame:
-    """Compare the labels, of one part or of all, with the plurality of FER+, where that is one of the seven emotions.
-
-    One row per label and "all": ``images``, ``agree`` (0..1), ``plurality says``. Ties are left out unless ``ties``.
-    """
+    """Compare labels with the plurality of FER+ where it is one of the seven: a row per label, and one of all."""
     votes = votes_of(dataset)
     votes = np.eye(votes.shape[1], dtype=np.uint8)[votes.argmax(axis=1)] if ties else votes
     voted = fer2013.plurality(votes)

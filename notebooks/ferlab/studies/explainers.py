@@ -33,10 +33,7 @@ def faithful(
     seed: int = 0,
     progress: bool = True,
 ) -> Scores:
-    """Return insertion and deletion under both blanks, and infidelity, of every method and image (N, C, H, W).
-
-    The seed is that of the squares, and of the order of equal values.
-    """
+    """Return insertion and deletion under both blanks, and infidelity, of every method and image (N, C, H, W)."""
     from tqdm import tqdm
 
     wanted = torch.from_numpy(np.asarray(targets))
@@ -84,10 +81,7 @@ def located(found: Mapping[str, Maps], truth: np.ndarray) -> Scores:
 
 
 def near_exact(found: Mapping[str, Maps]) -> Scores:
-    """Compare the methods that are efficient with the exact values; nothing where those were not computed.
-
-    Returns the ``correlation`` over pixels, and ``error``, the length of the difference over that of the exact map.
-    """
+    """Compare the efficient methods with the exact values, over pixels; nothing where those were not computed."""
     scores: Scores = {}
     for name, maps in found.items() if "dnc_exact" in found else ():
         if METHODS[name].efficient and name != "dnc_exact":
@@ -116,10 +110,7 @@ def merged(*parts: Scores) -> Scores:
 
 
 def overlaps(found: Mapping[str, Maps], references: Sequence[str], view: overlap.View) -> list[dict]:
-    """Return the soft Dice coefficient of every pair of a reference and another method, with its chance levels.
-
-    One dict per pair: keys ``reference`` and ``method``, and (N,) arrays ``overlap``, ``shuffled`` and ``swapped``.
-    """
+    """Return the soft Dice coefficients (N,) of every pair of a reference and another method, with chance levels."""
     functions = {
         "overlap": overlap.overlap,
         "shuffled": overlap.shuffled_level,
@@ -145,8 +136,7 @@ def scaling(
 ) -> list[dict]:
     """Measure how the cost of methods grows with the number of regions of an image (1, C, H, W), at budgets of 8n.
 
-    One dict per method and depth: ``method``, ``regions``, ``evaluations``, ``seconds``. The exact values are left out
-    where they need more than ``most`` evaluations.
+    The exact values are left out where they need more than ``most`` evaluations.
     """
     found = []
     for name in names:
@@ -197,10 +187,7 @@ def scores(found: Scores, seed: int = 0) -> pd.DataFrame:
 
 
 def differences(found: Scores, first: str, seed: int = 0) -> pd.DataFrame:
-    """Return the mean of ``first`` minus each other method on the same images, with intervals; rows as :func:`scores`.
-
-    ``verdict`` says "better" or "worse" where the interval excludes zero, "open" where it does not.
-    """
+    """Return the mean of ``first`` minus each other method on the same images, with intervals and a verdict."""
     rows = []
     for name, measures in found.items():
         for measure, values in measures.items() if name != first else ():
@@ -218,10 +205,7 @@ def _verdict(difference: Interval, more_is_better: bool | None) -> str:
 
 
 def overlap_table(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
-    """Return the mean overlap of each pair of :func:`overlaps` with its interval, and what chance gives.
-
-    ``shuffled`` and ``swapped`` are means over images; ``excess`` is the overlap minus ``swapped``, with its interval.
-    """
+    """Return mean overlaps with intervals, and chance levels; ``excess`` is the overlap minus ``swapped``."""
     rows = []
     for pair in pairs:
         about, excess = (interval(v, seed) for v in (pair["overlap"], pair["overlap"] - pair["swapped"]))
@@ -271,10 +255,7 @@ def table_3(table: pd.DataFrame) -> pd.DataFrame:
 def facts(
     cost: pd.DataFrame, growth: pd.DataFrame, dice: Mapping[str, pd.DataFrame], found: Scores, seed: int = 0
 ) -> dict[str, Any]:
-    """Return what the record keeps, JSON-able, by the keys of methods and measures.
-
-    It takes :func:`costs`, :func:`exponents`, :func:`overlap_table` by view, and all scores.
-    """
+    """Return what the record keeps, JSON-able: costs, exponents, overlap tables by view, and all scores."""
     return {
         "cost": nested(cost.rename_axis("method").reset_index(), "method"),
         "exponents": nested(growth.rename_axis("method").reset_index(), "method"),

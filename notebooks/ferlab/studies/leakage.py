@@ -40,8 +40,7 @@ def nearest(
 ) -> dict[str, np.ndarray]:
     """Find the nearest image outside an image's own part, (N,) int64, for partitions (N,) in one pass over all pairs.
 
-    With folds as parts it is whom scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")`` finds, fitted once per
-    fold. Of equally near images the first one is taken.
+    With folds as parts it is whom scikit-learn's ``KNeighborsClassifier(1, algorithm="brute")`` finds in each fold.
     """
     pixels = grey(images)
     found: dict[str, list[np.ndarray]] = {name: [] for name in partitions}
@@ -64,8 +63,7 @@ def score(
 ) -> dict[str, Any]:
     """Return one row of a table of scores, from which test images were classified correctly, (n,) bool for each fold.
 
-    ``known`` counts the images trained on, in one fold; ``guess`` becomes ``floor``. ``accuracy`` is the mean over the
-    folds, 0..1, ``spread`` their standard deviation, NaN for one fold.
+    ``known`` counts the images trained on in one fold; ``spread`` is the standard deviation over folds, or NaN.
     """
     each = [part.mean() for part in hits if len(part)]
     return {
@@ -120,10 +118,7 @@ class Neighbours:
 
 
 def protocols(data: FaceDataset) -> dict[str, tuple[FaceDataset, str]]:
-    """List the protocols whose difference is a leak, the most generous first: by name, the dataset and how it is split.
-
-    Random folds, then by sequence and by subject as far as known; where neither is, identical images together.
-    """
+    """List the protocols whose difference is a leak, the most generous first: name, dataset and how it is split."""
     found = {RANDOM: (data, "paper")}
     if data.groups is not None:
         found[BY_SEQUENCE] = (replace(data, subjects=None), "subject")
@@ -152,10 +147,9 @@ def neighbours(data: FaceDataset, seed: int = 0, progress: bool = True) -> Neigh
 
 
 def equal_split(data: FaceDataset, protocol: str, fold: int, seed: int = 0) -> Split:
-    """Split so that all protocols train on equally many images.
+    """Split so that all protocols train on equally many images: one fold tests, the next one validates, three train.
 
-    One fold is the test part, the next one the validation part, the other three train. ``"subject"`` does so anyway.
-    ``"paper"``, which validates on a tenth of the training folds and so trains on more, becomes ``"random"`` here.
+    ``"paper"``, which validates on a tenth of the training folds, becomes ``"random"`` here.
     """
     if protocol != "paper":
         return splits.split(data, protocol, fold, seed)
@@ -193,11 +187,7 @@ def official_hits(data: FaceDataset) -> np.ndarray:
 
 
 def official_scores(data: FaceDataset, hits: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Score PrivateTest of FER2013 apart for images with and without an exact copy in Training.
-
-    ``hits`` says by classifier which of its images are right, (k,) bool. Three rows of :func:`score` for each: all
-    images, those with a copy, the rest.
-    """
+    """Score PrivateTest of FER2013 by classifier: all images, those with an exact copy in Training, and the rest."""
     parts = splits.split(data, "official")
     copies, labels = splits.duplicates(data, parts), data.labels[parts.test]
     title, known = f"{data.title}, PrivateTest", len(parts.train)
@@ -224,8 +214,7 @@ def clips(
 ) -> FaceDataset:
     """Render a set with the structure of CK+: the last three frames of clips that grow from neutral to an emotion.
 
-    A character is filmed once with each of the six emotions, always in the same light and before the same background;
-    head pose and intensity differ from clip to clip. Images are RGB, subjects the characters, groups the clips.
+    Six clips a character, in one light and before one background; pose and intensity differ. Groups are the clips.
     """
     jobs = [(index, e) for index in range(characters) for e in EMOTIONS if e is not Emotion.NEUTRAL]
     bar = tqdm(jobs, desc="Rendering clips", unit="clip", disable=not progress)

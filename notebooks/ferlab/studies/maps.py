@@ -26,10 +26,7 @@ CHUNK = 64  # images between two files: what a kill can cost
 
 
 def choose(labels: np.ndarray, eligible: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Draw up to ``count`` images of each emotion at random, of those that are ``eligible``, (N,) bool.
-
-    Returns (M,) int64 indices, grouped by emotion in canonical order; emotions without eligible images are left out.
-    """
+    """Draw up to ``count`` of the ``eligible`` images of each emotion: (M,) int64 indices, grouped by emotion."""
     if count < 1:
         raise ValueError(f"{count} faces per emotion cannot be shown: ask for at least 1.")
     if not eligible.any():
@@ -56,11 +53,7 @@ def draw(data: FaceDataset, parts: Split, predicted: np.ndarray, count: int, see
 
 
 def why_none(emotion: Emotion, labels: np.ndarray, correct: np.ndarray, eligible: np.ndarray) -> str:
-    """Say why an emotion has no map, in a sentence; an empty string where it has one.
-
-    ``labels`` are those of the test images, ``correct`` says which are classified correctly, ``eligible`` which may be
-    shown, (N,) bool.
-    """
+    """Say in a sentence why an emotion has no map, from (N,) labels, hits and who may be shown; nothing if it has."""
     own = labels == emotion
     if (own & eligible).any():
         return ""

@@ -23,10 +23,7 @@ LBP_KINDS, LBP_CELLS = 59, 8  # uniform patterns of 8 neighbours; cells along ea
 
 
 class DeepEmotion(nn.Module):
-    """Deep-Emotion (Minaee et al. 2021, Section 3): four convolutions behind a spatial transformer, two hidden layers.
-
-    The article states no numbers of channels and units: those are ours. Images are ``size`` pixels high and wide.
-    """
+    """Deep-Emotion (Minaee et al. 2021, Section 3); it states no numbers of channels and units: those are ours."""
 
     def __init__(self, size: tuple[int, int] = (48, 48)) -> None:
         super().__init__()
@@ -67,8 +64,7 @@ networks.BUILDERS["deep_emotion"] = deep_emotion
 def band_passed(data: FaceDataset, narrow: float = 1.0, wide: float = 2.0) -> FaceDataset:
     """Put a difference of Gaussians before a network, as "DOG+CNN" does: g(narrow) - g(wide), 0 at grey level 128.
 
-    ``narrow`` and ``wide`` are standard deviations in pixels. The paper's Table 2 cites no values; these are ours. The
-    grey images are filtered, four times enhanced and rounded to bytes.
+    The standard deviations, in pixels, are ours: the paper's Table 2 cites none. The result is enhanced four times.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -104,10 +100,7 @@ def lbp(images: np.ndarray) -> np.ndarray:
 def svm(
     features: np.ndarray, data: FaceDataset, parts: Split, path: Path, seed: int = 0
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Classify by a linear support vector machine on features (N, features), its C chosen on the validation part.
-
-    Returns the predicted classes of the test part, (M,), and how C was chosen; both are kept in the file ``path``.
-    """
+    """Return the classes (M,) of the test part by a linear SVM, C chosen on the validation part, and how; both kept."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC

@@ -1,7 +1,4 @@
-"""A photograph of the reader's own: read it, find the face, cut it out as FER2013's pictures were. All on this machine.
-
-Needs OpenCV, and scikit-image to find faces.
-"""
+"""A photograph of the reader's own: read, the face found and cut out as FER2013's were; all on this machine."""
 
 from __future__ import annotations
 
@@ -47,10 +44,7 @@ class Box(NamedTuple):
 
 
 def read(path: str | Path) -> np.ndarray:
-    """Read a photo, upright as its EXIF data say, from a file that Pillow reads: JPEG, PNG, WebP, TIFF and others.
-
-    Grey becomes three equal channels, 16 bits become 8, and what is transparent becomes white.
-    """
+    """Read a photo, upright by its EXIF data, as 8-bit RGB, white where it is transparent."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise PhotoError(f"There is no file {path}. Give a photo's path, from the folder {Path.cwd()} on.")
@@ -88,10 +82,7 @@ def _cascade() -> Any:
 
 
 def find_faces(photo: np.ndarray) -> list[Box]:
-    """Find the frontal faces of a photo, of 1/6 to 3/2 of its shorter side, largest first, without overlaps by half.
-
-    A cascade (Viola & Jones 2004) on local binary patterns: it misses turned faces and takes other things for faces.
-    """
+    """Find frontal faces, largest first, no two overlapping by half, by a cascade (Viola & Jones 2004) on patterns."""
     import cv2
 
     height, width = photo.shape[:2]
@@ -154,10 +145,7 @@ def _checked(photo: np.ndarray, box: Sequence[float], inside: bool = True) -> Bo
 
 
 def cut(photo: np.ndarray, box: Box, margin: float = 1.0) -> np.ndarray:
-    """Cut a face out as FER2013's were: a grey (BT.601) square of 48 pixels, (48, 48, 1) uint8.
-
-    FER2013 was cut at a detector's box, a ``margin`` of 1. Beyond the photo its outermost pixels go on.
-    """
+    """Cut a face out as FER2013's were, at a detector's box: a grey (BT.601) square of 48 pixels, (48, 48, 1) uint8."""
     from ferlab.landmarks.crops import Square
 
     middle = box.left + box.side / 2, box.top + box.side / 2

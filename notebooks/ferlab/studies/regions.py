@@ -54,9 +54,7 @@ class Finding:
     difference_low: float = np.nan  # lower end of its interval
     released: float = np.nan  # the mean under the released code's masking, on a sample of these faces
     released_low: float = np.nan  # lower end of its interval
-    excess_low: float = (
-        np.nan
-    )  # lower end of the interval of released minus ours, face by face on that sample
+    excess_low: float = np.nan  # lower end of the interval of released minus ours, on that sample
 
     @property
     def verdict(self) -> str:
@@ -85,10 +83,7 @@ class Finding:
 
 
 def emphasis(maps: np.ndarray, mask: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Return how much denser positive attribution is in a part than in the whole face, (N,); 1 is chance.
-
-    NaN without positive mass in the face, or without pixels in the part.
-    """
+    """Return how much denser positive attribution is in a part than in the face, (N,); 1 is chance, NaN no mass."""
     positive = np.clip(maps, 0, None) * face
     mass = (positive * mask).sum(axis=(1, 2), dtype=np.float64)
     whole = positive.sum(axis=(1, 2), dtype=np.float64)
@@ -99,8 +94,7 @@ def emphasis(maps: np.ndarray, mask: np.ndarray, face: np.ndarray) -> np.ndarray
 def elongation(maps: np.ndarray, face: np.ndarray) -> np.ndarray:
     """Return how much further positive attribution spreads along the height than along the width of the face, (N,).
 
-    Spreads are standard deviations, in units of that of the face's own pixels: mass that is spread as the face is has
-    1. NaN without positive mass, or where it is one column of pixels.
+    Spreads are standard deviations in units of that of the face's own pixels: 1 is chance. NaN without positive mass.
     """
     positive = np.clip(maps, 0, None) * face
     rows, columns = (_spread(positive, axis) / _spread(face.astype(np.float64), axis) for axis in (1, 2))
@@ -119,8 +113,7 @@ def _spread(mass: np.ndarray, axis: int) -> np.ndarray:
 def masks(regions: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
     """Return masks of the face, its regions and the upper lip, from labels (N, H, W) and landmarks (N, 468, 2 or 3).
 
-    The upper lip is what lies, of the region of the mouth, above the line along the corners of the lips, put through
-    the middle of where the lips meet.
+    The upper lip is the mouth above the line along the corners of the lips, put through where the lips meet.
     """
     found = {name: regions == label for label, name in enumerate(REGIONS, start=1)}
     middle = points[:, [_UPPER_INNER, _LOWER_INNER], :2].mean(axis=1)
@@ -141,10 +134,7 @@ def statistic(part: str, maps: np.ndarray, masks: Mapping[str, np.ndarray]) -> n
 def check(
     ours: np.ndarray, released: np.ndarray, labels: np.ndarray, masks: Mapping[str, np.ndarray], seed: int = 0
 ) -> list[Finding]:
-    """Measure every part of every sentence on our maps, and on those of the same faces under the released masking.
-
-    Labels (N,) are emotions; ``released`` is NaN for faces that are not in its sample. The seed is of the bootstrap.
-    """
+    """Measure every part of every sentence on our maps, and on the released ones, which are NaN for some faces."""
     return [
         _finding(sentence, part, labels, statistic(part, ours, masks), statistic(part, released, masks), seed)
         for sentence in SENTENCES

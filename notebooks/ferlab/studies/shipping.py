@@ -17,8 +17,6 @@ from fercore.pretrained import CARD, DATASET, WEIGHTS
 from fercore.training import evaluation, trainer
 from ferlab import networks
 
-LARGEST = 4_000_000  # bytes, so that the package stays small
-
 _CARD = """# A small network for FER2013
 
 The network that `fercore.load_pretrained()` returns: the {model} network of Malik, Kumar & Raman, "Towards
@@ -91,9 +89,6 @@ def ship(setting: networks.Setting, dataset: FaceDataset, weights: Path = WEIGHT
     parts = splits.split(dataset, "official")
     found = networks.trained(setting, dataset, parts)
     tensors, about = checkpoints.read(found.weights)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if size > LARGEST:
-        raise ValueError(f"The weights take {size:,} bytes, more than {LARGEST:,}: ship a narrower network.")
     about |= {"setting": asdict(setting), "data": dataset.checksum, "split": parts.checksum()}
     checkpoints.save(weights, tensors, about)
     with atomic_path(card) as path:

@@ -32,10 +32,7 @@ _RUN = ["settings", "fold", "accuracy", "without_copies", "parameters", "hardwar
 
 
 class Group(NamedTuple):
-    """Accuracy runs that differ in nothing but the fold; ``runs`` has one row per fold, ascending.
-
-    ``accuracy`` is 0..1, ``without_copies`` the same without images also in training (NaN: none); no ``page`` is None.
-    """
+    """Accuracy runs that differ in nothing but the fold; ``runs`` has a row per fold, ascending; NaN is no number."""
 
     settings: dict[str, Any]  # all parameters but the fold
     runs: pd.DataFrame
@@ -71,9 +68,8 @@ def page_index() -> dict[str, Path]:
 
 
 def groups(records: Mapping[Path, Mapping[str, Any]], pages: Mapping[str, Path] | None = None) -> list[Group]:
-    """Put accuracy records, given by path, that differ only in the fold together; other experiments are ignored.
+    """Put accuracy records, by path, that differ only in the fold together, sorted; other experiments are ignored.
 
-    ``pages`` are those of :func:`page_index`. Groups are sorted by dataset, model, fusion, width, recipe and protocol.
     A record that lacks what the tables print, and two records of one fold, are a :class:`FercoreError` that names them.
     """
     ours = {path: record for path, record in records.items() if record.get("experiment") == EXPERIMENT}
@@ -169,8 +165,7 @@ def _published(table: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
 def table_1(found: Iterable[Group], dataset: str = paper.DATASETS[0]) -> pd.DataFrame:
     """Return Table 1: the paper's four rows, its number for each dataset, and ours for one dataset.
 
-    Every recipe and protocol that was run on it is a column of ours; every fusion, width and start of a network is an
-    entry of its own in the network's cell. Here and below a cell is text or a list of entries, an empty one for a dash.
+    A recipe and protocol is a column of ours. Here and below a cell is text or a list of entries, empty for a dash.
     """
     ours, name = _listed(found), f"Ours on {_title(dataset)}"
     table = _published(paper.TABLE_1).map(_percent).rename(columns=lambda key: f"Paper: {_title(key)}")
@@ -203,10 +198,7 @@ def table_2(found: Iterable[Group]) -> pd.DataFrame:
 
 
 def paper_and_ours(found: Iterable[Group]) -> pd.DataFrame:
-    """Return the paper's Table 1 and our runs of its four networks in one long table, a number in every row.
-
-    It is sorted by dataset, then network, the paper's number first.
-    """
+    """Return Table 1 and our runs of its networks in one long table, by dataset and network, the paper's first."""
     ours, rows = _listed(found), []
     known = [*paper.DATASETS, *sorted(set(ours.dataset) - set(paper.DATASETS))]
     for dataset, (model, label) in itertools.product(known, paper.ROWS.items()):
@@ -247,10 +239,7 @@ def reachable() -> pd.DataFrame:
 
 
 def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Take the folds of every setting of accuracy records together: one row per setting, by :data:`COLUMNS`.
-
-    Accuracies are in per cent, ``None`` where there is no number. Errors are those of :func:`groups`.
-    """
+    """Return a row per setting of accuracy records, by :data:`COLUMNS`, its folds together, accuracies in per cent."""
     found = []
     for group in groups(_read(paths)):
         every = group.runs.accuracy.tolist()
