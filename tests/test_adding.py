@@ -188,7 +188,7 @@ def test_ckplus_comes_in_parts(tmp_path, root, written, tiny, order, capsys):
     assert tree(root) == before
 
 
-def test_parts_join_what_is_there_if_all_passes_the_check(tmp_path, root, written, request):
+def test_parts_of_ckplus_join_what_is_there_if_all_passes_the_check(tmp_path, root, written, request):
     add(ckplus_part(tmp_path, written, "cohn-kanade-images"), root)
     before = files(root)
     with pytest.raises(DatasetError, match="12 images instead of 927"):
@@ -197,8 +197,7 @@ def test_parts_join_what_is_there_if_all_passes_the_check(tmp_path, root, writte
     request.getfixturevalue("tiny")
     layouts.write_ckplus(root / "b", top="CK+")  # below a top folder of its own
     added = add(ckplus_part(tmp_path, written, "Landmarks"), root / "b")
-    assert added.folder == root / "b" / "ckplus" / "CK+"
-    assert "landmarks" in load("ckplus", root / "b").source
+    assert (added.folder, added.images) == (root / "b" / "ckplus" / "CK+", 12)
 
 
 @pytest.mark.parametrize("old", ["fer2013.csv", "train/angry/Training_1.png"])
@@ -344,33 +343,28 @@ def test_commands_say_what_was_added(tmp_path, root, written, tiny, capsys, monk
     assert "Emotions Angry 1, Happy 1, Surprise 1" in flat
 
 
-def test_status_without_data_says_how_to_get_them(root, capsys, monkeypatch):
+def test_status_says_how_to_get_data_and_shows_damage(tmp_path, root, written, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert cli.main(["data", "status", "--root", str(root)]) == 0
+    command = ["data", "status", "--root", str(root)]
+    assert cli.main(command) == 0
     text = capsys.readouterr().out
-    flat = " ".join(text.split())
     for name in ("fer2013", "ferg", "jaffe", "ckplus", "ck48"):
         about = datasets.about(name)
         assert f"{about.title} ({name}): not here" in text
         for fact in (about.source, about.terms[1:], f"{about.images:,} images", str(root / name)):
-            assert fact in flat
+            assert fact in " ".join(text.split())
     assert "FER+, votes for FER2013: not here" in text
-    assert "ferlab data add FERG_DB_256.zip" in flat
     assert max(len(line) for line in text.splitlines() if str(root) not in line) <= 80
     assert not root.exists()
-
-
-def test_status_shows_damage_and_fails(tmp_path, root, written, capsys, monkeypatch):
-    add(packed("jaffe.zip", tmp_path, written), root, verify=False)
     (tmp_path / "votes.csv").write_bytes(VOTES)
-    add(tmp_path / "votes.csv", root, verify=False)
+    for archive in (packed("jaffe.zip", tmp_path, written), tmp_path / "votes.csv"):
+        add(archive, root, verify=False)
     monkeypatch.setattr(ferg, "load", lambda *_, **__: tmp_path.read_bytes())
-    assert cli.main(["data", "status", "--root", str(root)]) == 1
+    assert cli.main(command) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat
     assert "3 images instead of 213, 1 images of Angry instead of 30" in flat
-    assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE" in flat
-    assert "21 rows for 35,887 images" in flat
+    assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE Error" in flat
     assert "FERG-DB (ferg): DAMAGED OR INCOMPLETE Error It cannot be read ([Errno 21]" in flat
 
 

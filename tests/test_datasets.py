@@ -12,7 +12,7 @@ import layouts
 import numpy as np
 import pytest
 from conftest import brightness_faces, fer2013_rows, write_fer2013
-from layouts import expected_grey, images_of, load
+from layouts import expected_grey, load
 from PIL import Image
 
 from fercore import datasets
@@ -147,21 +147,28 @@ def test_absent_folder_says_what_where_and_how(name, tmp_path):
 
 
 @every_image_folder
-def test_hidden_files_are_silent_and_stray_files_counted(layout, tmp_path):
+def test_hidden_files_are_silent_stray_files_counted_and_changes_noticed(layout, tmp_path):
     name, folder = write(layout, tmp_path)
-    clean = load(name, tmp_path)
-    place = images_of(folder)[0].parent
-    for hidden in (".DS_Store", f"._{images_of(folder)[0].name}"):
-        (place / hidden).write_bytes(b"\0")
-    (place / "__MACOSX").mkdir()
+    first = load(name, tmp_path)
+    path = folder / first.paths[3]
+    (path.parent / "__MACOSX").mkdir()
+    hidden = (".DS_Store", f"._{path.name}")
     strays = [os.fsdecode(b"caf\xe9.txt"), "notes.txt", "Thumbs.db", *(f"x{n}" for n in range(4))]
-    for stray in strays:
-        (place / stray).write_text("stray")
+    for other in (*hidden, *strays):
+        (path.parent / other).write_text("stray")
     data = load(name, tmp_path)
-    assert data.checksum == clean.checksum
+    assert data.checksum == first.checksum
     count = len(strays) + (name == "jaffe")  # which has a README
     assert f"files that are no images of {data.title}: {count} (" in data.skipped[-1]
     assert "Thumbs.db, caf\N{REPLACEMENT CHARACTER}.txt, notes.txt" in data.skipped[-1]
+    with Image.open(path) as image:
+        Image.new("L", image.size, 255 - int(expected_grey(path))).save(path)
+    os.utime(path, (2e9, 2e9))
+    second = load(name, tmp_path)
+    assert np.flatnonzero((second.images != first.images).any(axis=(1, 2, 3))).tolist() == [3]
+    if name not in ("ckplus", "ck48"):  # these want all frames of a sequence
+        path.unlink()
+        assert load(name, tmp_path).paths.tolist() == np.delete(first.paths, 3).tolist()
 
 
 @every_image_folder
@@ -182,24 +189,6 @@ def test_what_is_no_image_is_named_and_nothing_is_kept(layout, tmp_path):
     broken.with_name("link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(DatasetError, match=r"link\.png is no file"):
         load(name, tmp_path)
-
-
-@every_image_folder
-def test_changed_added_and_removed_files_make_the_cache_void(layout, tmp_path):
-    name, folder = write(layout, tmp_path)
-    first = load(name, tmp_path)
-    path = folder / first.paths[3]
-    with Image.open(path) as image:
-        Image.new("L", image.size, 255 - int(expected_grey(path))).save(path)
-    os.utime(path, (2e9, 2e9))
-    second = load(name, tmp_path)
-    assert np.flatnonzero((second.images != first.images).any(axis=(1, 2, 3))).tolist() == [3]
-    (path.parent / "added.txt").write_text("")
-    assert load(name, tmp_path).skipped != second.skipped
-    (path.parent / "added.txt").unlink()
-    if name not in ("ckplus", "ck48"):  # these want all frames of a sequence
-        path.unlink()
-        assert load(name, tmp_path).paths.tolist() == np.delete(first.paths, 3).tolist()
 
 
 @pytest.mark.parametrize("name", ["ferg", "jaffe", "ckplus", "ck48"])
@@ -259,7 +248,6 @@ FAULTS = {
         (TABLE, field(0, "7"), "csv, line 3: the label is '7'"),
         (TABLE, field(1, "1 " * 2303), "line 3: 2303 pixels instead of 2304"),
         (TABLE, field(1, "256 " * 2304), r"outside 0\.\.255"),
-        (TABLE, field(1, "1.5 " * 2304), "not a whole number"),
         (TABLE, field(2, "Testing"), "Usage is 'Testing'.*copy or download it again"),
         (TABLE, lines(lambda rows: rows[:1]), "holds no rows"),
         (TABLE, content(b""), "line 1: no column emotion, pixels, Usage.*use fer2013"),
@@ -269,46 +257,31 @@ FAULTS = {
         (VOTED, field(11, "11"), "line 3: votes are whole numbers"),
     ],
     "train and test": [
-        (f"{HAPPY}/Training_x.png", picture, "Training_x.png: images in train/ are called Training_<n>.png"),
-        (f"{HAPPY}/PrivateTest_9.png", picture, "PrivateTest_9.png: images in train/"),
+        (f"{HAPPY}/PrivateTest_9.png", picture, "_9.png: images in train/ are called Training_<n>.png"),
         (f"{HAPPY}/Training_77.png", layouts.write_image, "77.png has 20 x 20 pixels instead of 48 x 48"),
-        (
-            "train/d\u0130sgust",
-            new,
-            r"sgust: .* an emotion \(Angry, ",
-        ),  # Turkish, which upper case does not undo
+        ("train/d\u0130sgust", new, r"sgust: .* an emotion \(Angry, "),  # only in Turkish an i
         ("train", move("gone"), "was not found"),
     ],
     "ferg": [
-        ("FERG_DB_256/otto", new, r"otto: .* a character of FERG-DB \(aia, bonnie"),
         ("FERG_DB_256/aia/bonnie_joy", new, r"bonnie_joy: .* an emotion of its character \(anger"),
         ("FERG_DB_256/aia/aia_joy/more", new, "aia_joy/more: a folder among the files"),
         ("FERG_DB_256/ray/ray_fear/ray_anger_9.png", picture, "ray_anger_9.png: .* contradicts the folder"),
     ],
-    "jaffe": [
-        ("jaffe/YM.HA2.1.tiff", picture, r"YM\.HA2\.1\.tiff has the serial number of KA\.AN1\.1\.tiff")
-    ],
-    "ck48": [
-        ("CK+48/neutral", new, r"neutral: .* an emotion of CK\+48 \(anger, contempt"),
-        ("CK+48/surprise/S010_004_00000012.png", picture, "12.png: .* sequence S010_004 lie in anger/"),
-    ],
+    "jaffe": [("jaffe/YM.HA2.1.tiff", picture, r"YM\.HA2\.1\.tiff has the serial number of KA\.AN1\.1\.t")],
+    "ck48": [("CK+48/happy/S010_004_00000012.png", picture, "12.png: .* sequence S010_004 lie in anger/")],
     "ckplus": [
-        ("cohn-kanade-images/s005", new, "s005: .* not that of a subject"),
         (f"{CK}/1", new, "S010/1: .* not that of a sequence"),
         ("Emotion", move("Emotions"), "does not hold the folder Emotion/ beside cohn-kanade-images/"),
         (f"{CK}/004/S010_004_00000005.png", gone, "its frame S010_004_00000005.png is not in"),
         (f"{CK}/004", move("../../moved"), "05_emotion.txt: its sequence S010_004 is not in"),
         (LABEL, move("../002/S010_002_00000004_emotion.txt"), "05_emotion.txt: a second .*_002_00000004"),
-        (f"{CK}/002/S010_004_00000001.png", picture, "contradicts the folder, that of S010_002"),
-        *(
-            (LABEL, content(code), "05_emotion.txt, line 1: .* one whole number from 1 to 7")
-            for code in (b"", b"nan", b"0.0", b"3.5", b"\xff\xfe3")
-        ),
+        (LABEL, content(b"nan"), "05_emotion.txt, line 1: .* one whole number from 1 to 7"),
+        (LABEL, content(b"3.5"), "one whole number from 1 to 7"),
+        (LABEL, content(b"\xff\xfe3"), "one whole number from 1 to 7"),
     ],
     "landmarks": [
         (MARKS, gone, "04_landmarks.txt cannot be read"),
         (MARKS, lines(lambda rows: rows[:67]), "67 lines instead of 68"),
-        (MARKS, content(b"\xff" * 100), "table of numbers"),
         (MARKS, content(b"1 2\n" * 67 + b"nan 2\n"), "far outside"),
         (MARKS, content(b"1 2\n" * 68), "all in one point"),
     ],
@@ -396,12 +369,9 @@ def test_counts_are_checked_by_part_and_tables_by_their_content(layout, tmp_path
     data = load(name, tmp_path)
     with pytest.raises(DatasetError, match=r" 2 images of Angry in (Training instead of 3995|aia .* 1644)"):
         load(name, tmp_path, verify=True)
-    per = dict.fromkeys(EMOTIONS, 2)
     module, parts = (ferg, ferg.CHARACTERS) if name == "ferg" else (fer2013, fer2013.USAGES)
-    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=dict.fromkeys(parts[1:], per)))
-    with pytest.raises(DatasetError, match=f"2 images of Angry in {parts[0]} instead of 0"):
-        load(name, tmp_path, verify=True)
-    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=dict.fromkeys(parts, per)))
+    counts = dict.fromkeys(parts, dict.fromkeys(EMOTIONS, 2))
+    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=counts))
     if layout == "fer2013.csv":
         with pytest.raises(DatasetError, match="pixels or labels are not the official ones"):
             load(name, tmp_path, verify=True)
