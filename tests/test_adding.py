@@ -26,8 +26,8 @@ from layouts import load
 from packing import GOOD, files, tarred, tree, zipped
 
 from fercore import datasets
-from fercore.datasets import ck48, ckplus, fer2013, ferg, folders, jaffe
-from fercore.emotions import EMOTIONS, Emotion
+from fercore.datasets import base, ck48, ckplus, fer2013, ferg, folders, jaffe
+from fercore.emotions import EMOTIONS
 from fercore.errors import DatasetError, DatasetNotFoundError
 
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -71,25 +71,13 @@ def root(tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Take the counts of the tiny datasets for the official ones, so that they pass the check."""
+    """Take the numbers of the tiny datasets for the official ones, so that they pass the check."""
     per = dict.fromkeys(EMOTIONS, 1)
-    three = dict.fromkeys((Emotion.ANGRY, Emotion.DISGUST, Emotion.SURPRISE), 3)
-    patched = {
-        fer2013: dict.fromkeys(fer2013.USAGES, per),
-        ferg: {"aia": per, "ray": per},
-        jaffe: {"all": dict.fromkeys((Emotion.ANGRY, Emotion.HAPPY, Emotion.SURPRISE), 1)},
-        ckplus: {"all": three | {Emotion.FEAR: 3}},
-        ck48: {"all": three},
-    }
-    for module, counts in patched.items():
-        monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=counts))
-    content = datasets.content_checksum
+    about = replace(fer2013.ABOUT, counts=dict.fromkeys(fer2013.USAGES, per))
+    monkeypatch.setattr(fer2013, "ABOUT", about)
     monkeypatch.setattr(fer2013, "content_checksum", lambda *_: fer2013.OFFICIAL_CONTENT)
-    monkeypatch.setattr(jaffe, "SUBJECTS", {"KA": 2, "YM": 1})
-    once = {emotion: 1 for emotion in ckplus.SEQUENCES if emotion not in (Emotion.HAPPY, Emotion.SAD)}
-    monkeypatch.setattr(ckplus, "SEQUENCES", once)
-    monkeypatch.setattr(ckplus, "RELEASE", dict(zip(ckplus.RELEASE, (6, 4, 5, 4), strict=True)))
-    return content
+    for module in (base, jaffe, ckplus, ck48):
+        monkeypatch.setattr(module, "compare", lambda *_: None)
 
 
 JUNK = ("jaffe/._KA.AN1.40.tiff", "__MACOSX/jaffe/KA.AN1.41.tiff", "jaffe/run.sh", "README")
@@ -129,7 +117,7 @@ def test_official_archive_lands_where_the_loader_looks(archive, tmp_path, root, 
     assert {path.name for path in root.iterdir()} == {name, ".cache"}  # no temporary folder
     data, other = load(name, root), load(name, written)
     assert added.images == len(data) > 0
-    assert tiny(data.images, data.labels) == tiny(other.images, other.labels)
+    assert ((data.images == other.images).all(), data.labels.tolist()) == (True, other.labels.tolist())
     for path in (root / name).rglob("*"):  # the tar archives say that nobody may read them
         assert path.stat().st_mode & 0o700 == (0o700 if path.is_dir() else 0o600)
     for module, reader in [(folders, "read_images"), (fer2013, "_read_table")]:
