@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import stat
-import struct
 import subprocess
 import sys
 import tarfile
@@ -84,11 +83,7 @@ JUNK = ("jaffe/._KA.AN1.40.tiff", "__MACOSX/jaffe/KA.AN1.41.tiff", "jaffe/run.sh
 # File name: (dataset, what is in its folder afterwards, content of the archive or file).
 ARCHIVES = {
     "fer2013.tar.gz": ("fer2013", "fer2013.csv", lambda _: {"a/fer2013.csv": TABLE, "a/README": b"x"}),
-    "kaggle.zip": (
-        "fer2013",
-        "icml_face_data.csv",
-        lambda _: {"icml_face_data.csv": KAGGLE, "train.csv": b""},
-    ),
+    "kaggle.zip": ("fer2013", "icml_face_data.csv", lambda _: {"icml_face_data.csv": KAGGLE}),
     "folders.zip": ("fer2013", "test train", lambda root: below("a/", files(root / "folders" / "fer2013"))),
     "fer2013 (1).csv": ("fer2013", "fer2013.csv", lambda _: b"\xef\xbb\xbf" + TABLE),
     "ferg.zip": ("ferg", ferg.TOP, lambda root: below("my faces/", files(root / "ferg" / ferg.TOP))),
@@ -117,7 +112,8 @@ def test_official_archive_lands_where_the_loader_looks(archive, tmp_path, root, 
     assert {path.name for path in root.iterdir()} == {name, ".cache"}  # no temporary folder
     data, other = load(name, root), load(name, written)
     assert added.images == len(data) > 0
-    assert ((data.images == other.images).all(), data.labels.tolist()) == (True, other.labels.tolist())
+    assert (data.images == other.images).all()
+    assert data.labels.tolist() == other.labels.tolist()
     for path in (root / name).rglob("*"):  # the tar archives say that nobody may read them
         assert path.stat().st_mode & 0o700 == (0o700 if path.is_dir() else 0o600)
     for module, reader in [(folders, "read_images"), (fer2013, "_read_table")]:
@@ -236,13 +232,6 @@ def zip_with(name, mode=0, data=b"evil", *, path):
         archive.writestr(info, data, zipfile.ZIP_DEFLATED)
 
 
-def zip_patched(offset, form, value, *, path):
-    """Write a zip with another value in a member's entry in the central directory."""
-    content = bytearray(zipped(path, GOOD).read_bytes())
-    struct.pack_into(form, content, content.index(b"PK\x01\x02") + offset, value)
-    path.write_bytes(content)
-
-
 def tar_with(*, path, **fields):
     """Write a good tar with one more member of any kind."""
     with tarfile.open(tarred(path, GOOD, "w"), "a", format=tarfile.GNU_FORMAT) as archive:
@@ -267,8 +256,6 @@ REFUSED = {
     "zip: symbolic link": (partial(zip_with, "jaffe/evil", stat.S_IFLNK | 0o777, b"/etc"), ODD),
     "zip: twice": (partial(zip_with, "x/KA.AN1.39.tiff"), "twice"),
     "zip: bomb": (partial(zip_with, "jaffe/KA.AN1.40.tiff", data=bytes(6 * 10**7)), TOO_MUCH),
-    "zip: holds more than it declares": (partial(zip_patched, 24, "<I", 4), "damaged"),
-    "zip: encrypted": (partial(zip_patched, 8, "<H", 0x0001), "damaged"),
     "zip: cut": (partial(cut, zipped, 0.9), "cut short"),
     "tar: parent folder": (partial(tar_with, name="../evil"), OUTSIDE),
     "tar: symbolic link": (partial(tar_with, type=tarfile.SYMTYPE, linkname="/etc/passwd"), ODD),

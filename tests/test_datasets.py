@@ -248,6 +248,7 @@ FAULTS = {
         (TABLE, field(0, "7"), "csv, line 3: the label is '7'"),
         (TABLE, field(1, "1 " * 2303), "line 3: 2303 pixels instead of 2304"),
         (TABLE, field(1, "256 " * 2304), r"outside 0\.\.255"),
+        (TABLE, field(1, "1.5 " * 2304), "not a whole number"),
         (TABLE, field(2, "Testing"), "Usage is 'Testing'.*copy or download it again"),
         (TABLE, lines(lambda rows: rows[:1]), "holds no rows"),
         (TABLE, content(b""), "line 1: no column emotion, pixels, Usage.*use fer2013"),
@@ -339,12 +340,7 @@ def test_official_numbers_pass(name, options, counts, whole):
 @pytest.mark.parametrize(
     ("name", "found", "target", "message"),
     [
-        (
-            "jaffe",
-            "jaffe/KA.HA1.*",
-            "KL.HA9.999.tiff",
-            "22 images of KA .* 23, 23 images of KL instead of 22",
-        ),
+        ("jaffe", "jaffe/KA.HA1.*", "KL.HA9.999.tiff", "22 images of KA .* 23, 23 images of KL .* 22"),
         ("jaffe", "jaffe/KA.HA1.*", "../gone", "212 images instead of 213, 30 images of Happy instead of 31"),
         ("ck48", "CK+48/sadness/*", "../anger/S010_001_00000012.png", "136 .*Angry .* 135, 83 .*Sad .* 84"),
         ("ck48", "CK+48/fear/*", "S777_001_00000012.png", "2 frames of S.* of 3, 1 frames of S777_001 "),
@@ -421,19 +417,6 @@ def test_plurality_of_votes():
 
 
 # The cache
-
-
-@pytest.mark.parametrize("name", ["about.json", "images.npy", "columns.npz"])
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, content(b"garbage"), lambda p: p.write_bytes(p.read_bytes()[:50])]
-)
-def test_damaged_entries_of_the_cache_are_made_anew(tmp_path, name, damage):
-    write("jaffe", tmp_path)
-    first = load("jaffe", tmp_path)
-    (entry,) = (tmp_path / ".cache").iterdir()
-    damage(entry / name)
-    assert same(load("jaffe", tmp_path), first)
-    assert (entry / name).stat().st_size > 50
 
 
 def test_large_sets_are_read_only_maps_of_the_same_pixels(tmp_path, monkeypatch):

@@ -81,24 +81,6 @@ def test_a_sequence_of_two_subjects_is_refused(protocol):
         splits.split(toy, protocol)
 
 
-@pytest.mark.parametrize(
-    ("protocol", "broken", "message"),
-    [
-        ("official", "_official", "images on two sides of the split: 50, 51, 52, 53, 54, …"),
-        ("subject", "_by_subject", "subjects on two sides"),
-        ("official-dedup", "_without_copies", "identical images on two sides of the split: 40"),
-    ],
-)
-def test_a_protocol_that_breaks_its_promise_is_noticed(monkeypatch, protocol, broken, message):
-    toy = with_usage(brightness_faces(140))
-    toy.images[80] = toy.images[40]
-    every, overlap = np.arange(140), 50 if protocol == "official" else 60
-    wrong = splits.Split(protocol, every[:60], every[overlap:70], every[70:])
-    monkeypatch.setattr(splits, broken, lambda *_: wrong)
-    with pytest.raises(DatasetError, match=message):
-        splits.split(toy, protocol)
-
-
 def test_deduplicated_split_keeps_training_and_drops_copies_from_the_others():
     toy = with_usage(
         brightness_faces(140)

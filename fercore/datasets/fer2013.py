@@ -27,7 +27,7 @@ PIXELS = SIZE * SIZE
 USAGES = ("Training", "PublicTest", "PrivateTest")
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 OFFICIAL_MD5 = "f8428a1edbd21e88f42c73edd2a14f95"  # of fer2013.csv, as torchvision.datasets.FER2013 checks it
-# Of its pixels and labels:
+# Of its pixels and labels.
 OFFICIAL_CONTENT = "sha256:dfa10f704ce43176926fa4a1d4ae1249caa95437f8022664b01859e189e13400"
 # Images per split and emotion in canonical order, counted on the official file.
 _COUNTS = {
