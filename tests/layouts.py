@@ -146,7 +146,7 @@ CK48 = {"S010_004": "anger", "S138_001": "contempt", "S005_001": "disgust", "S01
 
 def ck48_sequences() -> dict[str, str]:
     """Return 327 sequences with the official number per emotion."""
-    folders = [folder for folder, (_, count) in ck48.EMOTIONS.items() for _ in range(count)]
+    folders = [folder for folder, emotion in ck48.EMOTIONS.items() for _ in range(ckplus.SEQUENCES[emotion])]
     return {f"S{10 + i % 118:03d}_{1 + i // 118:03d}": folder for i, folder in enumerate(folders)}
 
 

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import stat
-import struct
 import subprocess
 import sys
 import tarfile
@@ -26,8 +25,8 @@ from layouts import load
 from packing import GOOD, files, tarred, tree, zipped
 
 from fercore import datasets
-from fercore.datasets import ck48, ckplus, fer2013, ferg, folders, jaffe
-from fercore.emotions import EMOTIONS, Emotion
+from fercore.datasets import base, ck48, ckplus, fer2013, ferg, folders, jaffe
+from fercore.emotions import EMOTIONS
 from fercore.errors import DatasetError, DatasetNotFoundError
 
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -71,47 +70,23 @@ def root(tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Take the counts of the tiny datasets for the official ones, so that they pass the check."""
+    """Take the numbers of the tiny datasets for the official ones, so that they pass the check."""
     per = dict.fromkeys(EMOTIONS, 1)
-    three = dict.fromkeys((Emotion.ANGRY, Emotion.DISGUST, Emotion.SURPRISE), 3)
-    patched = {
-        fer2013: dict.fromkeys(fer2013.USAGES, per),
-        ferg: {"aia": per, "ray": per},
-        jaffe: {"all": dict.fromkeys((Emotion.ANGRY, Emotion.HAPPY, Emotion.SURPRISE), 1)},
-        ckplus: {"all": three | {Emotion.FEAR: 3}},
-        ck48: {"all": three},
-    }
-    for module, counts in patched.items():
-        monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=counts))
-    content = datasets.content_checksum
+    about = replace(fer2013.ABOUT, counts=dict.fromkeys(fer2013.USAGES, per))
+    monkeypatch.setattr(fer2013, "ABOUT", about)
     monkeypatch.setattr(fer2013, "content_checksum", lambda *_: fer2013.OFFICIAL_CONTENT)
-    monkeypatch.setattr(jaffe, "SUBJECTS", {"KA": 2, "YM": 1})
-    once = {emotion: 1 for emotion in ckplus.SEQUENCES if emotion not in (Emotion.HAPPY, Emotion.SAD)}
-    monkeypatch.setattr(ckplus, "SEQUENCES", once)
-    monkeypatch.setattr(ckplus, "RELEASE", dict(zip(ckplus.RELEASE, (6, 4, 5, 4), strict=True)))
-    return content
+    for module in (base, jaffe, ckplus, ck48):
+        monkeypatch.setattr(module, "compare", lambda *_: None)
 
 
-JUNK = (
-    "jaffe/.DS_Store",
-    "jaffe/._KA.AN1.40.tiff",
-    "__MACOSX/jaffe/KA.AN1.41.tiff",
-    "jaffe/run.sh",
-    "README",
-)
+JUNK = ("jaffe/._KA.AN1.40.tiff", "__MACOSX/jaffe/KA.AN1.41.tiff", "jaffe/run.sh", "README")
 # File name: (dataset, what is in its folder afterwards, content of the archive or file).
 ARCHIVES = {
     "fer2013.tar.gz": ("fer2013", "fer2013.csv", lambda _: {"a/fer2013.csv": TABLE, "a/README": b"x"}),
-    "kaggle.zip": (
-        "fer2013",
-        "icml_face_data.csv",
-        lambda _: {"icml_face_data.csv": KAGGLE, "train.csv": b""},
-    ),
+    "kaggle.zip": ("fer2013", "icml_face_data.csv", lambda _: {"icml_face_data.csv": KAGGLE}),
     "folders.zip": ("fer2013", "test train", lambda root: below("a/", files(root / "folders" / "fer2013"))),
     "fer2013 (1).csv": ("fer2013", "fer2013.csv", lambda _: b"\xef\xbb\xbf" + TABLE),
-    "download": ("fer2013", "fer2013.csv", lambda _: KAGGLE),
-    "ferg.zip": ("ferg", ferg.TOP, lambda root: files(root / "ferg")),
-    "faces.zip": ("ferg", ferg.TOP, lambda root: below("my faces/", files(root / "ferg" / ferg.TOP))),
+    "ferg.zip": ("ferg", ferg.TOP, lambda root: below("my faces/", files(root / "ferg" / ferg.TOP))),
     "jaffe.zip": ("jaffe", "jaffe", lambda root: files(root / "jaffe") | dict.fromkeys(JUNK, b"x")),
     "jaffe.tar": ("jaffe", "jaffe", lambda root: below("./x/jaffedbase/", files(root / "jaffe" / "jaffe"))),
     "all.zip": ("ckplus", "Emotion Landmarks cohn-kanade-images", lambda root: files(root / "ckplus")),
@@ -137,7 +112,8 @@ def test_official_archive_lands_where_the_loader_looks(archive, tmp_path, root, 
     assert {path.name for path in root.iterdir()} == {name, ".cache"}  # no temporary folder
     data, other = load(name, root), load(name, written)
     assert added.images == len(data) > 0
-    assert tiny(data.images, data.labels) == tiny(other.images, other.labels)
+    assert (data.images == other.images).all()
+    assert data.labels.tolist() == other.labels.tolist()
     for path in (root / name).rglob("*"):  # the tar archives say that nobody may read them
         assert path.stat().st_mode & 0o700 == (0o700 if path.is_dir() else 0o600)
     for module, reader in [(folders, "read_images"), (fer2013, "_read_table")]:
@@ -147,7 +123,7 @@ def test_official_archive_lands_where_the_loader_looks(archive, tmp_path, root, 
 
 def test_what_is_not_as_official_is_added_only_without_check(tmp_path, root, written):
     archive = packed("ferg.zip", tmp_path, written)
-    with pytest.raises(DatasetError, match=r"aia has 7 images instead of 10003.*--no-verify") as error:
+    with pytest.raises(DatasetError, match=r"14 images instead of 55767.*--no-verify") as error:
         add(archive, root)
     assert str(archive) in str(error.value)
     assert ".adding" not in str(error.value)
@@ -196,17 +172,16 @@ def test_ckplus_comes_in_parts(tmp_path, root, written, tiny, order, capsys):
     assert tree(root) == before
 
 
-def test_parts_join_what_is_there_if_all_passes_the_check(tmp_path, root, written, request):
+def test_parts_of_ckplus_join_what_is_there_if_all_passes_the_check(tmp_path, root, written, request):
     add(ckplus_part(tmp_path, written, "cohn-kanade-images"), root)
     before = files(root)
-    with pytest.raises(DatasetError, match="all has 12 images instead of 927"):
+    with pytest.raises(DatasetError, match="12 images instead of 927"):
         add(ckplus_part(tmp_path, written, "Emotion"), root)
     assert files(root) == before
     request.getfixturevalue("tiny")
     layouts.write_ckplus(root / "b", top="CK+")  # below a top folder of its own
     added = add(ckplus_part(tmp_path, written, "Landmarks"), root / "b")
-    assert added.folder == root / "b" / "ckplus" / "CK+"
-    assert "landmarks" in load("ckplus", root / "b").source
+    assert (added.folder, added.images) == (root / "b" / "ckplus" / "CK+", 12)
 
 
 @pytest.mark.parametrize("old", ["fer2013.csv", "train/angry/Training_1.png"])
@@ -257,13 +232,6 @@ def zip_with(name, mode=0, data=b"evil", *, path):
         archive.writestr(info, data, zipfile.ZIP_DEFLATED)
 
 
-def zip_patched(offset, form, value, *, path):
-    """Write a zip with another value in a member's entry in the central directory."""
-    content = bytearray(zipped(path, GOOD).read_bytes())
-    struct.pack_into(form, content, content.index(b"PK\x01\x02") + offset, value)
-    path.write_bytes(content)
-
-
 def tar_with(*, path, **fields):
     """Write a good tar with one more member of any kind."""
     with tarfile.open(tarred(path, GOOD, "w"), "a", format=tarfile.GNU_FORMAT) as archive:
@@ -283,28 +251,19 @@ def cut(pack, share, *, path):
 OUTSIDE, ODD, TOO_MUCH = "leads out of its folder", "is a link, a device", "more than"
 REFUSED = {
     "zip: parent folder": (partial(zip_with, "jaffe/../../evil"), OUTSIDE),
-    "zip: parent folder of what is passed over": (partial(zip_with, "__MACOSX/../../evil"), OUTSIDE),
     "zip: absolute": (partial(zip_with, "/tmp/evil"), OUTSIDE),
     "zip: backslash and parent": (partial(zip_with, "..\\evil"), OUTSIDE),
     "zip: symbolic link": (partial(zip_with, "jaffe/evil", stat.S_IFLNK | 0o777, b"/etc"), ODD),
     "zip: twice": (partial(zip_with, "x/KA.AN1.39.tiff"), "twice"),
     "zip: bomb": (partial(zip_with, "jaffe/KA.AN1.40.tiff", data=bytes(6 * 10**7)), TOO_MUCH),
-    "zip: holds more than it declares": (partial(zip_patched, 24, "<I", 4), "damaged"),
-    "zip: encrypted": (partial(zip_patched, 8, "<H", 0x0001), "damaged"),
     "zip: cut": (partial(cut, zipped, 0.9), "cut short"),
     "tar: parent folder": (partial(tar_with, name="../evil"), OUTSIDE),
-    "tar: long name": (partial(tar_with, name=f"{'a/' * 200}../../evil"), OUTSIDE),
     "tar: symbolic link": (partial(tar_with, type=tarfile.SYMTYPE, linkname="/etc/passwd"), ODD),
     "tar: hard link": (partial(tar_with, type=tarfile.LNKTYPE, linkname="jaffe/README"), ODD),
-    "tar: device": (partial(tar_with, type=tarfile.CHRTYPE), ODD),
     "tar: sparse file": (partial(tar_with, type=tarfile.GNUTYPE_SPARSE), ODD),
     "tar: bomb": (partial(tar_with, size=2 * 10**9), TOO_MUCH),
-    "tar: holds less than it declares": (partial(tar_with, size=10**6), "damaged"),
-    "tar.gz: cut": (partial(cut, tarred, 0.6), "cut short"),
     "tar.gz: cut in the checksum": (partial(cut, tarred, 0.9999), "cut short"),
-    "empty": (lambda path: path.touch(), "neither a zip or tar archive"),
-    "web page": (lambda path: path.write_text("<!DOCTYPE html><title>Log in</title>"), "web page"),
-    "train.csv": (lambda path: path.write_text("emotion,pixels\n1,0 0\n"), "columns emotion, pixels, Usage"),
+    "web page": (lambda path: path.write_text("<!DOCTYPE html>"), "neither a zip or tar archive"),
     "no archive of faces": (lambda path: zipped(path, {"holiday/1.jpg": b""}), "no file that is named as"),
     "two datasets": (partial(zip_with, "CK+48/anger/S010_004_00000017.png"), "holds jaffe and ck48"),
 }
@@ -327,10 +286,9 @@ def test_bad_archive_is_refused_in_one_line_and_leaves_nothing(tmp_path, case):
     assert not Path("/tmp/evil").exists()
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize(("limit", "value"), [("MAX_MEMBERS", 4), ("MAX_BYTES", 40)])
-def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, pack, limit, value):
-    archive = pack(tmp_path / "jaffe", {f"jaffe/KA.AN1.{n}.tiff": b"x" * 10 for n in range(4)})
+def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, limit, value):
+    archive = zipped(tmp_path / "jaffe", {f"jaffe/KA.AN1.{n}.tiff": b"x" * 10 for n in range(4)})
     monkeypatch.setattr(adding, limit, value - 1)
     with pytest.raises(DatasetError, match=f"more than .*{value - 1}"):
         add(archive, root, verify=False)
@@ -341,8 +299,11 @@ def test_limits_hold_at_their_edge(tmp_path, root, monkeypatch, pack, limit, val
 def test_commands_say_what_was_added(tmp_path, root, written, tiny, capsys, monkeypatch):
     monkeypatch.setenv("FERCORE_DATA", str(root))
     (tmp_path / "votes.csv").write_bytes(VOTES)
-    names = ("jaffe.zip", "fer2013.tar.gz", "ferg.zip", "all.zip", "archive (3).zip")
-    for path in (*(packed(name, tmp_path, written) for name in names), tmp_path / "votes.csv"):
+    for path in (
+        packed("jaffe.zip", tmp_path, written),
+        packed("fer2013.tar.gz", tmp_path),
+        tmp_path / "votes.csv",
+    ):
         assert cli.main(["data", "add", str(path)]) == 0
     said = capsys.readouterr().out
     assert f"JAFFE: 3 files added to {root / 'jaffe'}." in said
@@ -352,43 +313,36 @@ def test_commands_say_what_was_added(tmp_path, root, written, tiny, capsys, monk
     assert cli.main(["data", "status"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
     assert "(from FERCORE_DATA)" in flat
-    assert flat.count(": here") == 6
+    assert flat.count(": here") == 3
     assert "Images 21 of 21 images: Training 7, PublicTest 7, PrivateTest 7" in flat
-    assert "Emotions Angry 3, Disgust 3, Surprise 3" in flat
-    assert "ferlab data add" not in flat
+    assert "Emotions Angry 1, Happy 1, Surprise 1" in flat
 
 
-def test_status_without_data_says_how_to_get_them(root, capsys, monkeypatch):
+def test_status_says_how_to_get_data_and_shows_damage(tmp_path, root, written, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert cli.main(["data", "status", "--root", str(root)]) == 0
+    command = ["data", "status", "--root", str(root)]
+    assert cli.main(command) == 0
     text = capsys.readouterr().out
-    flat = " ".join(text.split())
     for name in ("fer2013", "ferg", "jaffe", "ckplus", "ck48"):
         about = datasets.about(name)
         assert f"{about.title} ({name}): not here" in text
         for fact in (about.source, about.terms[1:], f"{about.images:,} images", str(root / name)):
-            assert fact in flat
+            assert fact in " ".join(text.split())
     assert "FER+, votes for FER2013: not here" in text
-    assert "ferlab data add FERG_DB_256.zip" in flat
     assert max(len(line) for line in text.splitlines() if str(root) not in line) <= 80
     assert not root.exists()
-
-
-def test_status_shows_damage_and_fails(tmp_path, root, written, capsys, monkeypatch):
-    add(packed("jaffe.zip", tmp_path, written), root, verify=False)
     (tmp_path / "votes.csv").write_bytes(VOTES)
-    add(tmp_path / "votes.csv", root, verify=False)
+    for archive in (packed("jaffe.zip", tmp_path, written), tmp_path / "votes.csv"):
+        add(archive, root, verify=False)
     monkeypatch.setattr(ferg, "load", lambda *_, **__: tmp_path.read_bytes())
-    assert cli.main(["data", "status", "--root", str(root)]) == 1
+    assert cli.main(command) == 1
     flat = " ".join(capsys.readouterr().out.split())
     assert "JAFFE (jaffe): DAMAGED OR INCOMPLETE" in flat
-    assert "all has 3 images instead of 213 (Angry 1 instead of 30" in flat
-    assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE" in flat
-    assert "21 rows for 35,887 images" in flat
+    assert "3 images instead of 213, 1 images of Angry instead of 30" in flat
+    assert "FER+, votes for FER2013: DAMAGED OR INCOMPLETE Error" in flat
     assert "FERG-DB (ferg): DAMAGED OR INCOMPLETE Error It cannot be read ([Errno 21]" in flat
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pipes of the shell")
 def test_reader_that_has_seen_enough_is_no_error(root):
     """The pipe is closed before anything is written, as by ``data status | head``."""
     reading, writing = os.pipe()

@@ -12,7 +12,7 @@ import layouts
 import numpy as np
 import pytest
 from conftest import brightness_faces, fer2013_rows, write_fer2013
-from layouts import expected_grey, images_of, load
+from layouts import expected_grey, load
 from PIL import Image
 
 from fercore import datasets
@@ -106,14 +106,9 @@ CK = "cohn-kanade-images/S010"
     ("name", "row", "expected"),
     [
         ("fer2013", 2, (1, None, None, "fer2013.csv:4")),
-        ("ferg", 6, (3, "aia", None, "FERG_DB_256/aia/aia_joy/aia_joy_9.png")),
         ("ferg", 7, (3, "aia", None, "FERG_DB_256/aia/aia_joy/aia_joy_10.png")),
-        ("ferg", 8, (6, "aia", None, "FERG_DB_256/aia/aia_neutral/aia_neutral_9.png")),
-        ("jaffe", 1, (0, "KA", None, "jaffe/KA.AN2.9.tiff")),
         ("jaffe", 2, (0, "KA", None, "jaffe/KA.AN3.17.tiff")),
-        ("ckplus", 5, (5, "S010", "S010_002", f"{CK}/002/S010_002_00000005.png")),
         ("ckplus", 6, (0, "S010", "S010_004", f"{CK}/004/S010_004_00000003.png")),
-        ("ck48", 2, (0, "S010", "S010_004", "CK+48/anger/S010_004_00000011.png")),
         ("ck48", 3, (1, "S005", "S005_001", "CK+48/disgust/S005_001_00000009.png")),
     ],
 )
@@ -152,22 +147,28 @@ def test_absent_folder_says_what_where_and_how(name, tmp_path):
 
 
 @every_image_folder
-def test_hidden_files_are_silent_and_stray_files_counted(layout, tmp_path):
+def test_hidden_files_are_silent_stray_files_counted_and_changes_noticed(layout, tmp_path):
     name, folder = write(layout, tmp_path)
-    clean = load(name, tmp_path)
-    place = images_of(folder)[0].parent
-    for hidden in (".DS_Store", f"._{images_of(folder)[0].name}"):
-        (place / hidden).write_bytes(b"\0")
-    (place / "__MACOSX").mkdir()
+    first = load(name, tmp_path)
+    path = folder / first.paths[3]
+    (path.parent / "__MACOSX").mkdir()
+    hidden = (".DS_Store", f"._{path.name}")
     strays = [os.fsdecode(b"caf\xe9.txt"), "notes.txt", "Thumbs.db", *(f"x{n}" for n in range(4))]
-    for stray in strays:
-        (place / stray).write_text("stray")
+    for other in (*hidden, *strays):
+        (path.parent / other).write_text("stray")
     data = load(name, tmp_path)
-    assert data.checksum == clean.checksum
-    sentence = data.skipped[-1]
-    assert f"files that are no images of {data.title}: " in sentence
-    assert "Thumbs.db, caf\N{REPLACEMENT CHARACTER}.txt, notes.txt" in sentence
-    assert f"and {len(strays) - 5 + (name == 'jaffe')} more" in sentence  # JAFFE has a README
+    assert data.checksum == first.checksum
+    count = len(strays) + (name == "jaffe")  # which has a README
+    assert f"files that are no images of {data.title}: {count} (" in data.skipped[-1]
+    assert "Thumbs.db, caf\N{REPLACEMENT CHARACTER}.txt, notes.txt" in data.skipped[-1]
+    with Image.open(path) as image:
+        Image.new("L", image.size, 255 - int(expected_grey(path))).save(path)
+    os.utime(path, (2e9, 2e9))
+    second = load(name, tmp_path)
+    assert np.flatnonzero((second.images != first.images).any(axis=(1, 2, 3))).tolist() == [3]
+    if name not in ("ckplus", "ck48"):  # these want all frames of a sequence
+        path.unlink()
+        assert load(name, tmp_path).paths.tolist() == np.delete(first.paths, 3).tolist()
 
 
 @every_image_folder
@@ -188,24 +189,6 @@ def test_what_is_no_image_is_named_and_nothing_is_kept(layout, tmp_path):
     broken.with_name("link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(DatasetError, match=r"link\.png is no file"):
         load(name, tmp_path)
-
-
-@every_image_folder
-def test_changed_added_and_removed_files_make_the_cache_void(layout, tmp_path):
-    name, folder = write(layout, tmp_path)
-    first = load(name, tmp_path)
-    path = folder / first.paths[3]
-    with Image.open(path) as image:
-        Image.new("L", image.size, 255 - int(expected_grey(path))).save(path)
-    os.utime(path, (2e9, 2e9))
-    second = load(name, tmp_path)
-    assert np.flatnonzero((second.images != first.images).any(axis=(1, 2, 3))).tolist() == [3]
-    (path.parent / "added.txt").write_text("")
-    assert load(name, tmp_path).skipped != second.skipped
-    (path.parent / "added.txt").unlink()
-    if name not in ("ckplus", "ck48"):  # these want all frames of a sequence
-        path.unlink()
-        assert load(name, tmp_path).paths.tolist() == np.delete(first.paths, 3).tolist()
 
 
 @pytest.mark.parametrize("name", ["ferg", "jaffe", "ckplus", "ck48"])
@@ -268,62 +251,40 @@ FAULTS = {
         (TABLE, field(1, "1.5 " * 2304), "not a whole number"),
         (TABLE, field(2, "Testing"), "Usage is 'Testing'.*copy or download it again"),
         (TABLE, lines(lambda rows: rows[:1]), "holds no rows"),
-        (TABLE, lines(lambda rows: ["emotion,pixels", *rows[1:]]), "line 1: no column Usage.*use fer2013"),
-        (TABLE, content(b""), "no column emotion, pixels, Usage"),
+        (TABLE, content(b""), "line 1: no column emotion, pixels, Usage.*use fer2013"),
         (TABLE, content(b"emotion,pixels,Usage\n\xff"), "not a readable CSV file"),
         (VOTED, lines(lambda rows: rows[:-1]), "41 rows for 42 images.*FERPlus"),
-        (VOTED, lines(lambda rows: [*rows, rows[-1]]), "43 rows for 42 images"),
         (VOTED, field(0, "PublicTest"), "csv, line 3: Usage is 'PublicTest', in FER2013 'Training'"),
-        (VOTED, lines(lambda rows: [*rows[:-1], "Training,x,0"]), "line 43: 3 fields instead of 12"),
         (VOTED, field(11, "11"), "line 3: votes are whole numbers"),
-        (VOTED, lines(lambda rows: [rows[0].replace("fear", "dread"), *rows[1:]]), "no column fear"),
     ],
     "train and test": [
-        (f"{HAPPY}/holiday.png", picture, "holiday.png: the name does not carry the split"),
-        (f"{HAPPY}/PrivateTest_9.png", picture, "PrivateTest_9.png: .* lies in train/"),
+        (f"{HAPPY}/PrivateTest_9.png", picture, "_9.png: images in train/ are called Training_<n>.png"),
         (f"{HAPPY}/Training_77.png", layouts.write_image, "77.png has 20 x 20 pixels instead of 48 x 48"),
-        ("train/joy", new, r"train/joy: .* an emotion \(Angry, "),
-        (f"{HAPPY}/more", new, "happy/more: a folder among the files"),
+        ("train/d\u0130sgust", new, r"sgust: .* an emotion \(Angry, "),  # only in Turkish an i
         ("train", move("gone"), "was not found"),
     ],
     "ferg": [
-        ("FERG_DB_256/otto", new, r"otto: .* a character of FERG-DB \(aia, bonnie"),
-        ("FERG_DB_256/aia/aia_contempt", new, r"aia_contempt: .* an emotion of its character \(anger"),
-        ("FERG_DB_256/aia/bonnie_joy", new, "bonnie_joy: .* an emotion of its character"),
+        ("FERG_DB_256/aia/bonnie_joy", new, r"bonnie_joy: .* an emotion of its character \(anger"),
         ("FERG_DB_256/aia/aia_joy/more", new, "aia_joy/more: a folder among the files"),
         ("FERG_DB_256/ray/ray_fear/ray_anger_9.png", picture, "ray_anger_9.png: .* contradicts the folder"),
-        ("FERG_DB_256/ray/ray_fear/aia_fear_9.png", picture, "aia_fear_9.png: .* contradicts the folder"),
     ],
-    "jaffe": [
-        ("jaffe/YM.HA2.1.tiff", picture, r"YM\.HA2\.1\.tiff has the serial number of KA\.AN1\.1\.tiff")
-    ],
-    "ck48": [
-        ("CK+48/neutral", new, r"neutral: .* an emotion of CK\+48 \(anger, contempt"),
-        ("CK+48/anger/more", new, "anger/more: a folder among the files"),
-        ("CK+48/surprise/S010_004_00000012.png", picture, "12.png: .* sequence S010_004 lie in anger/"),
-    ],
+    "jaffe": [("jaffe/YM.HA2.1.tiff", picture, r"YM\.HA2\.1\.tiff has the serial number of KA\.AN1\.1\.t")],
+    "ck48": [("CK+48/happy/S010_004_00000012.png", picture, "12.png: .* sequence S010_004 lie in anger/")],
     "ckplus": [
-        ("cohn-kanade-images/s005", new, "s005: .* not that of a subject"),
         (f"{CK}/1", new, "S010/1: .* not that of a sequence"),
-        (f"{CK}/002/more", new, "002/more: a folder among the files"),
-        ("Emotion/happy", new, "Emotion/happy: .* not that of a subject"),
         ("Emotion", move("Emotions"), "does not hold the folder Emotion/ beside cohn-kanade-images/"),
         (f"{CK}/004/S010_004_00000005.png", gone, "its frame S010_004_00000005.png is not in"),
         (f"{CK}/004", move("../../moved"), "05_emotion.txt: its sequence S010_004 is not in"),
-        (LABEL, move("../002/S010_004_00000005_emotion.txt"), "contradicts the folder, that of S010_002"),
         (LABEL, move("../002/S010_002_00000004_emotion.txt"), "05_emotion.txt: a second .*_002_00000004"),
-        (f"{CK}/002/S010_004_00000001.png", picture, "contradicts the folder, that of S010_002"),
-        *(
-            (LABEL, content(code), "05_emotion.txt, line 1: .* one whole number from 1 to 7")
-            for code in (b"", b"happy", b"nan", b"0.0", b"8", b"3.5", b"3 4", b"\xff\xfe3")
-        ),
+        (LABEL, content(b"nan"), "05_emotion.txt, line 1: .* one whole number from 1 to 7"),
+        (LABEL, content(b"3.5"), "one whole number from 1 to 7"),
+        (LABEL, content(b"\xff\xfe3"), "one whole number from 1 to 7"),
     ],
     "landmarks": [
-        (MARKS, gone, "04_landmarks.txt is missing"),
+        (MARKS, gone, "04_landmarks.txt cannot be read"),
         (MARKS, lines(lambda rows: rows[:67]), "67 lines instead of 68"),
-        (MARKS, content(b"\xff" * 100), "no table of numbers"),
         (MARKS, content(b"1 2\n" * 67 + b"nan 2\n"), "far outside"),
-        (MARKS, content(b"1 2\n" * 68), "the same point"),
+        (MARKS, content(b"1 2\n" * 68), "all in one point"),
     ],
 }
 
@@ -379,16 +340,11 @@ def test_official_numbers_pass(name, options, counts, whole):
 @pytest.mark.parametrize(
     ("name", "found", "target", "message"),
     [
-        (
-            "jaffe",
-            "jaffe/KA.HA1.*",
-            "KL.HA9.999.tiff",
-            "22 images of KA .* 23, 23 images of KL instead of 22",
-        ),
-        ("jaffe", "jaffe/KA.HA1.*", "../gone", r"212 images instead of 213 \(Happy 30 instead of 31\)"),
-        ("ck48", "CK+48/sadness/*", "../anger/S010_001_00000012.png", r"\(Angry 136 .* 135; Sad 83 .* 84\)"),
+        ("jaffe", "jaffe/KA.HA1.*", "KL.HA9.999.tiff", "22 images of KA .* 23, 23 images of KL .* 22"),
+        ("jaffe", "jaffe/KA.HA1.*", "../gone", "212 images instead of 213, 30 images of Happy instead of 31"),
+        ("ck48", "CK+48/sadness/*", "../anger/S010_001_00000012.png", "136 .*Angry .* 135, 83 .*Sad .* 84"),
         ("ck48", "CK+48/fear/*", "S777_001_00000012.png", "2 frames of S.* of 3, 1 frames of S777_001 "),
-        ("ckplus", "Emotion/S010/001/*", "../../../gone", r"924 images .* \(Angry 132 instead of 135\)"),
+        ("ckplus", "Emotion/S010/001/*", "../../../gone", "924 images .* 132 images of Angry instead of 135"),
         ("ckplus", "cohn-kanade-images/S130", "../gone", "591 sequences .* 593, 122 subjects instead of 123"),
     ],
 )
@@ -407,14 +363,11 @@ def test_other_numbers_are_named(name, found, target, message, whole):
 def test_counts_are_checked_by_part_and_tables_by_their_content(layout, tmp_path, monkeypatch):
     name, _ = write(layout, tmp_path)
     data = load(name, tmp_path)
-    with pytest.raises(DatasetError, match=r"Training has 14 images instead of 28709|aia has 14 .* of 10003"):
+    with pytest.raises(DatasetError, match=r" 2 images of Angry in (Training instead of 3995|aia .* 1644)"):
         load(name, tmp_path, verify=True)
-    per = dict.fromkeys(EMOTIONS, 2)
     module, parts = (ferg, ferg.CHARACTERS) if name == "ferg" else (fer2013, fer2013.USAGES)
-    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=dict.fromkeys(parts[1:], per)))
-    with pytest.raises(DatasetError, match=f"{parts[0]}: not in the official release"):
-        load(name, tmp_path, verify=True)
-    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=dict.fromkeys(parts, per)))
+    counts = dict.fromkeys(parts, dict.fromkeys(EMOTIONS, 2))
+    monkeypatch.setattr(module, "ABOUT", replace(module.ABOUT, counts=counts))
     if layout == "fer2013.csv":
         with pytest.raises(DatasetError, match="pixels or labels are not the official ones"):
             load(name, tmp_path, verify=True)
@@ -432,17 +385,13 @@ def test_official_totals():
 # JAFFE and FER+
 
 
-@pytest.mark.parametrize(
-    "stray", ["KA.XX1.300.tiff", "KA.AN11.300.tiff", "KA.AN1.300.png", "ka.AN1.300.tiff"]
-)
-def test_jaffe_passes_over_what_has_no_official_name(stray, tmp_path):
+def test_jaffe_passes_over_what_has_no_official_name(tmp_path):
     folder = layouts.write_jaffe(tmp_path, ["KA.AN1.39.tiff", "KA.FE4.9.tif"])
-    layouts.write_image(folder / "jaffe" / stray)
-    (folder / "jaffe" / "sub").mkdir()
+    for stray in ("KA.XX1.300.tiff", "KA.AN11.300.tiff", "KA.AN1.300.png", "ka.AN1.300.tiff"):
+        layouts.write_image(folder / "jaffe" / stray)
     data = load("jaffe", tmp_path)
     assert data.paths.tolist() == ["jaffe/KA.AN1.39.tiff", "jaffe/KA.FE4.9.tif"]
-    assert data.skipped[0].startswith("3 files")
-    assert stray in data.skipped[0]
+    assert data.skipped[0].startswith("files that are no images of JAFFE: 5 (")  # and the README
 
 
 @pytest.mark.parametrize("folder", ["fer2013", "ferplus"])
@@ -468,19 +417,6 @@ def test_plurality_of_votes():
 
 
 # The cache
-
-
-@pytest.mark.parametrize("name", ["about.json", "images.npy", "columns.npz"])
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, content(b"garbage"), lambda p: p.write_bytes(p.read_bytes()[:50])]
-)
-def test_damaged_entries_of_the_cache_are_made_anew(tmp_path, name, damage):
-    write("jaffe", tmp_path)
-    first = load("jaffe", tmp_path)
-    (entry,) = (tmp_path / ".cache").iterdir()
-    damage(entry / name)
-    assert same(load("jaffe", tmp_path), first)
-    assert (entry / name).stat().st_size > 50
 
 
 def test_large_sets_are_read_only_maps_of_the_same_pixels(tmp_path, monkeypatch):

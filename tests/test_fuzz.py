@@ -5,81 +5,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import fuzzing
 import layouts
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, brightness_faces, fer2013_rows
-from ferlab import networks, provenance
+from conftest import brightness_faces, fer2013_rows
+from ferlab import provenance
 from ferlab.data import add
-from ferlab.landmarks import models
 from ferlab.runs import cli, freshness, records, runner, sources
 from ferlab.studies import photo as photos
 from ferlab.studies import tables
-from fuzzing import (
-    CHANGES,
-    EDITS,
-    FLIPS,
-    JSON,
-    KINDS,
-    ODD,
-    PICTURES,
-    SORTS,
-    damaged,
-    document,
-    fuzz,
-    near,
-    near_path,
-    odd,
-    packed,
-    untrusted,
-)
+from fuzzing import CHANGES, EDITS, damaged, document, odd, untrusted
 from hypothesis import strategies as st
 from packing import tree
 
 from fercore import checkpoints, datasets
 from fercore.checkpoints import digest
-from fercore.datasets import cache, ckplus, fer2013, folders
-from fercore.emotions import Emotion
+from fercore.datasets import fer2013
 from fercore.errors import CheckpointError, DatasetError, DatasetNotFoundError, FercoreError
 
-# Tables
-
-ROWS = fer2013_rows(per_class=1)[:3]
-
-
-def pixels(row, change):
-    """Return the pixels of a row, one of them changed."""
-    values = row[1].split(" ")
-    if change is not None:
-        values[change[0]] = change[1]
-    return " ".join(values)
-
-
-def written(header, rows, end="\n"):
-    """Return a table; a column that rows do not have is filled up."""
-    return end.join([",".join(header), *(",".join(row.get(n.strip(), "x") for n in header) for row in rows)])
-
-
-CHANGED = st.none() | st.tuples(st.integers(0, 2303), odd)
-FIELDS = {
-    "emotion": st.sampled_from("0126") | odd,
-    "pixels": st.builds(pixels, st.sampled_from(ROWS), CHANGED) | odd,
-    "Usage": st.sampled_from(["Training", "PublicTest", "PrivateTest", " Training", "training"]) | odd,
-}
-COLUMNS = [
-    ["emotion", "pixels", "Usage"],
-    ["emotion", " Usage", " pixels"],  # icml_face_data.csv
-    ["Usage", "emotion", "pixels", "more"],
-    ["emotion", "pixels"],
-    ["emotion", "emotion", "pixels", "Usage"],
-]
-VERIFY = st.sampled_from([False, False, False, True])
+# Datasets
 
 
 def load_or_refuse(name, root, **options):
@@ -90,6 +40,35 @@ def load_or_refuse(name, root, **options):
         return
     assert len(data) == len(data.paths) > 0
     assert all((root / name / path.split(":")[0]).is_file() for path in data.paths)
+
+
+def written(header, rows, end="\n"):
+    """Return a table; a column that rows do not have is filled up."""
+    return end.join([",".join(header), *(",".join(row.get(n.strip(), "x") for n in header) for row in rows)])
+
+
+def pixels(drawn):
+    """Return the pixels of a row, one of them changed."""
+    (_, text, _), place, value = drawn
+    values = text.split(" ")
+    return " ".join([*values[:place], value, *values[place + 1 :]])
+
+
+ROWS = fer2013_rows(per_class=1)[:3]
+PIXELS = st.tuples(st.sampled_from(ROWS), st.integers(0, 2303), odd | st.just("7"))
+FIELDS = {
+    "emotion": st.sampled_from("0126") | odd,
+    "pixels": PIXELS.map(pixels) | odd,
+    "Usage": st.sampled_from(["Training", "PublicTest", "PrivateTest", " Training", "training"]) | odd,
+}
+COLUMNS = [
+    ["emotion", "pixels", "Usage"],
+    ["emotion", " Usage", " pixels"],  # icml_face_data.csv
+    ["Usage", "emotion", "pixels", "more"],
+    ["emotion", "pixels"],
+    ["emotion", "emotion", "pixels", "Usage"],
+]
+VERIFY = st.sampled_from([False, False, False, True])
 
 
 @untrusted(
@@ -131,13 +110,15 @@ def _(folder, rows, column, edits, images):
         assert votes.max(initial=0) <= 10
 
 
-# Trees of image files: the official layout with files near it, of any content or gone; or these files alone
+# Trees of files: the official layout with files near it, of any content or gone; or these files alone
 
 PICTURE = layouts.encoded(9, (16, 16), "RGB", "PNG")
 TALL = layouts.encoded(9, (1, 90), "L", "TIFF")
 CODES = [b"   3.0000000e+00\n", b"7", b"8", b"nan", b"1 2\n" * 67 + b"3 3\n"]
-FIXED = [PICTURE, PICTURE, TALL, b"", b"\x89PNG\r\n", *CODES, None]
-CONTENT = st.sampled_from(FIXED) | st.binary(max_size=80)
+FIXED = st.sampled_from([PICTURE, PICTURE, TALL, *CODES, None])
+NUMBERS = st.lists(st.floats().map(str) | st.integers(0, 9).map(str) | odd, max_size=3).map(" ".join)
+POINTS = st.tuples(st.sampled_from(["1 2.5\n" * n for n in (0, 66, 67, 68)]), NUMBERS).map("3 4\n".join)
+CONTENT = FIXED | FIXED | fuzzing.PICTURES | st.builds(damaged, NUMBERS | POINTS, EDITS)
 SOME = {
     "ferg": lambda root: layouts.write_ferg(root, per=1, characters=["aia"]),
     "jaffe": lambda root: layouts.write_jaffe(root, ["KA.AN1.39.tiff", "YM.SU3.60.tiff"]),
@@ -191,55 +172,20 @@ for dataset, paths in OFFICIAL.items():
     untrusted(
         f"a tree of {dataset}",
         whole=st.booleans(),
-        files=st.lists(st.tuples(st.one_of(*map(near_path, paths)), CONTENT), min_size=1, max_size=3),
+        files=st.lists(st.tuples(st.one_of(*map(fuzzing.near_path, paths)), CONTENT), min_size=1, max_size=3),
         options=st.fixed_dictionaries({"verify": VERIFY, **OPTIONS.get(dataset, {"size": st.just(16)})}),
     )(functools.partial(read_tree, name=dataset))
-
-NUMBERS = st.lists(st.floats().map(str) | st.integers(0, 9).map(str) | odd, max_size=3).map(" ".join)
-
-
-@untrusted("an emotion file of CK+", text=NUMBERS, edits=EDITS)
-def _(folder, text, edits):
-    path = folder / "emotion.txt"
-    path.write_bytes(damaged(text, edits))
-    with contextlib.suppress(DatasetError):
-        assert ckplus._read_label(path) in Emotion
-
-
-GOOD = st.sampled_from([0, 66, 67, 68])
-
-
-@untrusted("a landmark file of CK+", lines=st.lists(NUMBERS, max_size=3), good=GOOD, edits=EDITS)
-def _(folder, lines, good, edits):
-    frame = folder / "cohn-kanade-images" / f"{FRAME}1.png"
-    path = folder / "Landmarks" / f"{FRAME}1_landmarks.txt"
-    path.parent.mkdir(parents=True)
-    whole = "\n".join([*(f"   {i}.5e+00   {2 * i}.0e+00" for i in range(good)), *lines])
-    path.write_bytes(damaged(whole, edits))
-    with contextlib.suppress(DatasetError):
-        left, upper, right, lower = ckplus.face_box(frame, "landmarks")
-        assert np.isfinite([left, upper, right, lower]).all()
-        assert right > left
-        assert lower > upper
-
 
 # Images
 
 
-@untrusted("a reader's photo", content=PICTURES)
+@untrusted("a reader's photo", content=fuzzing.PICTURES)
 def _(folder, content):
     (folder / "photo").write_bytes(content)
     with contextlib.suppress(photos.PhotoError):
         photo = photos.read(folder / "photo")
         assert photo.dtype == np.uint8
         assert photo.shape[2] == 3
-
-
-@untrusted("an image of a dataset", content=PICTURES, channels=st.sampled_from([1, 3]), exact=st.booleans())
-def _(folder, content, channels, exact):
-    (folder / "image").write_bytes(content)
-    with contextlib.suppress(DatasetError):
-        assert folders.read_image(folder / "image", 16, channels, exact=exact).shape == (16, 16, channels)
 
 
 # Archives
@@ -249,11 +195,11 @@ MEMBERS = [*TABLES, *(path for paths in OFFICIAL.values() for path in paths)]
 CSV = written(COLUMNS[0], [{"emotion": "0", "pixels": ROWS[0][1], "Usage": "Training"}]).encode()
 PIECES = ["..", ".", "", "/", "jaffe", "KA.AN1.39.tiff", "C:", "\\", "\0", " ", "é", "__MACOSX", "._a"]
 NAME = st.one_of(
-    st.one_of(*map(near_path, MEMBERS)).map("/".join),
+    st.one_of(*map(fuzzing.near_path, MEMBERS)).map("/".join),
     st.lists(st.sampled_from(PIECES), max_size=6).map("/".join),
-    st.sampled_from([f"jaffe/{name}" for name in ODD]),
+    st.sampled_from([f"jaffe/{name}" for name in fuzzing.ODD]),
 )
-MEMBER = st.tuples(NAME, st.sampled_from([PICTURE, b"", CSV, b"\0" * 2000]), st.sampled_from(SORTS))
+MEMBER = st.tuples(NAME, st.sampled_from([PICTURE, b"", CSV, b"\0" * 2000]), st.sampled_from(fuzzing.SORTS))
 ARCHIVES = st.sampled_from(["stored", "deflated", "tar", "tar.gz"])
 
 
@@ -262,7 +208,7 @@ def _(top, kind, members, edits):
     """Files land where the loaders look, or the documented error comes and nothing is left behind."""
     inside = top / "a" / "b" / "c"  # so that ".." has somewhere to go
     inside.mkdir(parents=True)
-    (inside / "x").write_bytes(damaged(packed(kind, members), edits))
+    (inside / "x").write_bytes(damaged(fuzzing.packed(kind, members), edits))
     before = tree(top)
     try:
         added = add.add(inside / "x", inside / "data", verify=False, progress=False)
@@ -277,30 +223,14 @@ def _(top, kind, members, edits):
 # The command line
 
 
-@untrusted("a value of the command line", known=[{"text": "[" * 100_000}], text=odd | JSON.map(json.dumps))
+@untrusted(
+    "a value of the command line", known=[{"text": "[" * 100_000}], text=odd | fuzzing.JSON.map(json.dumps)
+)
 def _(_, text):
     """It is read and never evaluated."""
     value = sources.value_of(text)
     plain = isinstance(value, str) and value == text
     assert plain or repr(value) == repr(json.loads(text))
-
-
-NAMED = st.sampled_from(["model", "fusion", "recipe", "protocol", "fold"])
-
-
-@untrusted("a value in a file's name", name=NAMED, value=near("proposed") | JSON)
-def _(_, name, value):
-    """It stays in its folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "read_text_notebook", lambda path: path)  # nothing is read for each case
-        patch.setattr(runner, "parameters_of", lambda _: ("dataset", *runner._IDENTITY))
-        try:
-            asked = runner.check("accuracy", "faces", {name: value})
-        except ValueError:
-            return
-    page = runner.page_path("accuracy", "faces", asked)
-    assert page.parent == ROOT / "book" / "runs" / "faces"
-    assert Path(os.path.normpath(page)).parent == page.parent
 
 
 # Records, pages, stamps, notes: JSON
@@ -327,10 +257,7 @@ def project(tmp_path, monkeypatch):
     return root, json.loads(path.read_text()), page
 
 
-GONE = [
-    {"changes": [([1], "delete", None)], "edits": []},
-    {"changes": [([35, 4], "value", "")], "edits": []},
-]
+GONE = [{"changes": [change], "edits": []} for change in (([1], "delete", None), ([35, 4], "value", ""))]
 
 
 @untrusted("a record", known=GONE, needs="project", changes=CHANGES, edits=EDITS)
@@ -372,31 +299,21 @@ def _(folder, project, changes, edits):
         assert records.read(runner.stamped(folder / "stamp.json")) == record
 
 
-NOTE = {
-    "experiment": "accuracy",
-    "asked": {"dataset": "toy", "fold": 1},
-    "started": "2026-01-01T00:00:00+00:00",
-}
-NOTES = st.lists(st.tuples(CHANGES, EDITS), min_size=1, max_size=3)
-
-
-@untrusted("notes of unfinished runs", needs="project", notes=NOTES)
-def _(_, project, notes):
-    folder = project[0] / "runs" / "toy"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for number, (changes, edits) in enumerate(notes):
-        (folder / f"{number}.started.json").write_bytes(document(NOTE, changes, edits))
-    found = runner.unfinished()
-    assert len(found) == len(list(folder.iterdir())) <= len(notes)  # what says nothing is removed
-    for experiment, dataset, asked in found:
+@untrusted("a note of an unfinished run", needs="project", changes=CHANGES, edits=EDITS)
+def _(_, project, changes, edits):
+    path = project[0] / "runs" / "toy" / "0.started.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = {"experiment": "accuracy", "asked": {"dataset": "toy", "fold": 1}}
+    path.write_bytes(document(note | {"started": "2026-01-01T00:00:00+00:00"}, changes, edits))
+    for experiment, dataset, asked in runner.unfinished():
         assert (type(experiment), type(dataset), type(asked)) == (str, str, dict)
         with contextlib.suppress(FercoreError, ValueError):
             cli.intent(experiment, dataset, asked)
     assert "accuracy: A" in cli.listing()
+    assert len(runner.unfinished()) == path.exists()  # what says nothing is removed
 
 
-# Checkpoints and outcomes: safetensors
+# Checkpoints: safetensors
 
 LAST = [{"edits": [("flip", 0.99, b"")]}]
 
@@ -414,7 +331,7 @@ def training():
         return path.read_bytes(), *checkpoints.read(path)
 
 
-@untrusted("a checkpoint", known=LAST, edits=EDITS | FLIPS)
+@untrusted("a checkpoint", known=LAST, edits=EDITS | fuzzing.FLIPS)
 def _(folder, edits):
     content, tensors, about = training()
     path = folder / "last.safetensors"
@@ -427,53 +344,17 @@ def _(folder, edits):
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
 
 
-@functools.cache
-def outcome():
-    """Return the bytes of a file of answers, a setting and images."""
-    names = ("validation", "test", "validation mirrored", "test mirrored")
-    about = {"key": "k", "history": [{"epoch": 1.0}], "hardware": "an abacus", "ceiling": 1.0}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "x.safetensors")
-        checkpoints.save(path, {name: torch.ones(2, 7).half() for name in names}, about)
-        return path.read_bytes(), networks.setting("faces"), brightness_faces(14)
-
-
-@untrusted("an outcome", known=LAST, edits=EDITS | FLIPS)
-def _(root, edits):
-    content, setting, data = outcome()
-    path = root / "results" / "outcomes" / "toy" / "net.safetensors"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(damaged(content, edits))
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(CheckpointError):
-        patch.setattr(networks, "training_key", lambda *_: "k")
-        patch.setattr(networks, "trained", lambda *_: pytest.fail("trained again without a word"))
-        patch.setattr(networks.Setting, "name", lambda *_: "net")
-        found = networks.outcome(setting, data, None, folder=root, progress=False)
-        assert found.history == [{"epoch": 1.0}]
-        assert all((logits == 1).all() for logits in found.logits.values())
-
-
-@untrusted("a network of landmarks", content=st.binary(max_size=200), model=st.sampled_from(models.FILES))
-def _(folder, content, model):
-    """Nothing is parsed that has not the pinned checksum."""
-    (folder / model.name).write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(models.VARIABLE, str(folder))
-        patch.setattr(models, "_fetch", lambda *_: pytest.fail("it is there; nothing may be fetched"))
-        with pytest.raises(models.ModelFileError, match="is not the file that is needed"):
-            models.find(model)
-
-
 # The cache of a dataset
 
 
 @pytest.fixture
 def entry(tmp_path):
-    """An entry of the cache, and its files."""
+    """A function that loads a dataset, an entry of its cache, and the entry's files."""
     layouts.write_jaffe(tmp_path, layouts.jaffe_names()[:3])
-    datasets.load("jaffe", root=tmp_path, size=16, verify=False, progress=False)
+    load = functools.partial(datasets.load, "jaffe", tmp_path, size=16, verify=False, progress=False)
+    load()
     (folder,) = (tmp_path / ".cache").iterdir()
-    return folder, {path.name: path.read_bytes() for path in folder.iterdir()}
+    return load, folder, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 PARTS = st.sampled_from(["about.json", "images.npy", "columns.npz"])
@@ -482,18 +363,16 @@ BROKEN = [{"name": "images.npy", "edits": [("flip", 732 / 2**16, b"")]}]
 
 @untrusted("an entry of the cache", known=BROKEN, needs="entry", name=PARTS, edits=EDITS)
 def _(_, entry, name, edits):
-    folder, whole = entry
+    load, folder, whole = entry
     for other, content in whole.items():
         (folder / other).write_bytes(damaged(content, edits) if other == name else content)
-    about = json.loads(whole["about.json"])
-    found = cache._read(folder, {key: about[key] for key in ("version", "options", "files")})
-    assert found is None or len(found) == 3
+    assert len(load()) == 3
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", fuzzing.KINDS)
 @pytest.mark.filterwarnings("ignore")
 def test_whatever_it_holds_it_is_read_whole_or_refused(name, tmp_path, request):
-    kind, folder = KINDS[name], tmp_path / "case"
+    kind, folder = fuzzing.KINDS[name], tmp_path / "case"
     needed = [request.getfixturevalue(kind.needs)] if kind.needs else []
 
     def read(**case):
@@ -501,4 +380,4 @@ def test_whatever_it_holds_it_is_read_whole_or_refused(name, tmp_path, request):
         folder.mkdir()
         kind.read(folder, *needed, **case)
 
-    fuzz(kind, read)
+    fuzzing.fuzz(kind, read)

@@ -21,7 +21,7 @@ from conftest import ROOT
 from ferlab import provenance
 from ferlab.runs import cli, runner
 
-from fercore import checkpoints, datasets
+from fercore import checkpoints
 from fercore.errors import CheckpointError
 
 HOSTILE = """
@@ -47,18 +47,9 @@ RULES = "S102,S301,S302,S306,S307,S506,S602,S604,S605,TID251"
 
 def ruff(*words, **options):
     """Return the lines that ruff's rules of security find, by this project's settings."""
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "check",
-        "--no-cache",
-        "--output-format",
-        "json",
-        "--select",
-        RULES,
-    ]
-    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, **options)
+    command = f"-m ruff check --no-cache --output-format json --select {RULES}".split()
+    command = [sys.executable, *command, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
     return {one["location"]["row"] for one in json.loads(done.stdout)}
 
 
@@ -99,13 +90,12 @@ def test_a_pickle_in_the_place_of_a_checkpoint_is_refused_and_does_not_run(tmp_p
 @pytest.mark.parametrize("name", ["images.npy", "columns.npz"])
 def test_a_pickle_in_the_cache_of_a_dataset_does_not_run(tmp_path, name):
     layouts.write_jaffe(tmp_path, layouts.jaffe_names()[:3])
-    arguments = {"root": tmp_path, "size": 16, "verify": False, "progress": False}
-    whole = datasets.load("jaffe", **arguments)
+    whole = layouts.load("jaffe", tmp_path)
     (entry,) = (tmp_path / ".cache").iterdir()
     hostile = np.array([Payload(tmp_path / "ran")], dtype=object)
     with open(entry / name, "wb") as file:
         _ = np.save(file, hostile) if name == "images.npy" else np.savez(file, labels=hostile)
-    assert (datasets.load("jaffe", **arguments).images == whole.images).all()
+    assert (layouts.load("jaffe", tmp_path).images == whole.images).all()
     assert not (tmp_path / "ran").exists()
 
 
@@ -178,7 +168,7 @@ def test_a_value_that_names_files_leads_nowhere_else(project, name):
 
 CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
 HOLE = {"id": "PYSEC-2021-66", "aliases": ["CVE-2020-28493"], "fix_versions": ["2.11.3"], "description": "…"}
-FOUND = {"name": "jinja2", "version": "2.11.2", "vulns": [HOLE, {**HOLE, "id": "GHSA-1", "fix_versions": []}]}
+FOUND = {"name": "jinja2", "version": "2.11.2", "vulns": [HOLE]}
 SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI"}
 
 
@@ -203,9 +193,8 @@ def audited(monkeypatch, capsys):
 
 
 SAID = """jinja2 2.11.2: PYSEC-2021-66 CVE-2020-28493; fixed in 2.11.3
-jinja2 2.11.2: GHSA-1 CVE-2020-28493; fixed in no version yet
 not audited: torch: Dependency not found on PyPI
-2 packages audited, 2 known vulnerabilities; 1 not audited.
+2 packages audited, 1 known vulnerabilities; 1 not audited.
 """
 
 
@@ -223,10 +212,8 @@ def test_the_audit_fails_for_findings_and_says_what_it_could_not_ask(audited, pa
     assert says in said
 
 
-@pytest.mark.parametrize("report", [None, "", "{}", "[]"])
+@pytest.mark.parametrize("report", [None, "{}"])
 def test_the_audit_without_a_network_says_so_and_does_not_fail(audited, report):
-    status, said = audited(
-        report, 1, "WARNING: x\nrequests.exceptions.ConnectionError: no route to pypi.org\n"
-    )
+    status, said = audited(report, 1, "WARNING: x\nConnectionError: no route to pypi.org\n")
     assert status == 0
-    assert "NOT AUDITED: requests.exceptions.ConnectionError: no route to pypi.org" in said
+    assert "NOT AUDITED: ConnectionError: no route to pypi.org" in said

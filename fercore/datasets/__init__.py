@@ -82,8 +82,6 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> FaceDatas
         module = importlib.import_module(DATASETS[name][1])
         return module.load(root=data_root() if root is None else Path(root), **options)
     if importlib.util.find_spec("ferlab") is None:
-        raise ImportError(
-            "The embedded faces are rendered by ferlab, which comes with the companion's repository: "
-            "run `make` there, or `pip install ./notebooks` in a checkout."
-        )
+        source = "ferlab, which comes with the companion's repository: run `make` there"
+        raise ImportError(f"The embedded faces are rendered by {source}, or `pip install ./notebooks`.")
     return importlib.import_module("ferlab.faces").load(**options)

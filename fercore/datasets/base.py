@@ -69,23 +69,29 @@ class About:
         Raises:
             DatasetError: If they differ; names the parts and emotions that do.
         """
+
+        def images_of(part: str, emotion: Emotion) -> str:
+            return f"images of {emotion.title}" + ("" if part == "all" else f" in {part}")
+
         names = ["all"] * len(labels) if parts is None else parts.tolist()
-        found = Counter(zip(names, labels.tolist(), strict=True))
-        wrong = []
-        for part, official in self.counts.items():
-            here = {emotion: found[part, emotion] for emotion in Emotion}
-            differ = [
-                f"{emotion.title} {count} instead of {official.get(emotion, 0)}"
-                for emotion, count in here.items()
-                if count != official.get(emotion, 0)
-            ]
-            if differ:
-                total = f"{sum(here.values())} images instead of {sum(official.values())}"
-                wrong.append(f"{part} has {total} ({'; '.join(differ)})")
-        if unknown := sorted(set(names) - set(self.counts)):
-            wrong.append(f"{', '.join(unknown)}: not in the official release")
-        if wrong:
-            raise DatasetError(f"{where}: {'. '.join(wrong)}. {OTHER_RELEASE}")
+        found = Counter(images_of(*one) for one in zip(names, map(Emotion, labels), strict=True))
+        official = {
+            images_of(part, emotion): count
+            for part, counts in self.counts.items()
+            for emotion, count in counts.items()
+        }
+        compare(where, {"images": len(labels), **found}, {"images": self.images, **official})
+
+
+def compare(where: Path, found: Mapping[str, int], official: Mapping[str, int]) -> None:
+    """Refuse numbers other than those of the official release, by what was counted: ``{"images of KA": 23}``."""
+    wrong = [
+        f"{found.get(name, 0)} {name} instead of {official.get(name, 0)}"
+        for name in {**official, **found}
+        if found.get(name, 0) != official.get(name, 0)
+    ]
+    if wrong:
+        raise DatasetError(f"{where}: {', '.join(wrong)}. {OTHER_RELEASE}")
 
 
 def content_checksum(images: np.ndarray, labels: np.ndarray) -> str:

@@ -53,11 +53,8 @@ def cached(
         reason = str(error)
     if (found := _read(entry, about)) is not None:  # also if another process was faster
         return found
-    warnings.warn(
-        f"{entry}: the cache could not be written ({reason}); the dataset will be read anew each time.",
-        UserWarning,
-        stacklevel=4,
-    )
+    said = f"{entry}: the cache could not be written ({reason}); the dataset will be read anew each time."
+    warnings.warn(said, UserWarning, stacklevel=4)
     with tempfile.TemporaryDirectory() as folder:
         data = build(Path(folder, "images.npy"))
         return replace(data, images=np.array(data.images))  # their file is about to go
@@ -82,9 +79,8 @@ def _make(entry: Path, about: dict[str, Any], build: Callable[[Path], FaceDatase
         if not (working / "images.npy").exists():
             np.save(working / "images.npy", data.images)
         columns = {column: getattr(data, column) for column in COLUMNS if getattr(data, column) is not None}
-        np.savez(
-            working / "columns.npz", **columns, **{f"extra_{n}": rows for n, rows in data.extras.items()}
-        )
+        columns |= {f"extra_{name}": rows for name, rows in data.extras.items()}
+        np.savez(working / "columns.npz", **columns)
         facts = {fact: getattr(data, fact) for fact in _FACTS}
         (working / "about.json").write_text(json.dumps(about | {"facts": facts}), encoding="utf-8")
         if entry.exists():  # of other files

@@ -12,24 +12,18 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from fercore.datasets.base import About, FaceDataset
-from fercore.datasets.folders import Found, Item, check_size, compare, leaves, read_found, top_folder
+from fercore.datasets import ckplus
+from fercore.datasets.base import About, FaceDataset, compare
+from fercore.datasets.folders import Found, Item, check_size, leaves, named, read_found, top_folder
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 
 TOP = "CK+48"
 FRAMES = 3  # of each sequence
-# Folder -> (emotion, number of sequences).
-EMOTIONS = {
-    "anger": (Emotion.ANGRY, 45),
-    "contempt": (Emotion.CONTEMPT, 18),
-    "disgust": (Emotion.DISGUST, 59),
-    "fear": (Emotion.FEAR, 25),
-    "happy": (Emotion.HAPPY, 69),
-    "sadness": (Emotion.SAD, 28),
-    "surprise": (Emotion.SURPRISE, 83),
-}
-_COUNTS = {emotion: FRAMES * sequences for emotion, sequences in EMOTIONS.values()}
+# As the folders name them; the sequences are those of CK+.
+_FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+EMOTIONS = dict(zip(_FOLDERS, ckplus.SEQUENCES, strict=True))
+_COUNTS = {emotion: FRAMES * sequences for emotion, sequences in ckplus.SEQUENCES.items()}
 ABOUT = About(
     name="ck48",
     title="CK+48",
@@ -66,23 +60,17 @@ def load(
 
 
 def _find(top: Path, contempt: bool) -> Found:
-    items, strays = [], []
+    items, strays, left_out = [], [], []
+    homes: dict[str, Path] = {}  # the first folder of each sequence
     for folder, files in leaves(top, _LEVELS, strays):
-        names = {path: _FILE_NAME.fullmatch(path.name) for path in files}
-        strays += [path for path, name in names.items() if name is None]
-        emotion, _ = EMOTIONS[folder.name]
-        items += [Item(path, emotion, name[2], name[1]) for path, name in names.items() if name]
-    _refuse_two_emotions(items)
-    chosen = [item for item in items if contempt or item.label is not Emotion.CONTEMPT]
-    left_out = [] if contempt else [item.path for item in items if item.label is Emotion.CONTEMPT]
+        emotion = EMOTIONS[folder.name]
+        for path, name in named(_FILE_NAME, files, strays).items():
+            if (home := homes.setdefault(name[1], folder)) is not folder:
+                place = f"sequence {name[1]} lie in {home.name}/"
+                raise DatasetError(f"{path}: other frames of its {place}. Put it back.")
+            if contempt or emotion is not Emotion.CONTEMPT:
+                items.append(Item(path, emotion, name[2], name[1]))
+            else:
+                left_out.append(path)
     skipped = (f"images of contempt: {len(left_out)} (contempt=True reads them)",) if left_out else ()
-    return Found(chosen, strays, f"image folders of {top.name}/", skipped, also=left_out)
-
-
-def _refuse_two_emotions(items: list[Item]) -> None:
-    """Refuse a sequence that has frames in the folders of two emotions."""
-    first: dict[str | None, Item] = {}
-    for item in items:
-        if (other := first.setdefault(item.group, item)).label is not item.label:
-            place = f"sequence {item.group} lie in {other.path.parent.name}/"
-            raise DatasetError(f"{item.path}: other frames of its {place}. Put it back.")
+    return Found(items, strays, f"image folders of {top.name}/", skipped, also=left_out)

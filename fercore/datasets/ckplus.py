@@ -12,24 +12,21 @@ emotion.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from fercore.datasets.base import About, FaceDataset
+from fercore.datasets.base import About, FaceDataset, compare
 from fercore.datasets.folders import (
     Box,
     Found,
     Item,
     check_size,
-    compare,
     leaves,
-    own_files,
+    named,
     read_found,
     read_image,
     top_folder,
@@ -117,7 +114,7 @@ def load(
     file and has no gap among the frames that are taken from its end.
     """
     check_size(size)
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+    if type(frames) is not int or frames < 1:
         raise ValueError(f"frames={frames!r}: a whole number from 1.")
     top = _top(root)
     crop = _resolve(crop, top)
@@ -144,11 +141,9 @@ def load(
         if neutral:
             official[Emotion.NEUTRAL] = sum(official.values()) // frames
         replace(ABOUT, counts={"all": official}).check(top, found.labels)
-        counted = {}
-        for group, which in ((every, ""), (labelled, " with an emotion file")):
-            counted[f"sequences{which}"] = len(group)
-            counted[f"subjects{which}"] = len({sequence.subject for sequence in group})
-        compare(top, counted, RELEASE)
+        subjects = [{sequence.subject for sequence in group} for group in (every, labelled)]
+        numbers = map(len, (every, subjects[0], labelled, subjects[1]))
+        compare(top, dict(zip(RELEASE, numbers, strict=True)), RELEASE)
         for sequence in chosen:
             _check_peak(sequence, frames)
 
@@ -161,12 +156,8 @@ def sequences(root: str | Path, contempt: bool = False, labelled: bool = True) -
 
     ``labelled=False`` lists also the 266 without an emotion, whose label is None.
     """
-    every, _ = _scan(_top(root))
-    return [
-        sequence
-        for sequence in every
-        if (contempt or sequence.label is not Emotion.CONTEMPT) and not (labelled and sequence.label is None)
-    ]
+    left_out = [None] * labelled + [Emotion.CONTEMPT] * (not contempt)
+    return [sequence for sequence in _scan(_top(root))[0] if sequence.label not in left_out]
 
 
 def _top(root: str | Path) -> Path:
@@ -182,12 +173,10 @@ def _scan(top: Path) -> tuple[list[Sequence], list[Path]]:
     """Return all sequences by name, and the files that are neither a frame nor an emotion."""
     strays: list[Path] = []
     emotion_files: dict[str, Path] = {}
-    for name, files in _files_of_sequences(top / EMOTION, _LABEL, strays):
-        if len(files) > 1:
-            raise DatasetError(
-                f"{files[1]}: a second emotion file beside {files[0].name}. Keep the true one."
-            )
-        emotion_files[name] = files[0]
+    for name, (first, *others) in _files_of_sequences(top / EMOTION, _LABEL, strays):
+        if others:
+            raise DatasetError(f"{others[0]}: a second emotion file beside {first.name}. Keep the true one.")
+        emotion_files[name] = first
     found = []
     for name, frames in _files_of_sequences(top / IMAGES, _FRAME, strays):
         file = emotion_files.pop(name, None)
@@ -206,8 +195,8 @@ def _files_of_sequences(
     """Yield the name of each sequence below a folder, ``S005_001``, with its files of a pattern, if there are any."""
     for folder, files in leaves(top, _LEVELS, strays):
         name = f"{folder.parent.name}_{folder.name}"
-        if own := own_files(pattern, files, name, strays):
-            yield name, own
+        if own := named(pattern, files, strays, name):
+            yield name, list(own)
 
 
 def _stem(emotion_file: Path) -> str:
@@ -218,13 +207,10 @@ def _stem(emotion_file: Path) -> str:
 def _read_label(path: Path) -> Emotion:
     """Read a code such as ``   3.0000000e+00``."""
     try:
-        code = float(path.read_bytes().decode("ascii"))
-    except (OSError, ValueError):
-        code = math.nan
-    if code not in CODES:
+        return CODES[float(path.read_bytes().decode("ascii"))]
+    except (OSError, ValueError, KeyError) as error:
         form = "one whole number from 1 to 7, 3.0000000e+00 say"
-        raise DatasetError(f"{path}, line 1: an emotion file holds {form}. Copy it again.")
-    return CODES[int(code)]
+        raise DatasetError(f"{path}, line 1: an emotion file holds {form}. Copy it again.") from error
 
 
 def _items(sequence: Sequence, frames: int, neutral: bool, crop: str) -> Iterator[Item]:
@@ -244,13 +230,12 @@ def _check_peak(sequence: Sequence, frames: int) -> None:
     if last.stem != _stem(sequence.emotion_file):
         official = f"{sequence.emotion_file.name}, the last one of sequence {sequence.name} in the release"
         raise DatasetError(f"{last} comes after the frame of {official}. {_AGAIN}")
-    for before, after in pairwise(sequence.paths[-frames:]):
-        here, there = (int(path.stem.rpartition("_")[2]) for path in (before, after))
-        if here == there:
-            raise DatasetError(f"{after}: frame {there} is also there as {before.name}. {_AGAIN}")
-        if there != here + 1:
-            gap = f"frame {here + 1} is" if there == here + 2 else f"frames {here + 1} to {there - 1} are"
-            raise DatasetError(f"{before.parent}: {gap} missing before {after.name}. {_AGAIN}")
+    numbers = [int(path.stem.rpartition("_")[2]) for path in sequence.paths[-frames:]]
+    if numbers != list(range(numbers[-1] - frames + 1, numbers[-1] + 1)):
+        listed = ", ".join(map(str, numbers))
+        raise DatasetError(
+            f"{last.parent}: the last frames are {listed}: one is missing or there twice. {_AGAIN}"
+        )
 
 
 def _resolve(crop: str, top: Path) -> str:
@@ -282,17 +267,13 @@ def _landmark_file(frame: Path) -> Path:
 def _points(path: Path) -> np.ndarray:
     """Read the (68, 2) landmarks, x and y in pixels."""
     remedy = "Copy it again from the archive, or pass crop='centre'."
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing: every frame that is used needs its landmarks. {remedy}")
     try:
         lines = path.read_bytes().decode("ascii").strip().splitlines()
         points = np.array([[float(number) for number in line.split()] for line in lines])
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is no table of numbers ({error}). {remedy}") from error
+        raise DatasetError(f"{path} cannot be read as a table of numbers ({error}). {remedy}") from error
     if points.shape != (POINTS, 2):
         raise DatasetError(f"{path}: {len(lines)} lines instead of {POINTS} of x and y. {remedy}")
-    if not (np.abs(points) <= _FARTHEST).all():  # NaN fails as well
-        raise DatasetError(f"{path}: a landmark lies far outside the image. {remedy}")
-    if not np.ptp(points, axis=0).any():
-        raise DatasetError(f"{path}: all landmarks are the same point. {remedy}")
+    if not (np.abs(points) <= _FARTHEST).all() or not np.ptp(points, axis=0).any():  # NaN fails as well
+        raise DatasetError(f"{path}: the landmarks lie far outside the image, or all in one point. {remedy}")
     return points

@@ -48,8 +48,7 @@ ABOUT = About(
 _LABELS = [str(int(emotion)) for emotion in EMOTIONS]
 _AGAIN = "The file is damaged or cut short: copy or download it again."
 _OTHERS = "Kaggle's train.csv and test.csv lack columns: use fer2013.csv or icml_face_data.csv."
-_LEVELS = [(f"(?i:{'|'.join(NAMES)})", f"an emotion ({', '.join(NAMES)})")]
-_FILE_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+_LEVELS = [(f"(?ai:{'|'.join(NAMES)})", f"an emotion ({', '.join(NAMES)})")]
 
 VOTES_FILE = "fer2013new.csv"
 VOTES_SOURCE = "Get fer2013new.csv from github.com/microsoft/FERPlus (MIT licence)"
@@ -97,7 +96,7 @@ def _from_table(table: Path, votes: Path | None, verify: bool, progress: bool) -
     if verify:
         ABOUT.check(table, labels, usage)
         if checksum != OFFICIAL_CONTENT:
-            found = "the counts are right but pixels or labels are not the official ones, or in another order"
+            found = "pixels or labels are not the official ones, or in another order"
             raise DatasetError(f"{table}: {found} ({checksum}). {OTHER_RELEASE}")
     return FaceDataset(
         name="fer2013",
@@ -170,32 +169,22 @@ def _rows(path: Path, names: Sequence[str], remedy: str) -> Iterator[tuple[int, 
 
 def _find_images(folder: Path) -> Found:
     """List the images below train/ and test/, in the order of the table: by split and number."""
-    classes = {name.lower(): emotion for name, emotion in zip(NAMES, EMOTIONS, strict=True)}
     found, strays = [], []
-    for part in ("train", "test"):
+    for part, usages in (("train", USAGES[:1]), ("test", USAGES[1:])):
         for place, files in leaves(folder / part, _LEVELS, strays):
-            label = classes[place.name.lower()]
+            label = Emotion[place.name.upper()]
             for path in files:
-                if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                    found.append((*_split_and_number(path, part), label, path))
-                else:
+                if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
                     strays.append(path)
+                    continue
+                split, _, number = path.stem.partition("_")
+                usage = next((usage for usage in usages if usage.lower() == split.lower()), None)
+                if usage is None or not re.fullmatch("[0-9]+", number):
+                    form = " or ".join(f"{usage}_<n>{path.suffix}" for usage in usages)
+                    raise DatasetError(f"{path}: images in {part}/ are called {form}. Put it back.")
+                found.append((USAGES.index(usage), int(number), label, path))
     items = [Item(path, label, usage=USAGES[split]) for split, _, label, path in sorted(found)]
     return Found(items, strays, "image folders train/ and test/")
-
-
-def _split_and_number(path: Path, part: str) -> tuple[int, int]:
-    """Return what an image's name carries: split (0 ... 2) and number."""
-    match = _FILE_NAME.fullmatch(path.name)
-    if match is None:
-        raise DatasetError(
-            f"{path}: the name does not carry the split; expected Training_<n>.jpg, PublicTest_<n>.jpg or "
-            f"PrivateTest_<n>.jpg. Put back the original names or move the file away."
-        )
-    split = [usage.lower() for usage in USAGES].index(match[1].lower())
-    if (split == 0) != (part == "train"):
-        raise DatasetError(f"{path}: an image of {USAGES[split]} lies in {part}/. Put it back.")
-    return split, int(match[2])
 
 
 def find_votes(root: Path) -> Path | None:
@@ -210,16 +199,16 @@ def read_votes(path: Path, usage: np.ndarray) -> np.ndarray:
     ``usage`` is the split of each row of FER2013, which the file repeats: so a file in another order is noticed.
     """
     remedy = f"{VOTES_SOURCE} again."
-    rows = list(_rows(path, ("Usage", *VOTE_COLUMNS), remedy))
+    rows, votes = list(_rows(path, ("Usage", *VOTE_COLUMNS), remedy)), []
     if len(rows) != len(usage):
         raise DatasetError(f"{path} has {len(rows):,} rows for {len(usage):,} images. {remedy}")
-    for (line, (split, *votes)), wanted in zip(rows, usage.tolist(), strict=True):
-        where, given = f"{path}, line {line}", ",".join(votes)[:60]
-        if not all(re.fullmatch("[0-9]|10", vote) for vote in votes):
+    for (line, (split, *row)), wanted in zip(rows, usage.tolist(), strict=True):
+        where, given = f"{path}, line {line}", ",".join(row)[:60]
+        if not all(re.fullmatch("[0-9]|10", vote) for vote in row):
             raise DatasetError(f"{where}: votes are whole numbers from 0 to 10, not {given!r}. {remedy}")
         if split != wanted:
             raise DatasetError(f"{where}: Usage is {split!r}, in FER2013 {wanted!r}. {remedy}")
-    votes = [[int(vote) for vote in votes] for _, (_, *votes) in rows]
+        votes.append([int(vote) for vote in row])
     return np.array(votes, dtype=np.uint8).reshape(-1, len(VOTE_COLUMNS))
 
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from fercore.datasets.base import About, FaceDataset
-from fercore.datasets.folders import Found, Item, check_size, leaves, own_files, read_found, top_folder
+from fercore.datasets.folders import Found, Item, check_size, leaves, named, read_found, top_folder
 from fercore.emotions import Emotion
 
 TOP = "FERG_DB_256"
@@ -61,7 +61,7 @@ def load(root: str | Path, size: int = 48, verify: bool = True, progress: bool =
     items, strays = [], []
     for folder, files in leaves(top, _LEVELS, strays):
         character, emotion = folder.name.split("_")
-        own = own_files(_FILE_NAME, files, folder.name, strays)
+        own = named(_FILE_NAME, files, strays, folder.name)
         items += [Item(path, EMOTIONS[emotion], subject=character) for path in own]
     found = Found(items, strays, f"image folders of {top.name}/")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fercore.datasets.base import OTHER_RELEASE, About, FaceDataset, content_checksum
+from fercore.datasets.base import About, FaceDataset, content_checksum
 from fercore.datasets.cache import cached
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
@@ -145,13 +145,8 @@ def read_image(
 
 def check_size(size: int) -> None:
     """Refuse image sizes outside 16 ... 512 pixels (``ValueError``)."""
-    if isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 512:
+    if type(size) is not int or not 16 <= size <= 512:
         raise ValueError(f"size={size!r}: images have 16 to 512 pixels a side.")
-
-
-def visible(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths that are not hidden (``.DS_Store``, ``._name``), sorted."""
-    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -198,19 +193,17 @@ def leaves(
         yield from leaves(folder, deeper, strays, f"{above}{folder.name}/")
 
 
-def own_files(pattern: re.Pattern[str], files: Sequence[Path], stem: str, strays: list[Path]) -> list[Path]:
-    """Return the files whose names have the pattern, and add the others to ``strays``.
+def named(
+    pattern: re.Pattern[str], files: Sequence[Path], strays: list[Path], stem: str | None = None
+) -> dict[Path, re.Match[str]]:
+    """Return the files whose names have the pattern, with what matched, and add the others to ``strays``.
 
-    The first group of a name must be the ``stem`` that goes with its folder.
+    The first group of a name must be the ``stem`` that goes with its folder, where there is one.
     """
-    own = []
-    for path in files:
-        match = pattern.fullmatch(path.name)
-        if match is None:
-            strays.append(path)
-        elif match[1].lower() == stem.lower():
-            own.append(path)
-        else:
+    own = {path: match for path in files if (match := pattern.fullmatch(path.name))}
+    strays += [path for path in files if path not in own]
+    for path, match in own.items():
+        if stem is not None and match[1].lower() != stem.lower():
             raise DatasetError(f"{path}: the name contradicts the folder, that of {stem}. Put the file back.")
     return own
 
@@ -224,22 +217,10 @@ def top_folder(about: About, root: str | Path, top: str, needed: Iterable[str]) 
     raise about.absent(root)
 
 
-def compare(where: Path, found: Mapping[str, int], official: Mapping[str, int]) -> None:
-    """Refuse numbers other than those of the official release, by what was counted: ``{"images of KA": 23}``."""
-    wrong = [
-        f"{found.get(name, 0)} {name} instead of {official.get(name, 0)}"
-        for name in {**official, **found}
-        if found.get(name, 0) != official.get(name, 0)
-    ]
-    if wrong:
-        raise DatasetError(f"{where}: {', '.join(wrong)}. {OTHER_RELEASE}")
-
-
 def _passed_over(title: str, strays: Sequence[Path]) -> tuple[str, ...]:
     """Return the sentence that counts and names the files that are no part of a dataset, if there are any."""
     if not strays:
         return ()
     names = [os.fsencode(path.name).decode(errors="replace") for path in strays[:_NAMED]]
-    more = f" and {len(strays) - _NAMED:,} more" if len(strays) > _NAMED else ""
-    are = "1 file that is no image" if len(strays) == 1 else f"{len(strays):,} files that are no images"
-    return (f"{are} of {title}: {', '.join(names)}{more}",)
+    names += ["…"] * (len(strays) > _NAMED)
+    return (f"files that are no images of {title}: {len(strays):,} ({', '.join(names)})",)

@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from fercore.datasets.base import About, FaceDataset
-from fercore.datasets.folders import Found, Item, check_size, compare, entries, read_found
+from fercore.datasets.base import About, FaceDataset, compare
+from fercore.datasets.folders import Found, Item, check_size, entries, named, read_found
 from fercore.emotions import Emotion
 from fercore.errors import DatasetError
 
@@ -56,22 +56,15 @@ def load(root: str | Path, size: int = 48, verify: bool = True, progress: bool =
 
 
 def _find(folder: Path) -> Found:
-    """Take the first folder that holds an image of JAFFE."""
+    """Take the first folder that holds an image of JAFFE; refuse two with one serial number (copies, or renamed)."""
     for place in (*(folder / top for top in TOPS), folder):
-        folders, files = entries(place) if place.is_dir() else ([], [])
-        names = {path: name for path in files if (name := _FILE_NAME.fullmatch(path.name))}
-        if names:
+        strays, files = entries(place) if place.is_dir() else ([], [])
+        if names := named(_FILE_NAME, files, strays):
+            seen: dict[int, Path] = {}
+            for path, name in names.items():
+                if (first := seen.setdefault(int(name[3]), path)) is not path:
+                    twin = f"{path} has the serial number of {first.name}"
+                    raise DatasetError(f"{twin}. Keep the official one.")
             items = [Item(path, EMOTIONS[name[2]], subject=name[1]) for path, name in names.items()]
-            strays = [path for path in (*files, *folders) if path not in names]
-            _refuse_twins(names)
             return Found(items, strays, f"TIFF files of {place.name}/")
     raise ABOUT.absent(folder.parent)
-
-
-def _refuse_twins(names: dict[Path, re.Match[str]]) -> None:
-    """Refuse two files with one serial number: they are copies, or one has been renamed."""
-    seen: dict[int, Path] = {}
-    for path, name in names.items():
-        first = seen.setdefault(int(name[3]), path)
-        if first is not path:
-            raise DatasetError(f"{path} has the serial number of {first.name}. Keep the official one.")

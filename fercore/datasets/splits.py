@@ -70,10 +70,9 @@ def folds(dataset: FaceDataset, protocol: str) -> int:
         raise UnknownNameError(f"There is no protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}.")
     if protocol != "loso":
         return 1 if protocol.startswith("official") else FOLDS
-    if dataset.subjects is None:
-        raise DatasetError(f"{dataset.title} names no subjects to leave out; choose another protocol.")
-    if (count := len(np.unique(dataset.subjects))) < 3:
-        raise DatasetError(f"{dataset.title} has {count} subjects; leaving one out takes three.")
+    count = 0 if dataset.subjects is None else len(np.unique(dataset.subjects))
+    if count < 3:
+        raise DatasetError(f"{dataset.title} names {count} subjects; leaving one out takes three.")
     return count
 
 
@@ -95,9 +94,8 @@ def split(dataset: FaceDataset, protocol: str | None = None, fold: int = 0, seed
         seed: Seed of the folds; ``"official"``, ``"official-dedup"`` and ``"loso"`` draw nothing.
 
     Returns:
-        The split. Under ``"subject"`` the validation part is the next fold, under ``"loso"`` the next subject, and
-        under ``"paper"`` a stratified tenth of the training folds (the paper does not say what its epochs were chosen
-        on).
+        The split. The validation part is the next fold or subject, and under ``"paper"`` a stratified tenth of the
+        training folds (the paper does not say what its epochs were chosen on).
 
     Raises:
         UnknownNameError: If there is no such protocol.
@@ -144,13 +142,10 @@ def _without_copies(dataset: FaceDataset) -> Split:
 def _by_subject(dataset: FaceDataset, fold: int, seed: int) -> Split:
     from sklearn.model_selection import GroupKFold
 
-    kind, groups = "subjects", dataset.subjects
-    if groups is None:
-        kind, groups = "sequences", dataset.groups
-    if groups is None:
-        raise DatasetError(f"{dataset.title} names neither subjects nor sequences; choose another protocol.")
-    if len(np.unique(groups)) < FOLDS:
-        raise DatasetError(f"{dataset.title} has fewer than {FOLDS} {kind}, too few for protocol 'subject'.")
+    groups = dataset.groups if dataset.subjects is None else dataset.subjects
+    count = 0 if groups is None else len(np.unique(groups))
+    if count < FOLDS:
+        raise DatasetError(f"{dataset.title} names {count} subjects or sequences, too few for {FOLDS} folds.")
     shuffled = GroupKFold(FOLDS, shuffle=True, random_state=seed)
     return _in_turn("subject", [test for _, test in shuffled.split(dataset.labels, groups=groups)], fold)
 

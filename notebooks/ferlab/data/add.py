@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from fercore import datasets
 from fercore.datasets import ck48, ckplus, fer2013, ferg, jaffe
-from fercore.datasets.folders import visible
 from fercore.emotions import NAMES
 from fercore.errors import DatasetError, DatasetNotFoundError, FercoreError
 
@@ -35,7 +34,7 @@ MAX_MEMBERS, MAX_BYTES = 500_000, 20 * 10**9
 MAX_RATIO, RATIO_FROM = 100, 50 * 10**6
 # The folders that CK+ cannot do without, and the archives that bring them.
 CKPLUS_NEEDED = {ckplus.IMAGES: "extended-cohn-kanade-images.zip", ckplus.EMOTION: "Emotion_labels.zip"}
-_SPLIT = f"(?:train|test)/(?i:{'|'.join(NAMES)})/(?i:Training|PublicTest|PrivateTest)"
+_SPLIT = f"(?:train|test)/(?ai:{'|'.join(NAMES)})/(?i:Training|PublicTest|PrivateTest)"
 _CHARACTER = f"(?:{'|'.join(ferg.CHARACTERS)})/[a-z]+_(?:{'|'.join(ferg.EMOTIONS)})"
 _FRAME = "S[0-9]{3}/[0-9]{3}/S[0-9]{3}_[0-9]{3}_[0-9]+"
 # What the files of each dataset are called, and the folder they go to below the dataset's own. The characters are
@@ -59,10 +58,7 @@ _RULES = [
 
 @dataclass(frozen=True)
 class Added:
-    """What an archive has brought: how many files to where, and what the loader said if it could be asked.
-
-    ``missing`` are the folders that CK+ still lacks, with the archives that hold them.
-    """
+    """What an archive has brought, what the loader said of it, and what CK+ still lacks: folders and archives."""
 
     dataset: str
     title: str
@@ -88,19 +84,24 @@ def add(
 ) -> Added:
     """Add a zip, a tar or a bare CSV file of FER2013 or FER+ to the data folder, checked by the loader.
 
-    Raises ``DatasetNotFoundError`` if there is no such file, and ``DatasetError`` if it is unknown, unsafe, damaged or
-    not the official one, or the data are there already; then the data folder is as before.
+    Where that cannot be (``DatasetNotFoundError``, ``DatasetError``), the data folder is as before.
     """
     path, root = Path(path), Path(datasets.data_root() if root is None else root).absolute()
     if not path.is_file():
         raise DatasetNotFoundError(f"{path} is no file. Name the zip, tar.gz or CSV file as you got it.")
+    new = not root.exists()
     try:
-        with _working_folder(root) as working:
-            return _add(path, root, working, verify, progress)
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adding-", dir=root, ignore_cleanup_errors=True) as working:
+            return _add(path, root, Path(working), verify, progress)
     except FercoreError:
         raise
     except OSError as error:
         raise DatasetError(f"{path} could not be added to {root} ({error}). See to the disk.") from error
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # something was added
+                root.rmdir()
 
 
 def missing_parts(root: str | Path) -> dict[str, str]:
@@ -122,29 +123,19 @@ def _add(path: Path, root: Path, working: Path, verify: bool, progress: bool) ->
         staged = working / target.relative_to(root)
         tops = sorted({place.parts[0] for place in places})
         _refuse_present(path, root, dataset, tops)
-        _unpack(places, staged, progress)
-    _link_other_parts(dataset, target, staged)
+        for place, member in tqdm(places.items(), desc="Unpacking", unit="file", disable=not progress):
+            (staged / place).parent.mkdir(parents=True, exist_ok=True)
+            with member.open() as source, open(staged / place, "xb") as file:
+                shutil.copyfileobj(source, file)
+    for part in (ckplus.IMAGES, ckplus.EMOTION, ckplus.LANDMARKS) if dataset == "ckplus" else ():
+        if (target / part).is_dir() and not (staged / part).exists():  # so that the loader sees them together
+            (staged / part).symlink_to(target / part)
     images, skipped = _verified(path, dataset, working, progress) if verify else (None, ())
     missing = missing_parts(working) if dataset == "ckplus" else {}
     _place(tops, staged, target)
     _keep_cache(working / ".cache", root / ".cache")
     title = "FER+" if dataset == "ferplus" else datasets.title(dataset)
     return Added(dataset, title, target, len(places), images, skipped, missing)
-
-
-@contextlib.contextmanager
-def _working_folder(root: Path) -> Iterator[Path]:
-    """Make a folder beside the datasets; it goes at the end, and a new data folder too if nothing is in it."""
-    new = not root.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=".adding-", dir=root))
-    try:
-        yield working
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-        if new:
-            with contextlib.suppress(OSError):
-                root.rmdir()
 
 
 def _folder(root: Path, dataset: str) -> Path:
@@ -210,11 +201,12 @@ def _recognise(path: Path, members: Iterable[Member]) -> tuple[str, dict[Path, M
     """Return the dataset that an archive holds, and its files by their places in the dataset's folder."""
     found: dict[str, dict[Path, Member]] = {}
     for member in _safe(path, members):
-        if (known := _place_of(member.name)) is None:
-            continue
-        dataset, place = known
-        if found.setdefault(dataset, {}).setdefault(place, member) is not member:
-            raise DatasetError(f"{path} holds {place} twice. Pack one of the two copies.")
+        for dataset, folder, rule in _RULES:
+            if match := rule.fullmatch(member.name):
+                place = Path(folder, match[1])
+                if found.setdefault(dataset, {}).setdefault(place, member) is not member:
+                    raise DatasetError(f"{path} holds {place} twice. Pack one of the two copies.")
+                break
     if len(found) != 1:
         holds = " and ".join(found) or "no file that is named as in one of the releases"
         raise DatasetError(
@@ -223,31 +215,25 @@ def _recognise(path: Path, members: Iterable[Member]) -> tuple[str, dict[Path, M
     return found.popitem()
 
 
-def _place_of(name: str) -> tuple[str, Path] | None:
-    for dataset, folder, rule in _RULES:
-        if match := rule.fullmatch(name):
-            return dataset, Path(folder, match[1])
-    return None
-
-
 def _safe(path: Path, members: Iterable[Member]) -> Iterator[Member]:
     """Yield the members, hidden ones left out; refuse the archive at the first that is unsafe."""
     total, limit = 0, min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * path.stat().st_size))
     for count, member in enumerate(members, 1):
         total += member.size
         parts = member.name.replace("\\", "/").split("/")
+        why = ""
         if not parts[0] or ".." in parts or ":" in parts[0]:
-            raise _refusal(path, f"the name of {member.name[:100]!r} leads out of its folder")
-        if not member.regular:
-            raise _refusal(path, f"{member.name[:100]!r} is a link, a device or a sparse file")
-        if count > MAX_MEMBERS or not 0 <= member.size <= total <= limit:
-            raise _refusal(path, f"it has more than {MAX_MEMBERS:,} members or {limit:,} bytes")
+            why = f"the name of {member.name[:100]!r} leads out of its folder"
+        elif not member.regular:
+            why = f"{member.name[:100]!r} is a link, a device or a sparse file"
+        elif count > MAX_MEMBERS or not 0 <= member.size <= total <= limit:
+            why = f"it has more than {MAX_MEMBERS:,} members or {limit:,} bytes"
+        if why:
+            raise DatasetError(
+                f"{path} was refused: {why}. Official archives are not like this: get it again."
+            )
         if not any(part == "__MACOSX" or (part.startswith(".") and part != ".") for part in parts):
             yield member
-
-
-def _refusal(path: Path, why: str) -> DatasetError:
-    return DatasetError(f"{path} was refused: {why}. Official archives are not like this: get it again.")
 
 
 def _refuse_present(path: Path, root: Path, dataset: str, tops: Iterable[str]) -> None:
@@ -256,26 +242,11 @@ def _refuse_present(path: Path, root: Path, dataset: str, tops: Iterable[str]) -
     present = [folder / top for top in tops]
     if dataset == "ferplus":
         present.append(root / "fer2013" / fer2013.VOTES_FILE)
-    elif dataset != "ckplus" and folder.is_dir():
-        present += [entry for entry in visible(list(folder.iterdir())) if entry.name != fer2013.VOTES_FILE]
+    elif dataset != "ckplus":
+        present += [entry for entry in sorted(folder.glob("[!.]*")) if entry.name != fer2013.VOTES_FILE]
     for entry in present:
         if os.path.lexists(entry):
             raise DatasetError(f"{path} was not added: {entry} is there already. Move it away first.")
-
-
-def _unpack(places: Mapping[Path, Member], folder: Path, progress: bool) -> None:
-    for place, member in tqdm(places.items(), desc="Unpacking", unit="file", disable=not progress):
-        target = folder / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, open(target, "xb") as file:
-            shutil.copyfileobj(source, file)
-
-
-def _link_other_parts(dataset: str, target: Path, staged: Path) -> None:
-    """Let the loader see a new part of CK+ together with those that are there."""
-    for folder in (ckplus.IMAGES, ckplus.EMOTION, ckplus.LANDMARKS):
-        if dataset == "ckplus" and (target / folder).is_dir() and not (staged / folder).exists():
-            (staged / folder).symlink_to(target / folder)
 
 
 def _verified(path: Path, dataset: str, working: Path, progress: bool) -> tuple[int | None, tuple[str, ...]]:

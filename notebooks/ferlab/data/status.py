@@ -38,10 +38,7 @@ _INTRODUCTION = (
 
 
 def status(root: str | Path | None = None, progress: bool = False) -> tuple[str, bool]:
-    """Describe every dataset under ``root``: its counts and terms, where to get it and how to add it.
-
-    Returns the text, wrapped to the terminal, and whether a dataset is damaged.
-    """
+    """Describe every dataset under ``root``, wrapped to the terminal; say also whether one is damaged."""
     here = Path(datasets.data_root()).absolute()
     root = here if root is None else Path(root).absolute()
     width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
@@ -67,18 +64,15 @@ def added_text(added: Added) -> str:
         told.append(f"{added.title} is complete: {added.images:,} images, as in the official release.")
     told += [f"Passed over: {sentence}." for sentence in added.skipped]
     told += [f"{folder}/ is still missing: {_COMMAND} {archive}" for folder, archive in added.missing.items()]
-    if added.dataset == "ferplus":
-        told.append(
-            'The votes come with the images of FER2013, as extras["votes"], where fer2013.csv is there too.'
-        )
-    else:
-        told.append(f"Terms: {datasets.about(added.dataset).terms}")
+    votes = 'The votes come with the images of FER2013, as extras["votes"], where fer2013.csv is there too.'
+    told.append(votes if added.dataset == "ferplus" else f"Terms: {datasets.about(added.dataset).terms}")
     return "\n".join(told)
 
 
 def _dataset(about: About, root: Path, progress: bool) -> tuple[str, dict[str, str]]:
     """Load a dataset, from the cache where it can; return a heading and facts by name."""
-    heading, folder, terms = f"{about.title} ({about.name})", about.folder(root), _sentence(about.terms)
+    heading, folder = f"{about.title} ({about.name})", about.folder(root)
+    terms = about.terms[:1].upper() + about.terms[1:]
     to_get = {
         "Official": _counts(about),
         "Looked in": f"{folder} for {'; or '.join(about.layout)}",
@@ -91,7 +85,10 @@ def _dataset(about: About, root: Path, progress: bool) -> tuple[str, dict[str, s
             warnings.simplefilter("ignore", UserWarning)  # a data folder that cannot be written has no cache
             data = datasets.load(about.name, root=root, progress=progress)
     except DatasetNotFoundError:
-        return f"{heading}: {_lacking(about, root)}", to_get
+        missing = missing_parts(root) if about.name == "ckplus" else {}
+        parts = [f"{part}/ is missing (from {archive})" for part, archive in missing.items()]
+        state = f"not complete: {parts[0]}" if len(parts) == 1 else "not here"
+        return f"{heading}: {state}", to_get
     except (DatasetError, OSError) as error:
         again = {"Add it": f"move {folder} away, then {_ARCHIVES[about.name]}"}
         return f"{heading}: {_DAMAGED}", {"Error": _reason(error)} | to_get | again
@@ -131,23 +128,10 @@ def _reason(error: Exception) -> str:
     return system if isinstance(error, OSError) else str(error)
 
 
-def _lacking(about: About, root: Path) -> str:
-    """Say that a dataset is not here, or which of its parts."""
-    missing = missing_parts(root) if about.name == "ckplus" else {}
-    if not about.folder(root).is_dir() or len(missing) != 1:
-        return "not here"
-    [(folder, archive)] = missing.items()
-    return f"not complete: {folder}/ is missing (from {archive})"
-
-
 def _counts(about: About) -> str:
     """Return the official number of images, by part where there are several."""
     parts = [f"{part} {sum(counts.values()):,}" for part, counts in about.counts.items()]
     return f"{about.images:,} images" + (f": {', '.join(parts)}" if len(parts) > 1 else "")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _wrapped(text: str, width: int, first: str) -> str:
