@@ -87,9 +87,7 @@ def kernel(case: Case) -> Explain:
 def lime(case: Case) -> Explain:
     """Prepare ``lime`` by the authors' call: segments by quickshift, each hidden by its mean colour.
 
-    The map holds every segment's coefficient, positive or negative, evenly over its pixels; the authors drew the five
-    largest.
-    """
+    The map holds the coefficients of all segments; the authors drew the five largest."""
     from lime import lime_image
     from lime.wrappers.scikit_image import SegmentationAlgorithm
 

@@ -78,10 +78,9 @@ def _complexion() -> tuple[np.ndarray, np.ndarray]:
 def skin_fields(
     vertices: np.ndarray, pixels: np.ndarray, view: View, canvas: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness (about 0..1.1) and rosiness (0..1) all over the picture: (canvas, canvas) float32 each.
+    """Brightness (about 0..1.1) and rosiness (0..1) all over the picture and beyond the head: (canvas, canvas) float32.
 
-    Of a deformed face (468, 3) before the pose, and its ``pixels`` (468, 2) in the ``view``. Both continue smoothly
-    beyond the head.
+    Of a deformed face (468, 3) before the pose, and its ``pixels`` (468, 2) in the ``view``.
     """
     number, cells = _COARSE if canvas <= 200 else _FINE
     light, (dark, rosy), (corners, weights) = view.scene.light, _complexion(), _samples(number)

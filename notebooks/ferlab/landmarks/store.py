@@ -70,11 +70,6 @@ def _joined(parts: list[FaceLandmarks]) -> FaceLandmarks:
 
 
 def coverage(found: np.ndarray, labels: np.ndarray) -> dict[Emotion, tuple[int, int]]:
-    """Count how many faces were found, bool (N,), and how many there are, by emotion: labels (N,).
-
-    Failures are not spread evenly over the emotions.
-    """
-    return {
-        Emotion(label): (int(found[labels == label].sum()), int((labels == label).sum()))
-        for label in np.unique(labels)
-    }
+    """Count how many faces were found, bool (N,), and how many there are, by emotion: labels (N,)."""
+    faces = {label: found[labels == label] for label in np.unique(labels)}
+    return {Emotion(label): (int(own.sum()), len(own)) for label, own in faces.items()}
