@@ -103,15 +103,6 @@ def test_boxes_are_relative_to_the_anchors_of_strides_8_and_16():
     assert 0 < scores[0] < 1e-20
 
 
-def test_boxes_that_overlap_the_best_are_averaged_by_score():
-    boxes, scores = np.zeros((4, 8, 2)), np.array([0.8, 0.4, 0.7, 0.3])
-    boxes[:, 1] = 10.0
-    boxes[:, 0] = np.array([(50, 50), (52, 50), (90, 90), (50, 51)])  # best, neighbour, other face, unlikely
-    np.testing.assert_allclose(detection.blend(boxes, scores)[:2], [(50 + 2 / 3, 50), (10, 10)])
-    boxes[:, 1] = 0.0  # boxes without an area overlap nothing, themselves included
-    np.testing.assert_allclose(detection.blend(boxes, scores)[0], (50, 50))
-
-
 # The steps, with networks that say what they are told
 
 
