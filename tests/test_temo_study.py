@@ -82,22 +82,6 @@ def test_a_study_that_was_stopped_goes_on_and_damage_is_mended(tmp_path, monkeyp
     assert found(plan)[0] == 17  # of other clips nothing is kept
 
 
-def test_bad_requests_are_named():
-    clips = toy(120)
-    with pytest.raises(ValueError, match="from 1 to 468 landmarks"):
-        temo.top(np.zeros((7, 468)), 469)
-    for sizes in ((12, 13), (6, 3), (12, 0)):
-        with pytest.raises(ValueError, match=r"clips have 12 landmarks"):
-            temo.run(clips, replace(PLAN, sizes=sizes))
-    with pytest.raises(DatasetError, match="class 0 has 4 groups, too few for 5 folds"):
-        temo.folds(toy(120, groups=4))
-    with pytest.raises(DatasetError, match="one class only"):
-        temo.folds(toy(classes=1))
-    uneven = replace(clips, lengths=np.r_[[2], np.full(119, 3)])
-    with pytest.raises(DatasetError, match="clips of one length"):
-        temo.svm_scores(uneven, clips, np.arange(3), (0, 1, 2), "linear")
-
-
 def test_selection_by_hand():
     assert temo.top(np.array([[1.0, 3, 3, 2]]), 3).tolist() == [[1, 2, 3]]  # ties by number
     scores = {"far": np.array([[1e6, 0]]), "near": np.array([[0, 1.0]])}
@@ -129,6 +113,10 @@ def test_svm_is_scikit_learns(kernel):
     expected = machine.fit(fit / scale, train.labels == 1).decision_function(seen / scale)
     ours = temo.svm_scores(train, test, np.array([3, 1]), (0, 1), kernel, grid=(10.0,))
     assert ours[:, 1] == pytest.approx(expected, abs=1e-2)
+    with pytest.raises(DatasetError, match="clips of one length"):
+        temo.svm_scores(
+            replace(train, lengths=np.r_[2, np.full(44, 3)]), test, np.arange(3), (0, 1, 2), kernel
+        )
     fit, check = inner_split(train)  # C is chosen inside the training part
     assert not set(train.groups[fit]) & set(train.groups[check])
     chosen = temo.svm_scores(train, test, np.arange(12), (0, 1, 2), kernel)
