@@ -147,10 +147,13 @@ def test_what_the_landmark_network_is_surest_of_is_taken(monkeypatch, detector, 
     np.testing.assert_allclose(inputs[1][96, 96], (1.0, 0.2, 0.0), atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3), (2, 8, 8, 3)])
-def test_other_images_are_refused(shape):
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((1, 8, 8, 3)), *(np.zeros(s, np.uint8) for s in [(8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3)])],
+)
+def test_other_images_are_refused(wrong):
     with pytest.raises(ValueError, match="must be uint8"):
-        landmarks.extract(np.zeros(shape, np.uint8 if shape[0] < 2 or len(shape) < 4 else float))
+        landmarks.extract(wrong)
 
 
 # The networks, on faces whose landmarks are known

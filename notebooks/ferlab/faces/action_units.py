@@ -192,10 +192,7 @@ def to_vector(intensities: Mapping[int, float]) -> np.ndarray:
 
 
 def deform(vertices: np.ndarray, vector: np.ndarray, asymmetry: float = 0.0) -> np.ndarray:
-    """Move a neutral face (468, 3) by action units (A,); lids and lips do not pass through each other.
-
-    ``asymmetry`` is the fraction by which the subject's left side moves more than the right, -0.5..0.5.
-    """
+    """Move a neutral face (468, 3) by action units (A,), the left side more by the share ``asymmetry``, -0.5..0.5."""
     shift = np.tensordot(vector, basis(), axes=1)
     if asymmetry:
         shift *= 1.0 + asymmetry * np.tanh(mesh.rest_vertices()[:, :1] / 2.0)

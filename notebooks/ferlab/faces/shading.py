@@ -1,7 +1,7 @@
 """Smooth light on skin: Lambert's cosine law at points all over the mesh, gathered on a coarse grid.
 
-Drawing 898 shaded triangles shows their seams and is slow. Instead several thousand fixed points of the surface carry
-their brightness to the cell they project to; a small blur then gives a smooth field without facets.
+Drawing 898 shaded triangles shows their seams and is slow. So points of the surface carry their brightness to the cell
+they project to, and a small blur gives a smooth field.
 """
 
 from __future__ import annotations

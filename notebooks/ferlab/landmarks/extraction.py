@@ -1,9 +1,8 @@
 """468 landmarks of the face in an image, by MediaPipe's networks run in OpenCV.
 
-MediaPipe's own steps (``face_landmark_front_cpu.pbtxt``) with two changes for small pictures that a face fills. The
-picture is enlarged with a border of replicated pixels. And where the detector is unsure, the whole picture is tried as
-well, and what the landmark network is surest of is taken. The detector's square, or the picture, gives a first set of
-landmarks; the square around those gives the second one, which is returned.
+MediaPipe's own steps (``face_landmark_front_cpu.pbtxt``) with two changes for small pictures that a face fills: a
+border of replicated pixels, and where the detector is unsure, the whole picture is tried as well, and what the landmark
+network is surest of is taken. The square around a first set of landmarks gives the second one, which is returned.
 """
 
 from __future__ import annotations

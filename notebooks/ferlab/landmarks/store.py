@@ -1,8 +1,4 @@
-"""Landmarks of a dataset: found once, kept in chunks that survive a kill, and read ever after.
-
-A chunk's key stands for its pixels, the networks and the code. So a subset of a dataset, whose checksum is that of the
-whole, never gets the landmarks of other images.
-"""
+"""Landmarks of a dataset, kept in chunks that survive a kill; the key stands for pixels, networks and code."""
 
 from __future__ import annotations
 

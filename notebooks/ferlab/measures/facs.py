@@ -171,8 +171,7 @@ class Rotation:
 def rotation_test(fit: np.ndarray) -> Rotation:
     """Return whether emotions fit their own masks better than masks dealt out at random, by all E! ways to do so.
 
-    ``fit`` is (E, E), finite. What is common to all emotions (large masks, say) moves every permutation alike.
-    """
+    ``fit`` is (E, E), finite. What is common to all emotions (large masks, say) moves every permutation alike."""
     count = len(fit)
     if fit.shape != (count, count) or not 1 <= count <= 8 or not np.isfinite(fit).all():
         raise ValueError(f"The test needs a square of 1 to 8 emotions and finite scores, not {fit.shape}.")

@@ -35,10 +35,7 @@ class Interval:
 
 
 def interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
-    """Return the mean of values (N,), without NaN, and its percentile bootstrap interval over images.
-
-    The same seed draws the same images, if as many have a value.
-    """
+    """Return the mean of values (N,), without NaN, and its percentile bootstrap interval over images."""
     from scipy.stats import bootstrap
 
     values = np.asarray(values, dtype=np.float64)

@@ -1,7 +1,6 @@
 """Landmark clips: short sequences of facial landmarks, normalised so that place, size and tilt of the head are gone.
 
-The second paper feeds its networks with the 468 landmarks of the frames of a video (arXiv 2407.14865, abstract and
-summary). How it prepares them is not public; the normalisation here is ours.
+How the second paper (arXiv 2407.14865) prepares its landmarks is not public; the normalisation is ours.
 """
 
 from __future__ import annotations

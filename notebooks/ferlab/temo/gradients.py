@@ -29,7 +29,7 @@ _CHUNK = 256  # clips explained at once
 class Attributions:
     """Integrated gradients φ of N clips x by M networks f under one baseline b each."""
 
-    relevance: np.ndarray  #: (M, k) float64, mean over clips of the sum of |φ| over frames and coordinates
+    relevance: np.ndarray  #: (M, k) float64, mean over clips of Σ abs(φ) over frames and coordinates
     signed: np.ndarray | None  #: (N, M, k) float32, Σ φ over frames and coordinates; None where not asked for
     gap: np.ndarray  #: (N, M) float32, how far the sum of φ is from f(x) - f(b), the error of the integration
     worth: np.ndarray  #: (N, M) float32, f(x) - f(b)

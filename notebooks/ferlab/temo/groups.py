@@ -48,10 +48,9 @@ def members() -> np.ndarray:
 
 
 def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
-    """Return a partition tree over players that are no pixels, from the number of players of each level's nodes.
+    """Return a partition tree over players that are no pixels, from the numbers of players of each level's nodes.
 
-    A node is cut in two and a single player carried over, never to be cut later; ValueError for anything else.
-    """
+    Nodes are cut in two until they are single players; ValueError for anything else."""
     edges = [np.cumsum([0, *level]) for level in sizes]
     whole = len(sizes[-1]) == edges[-1][-1]
     for above, below in pairwise(edges):
@@ -93,10 +92,7 @@ def owen_values(game: SetFunction, tree: PartitionTree) -> np.ndarray:
 def clip_game(
     network: TEmo, which: int, clip: LandmarkClips, base: np.ndarray, players: np.ndarray
 ) -> SetFunction:
-    """Return the game of one clip: from coalitions, bool (M, n), to the logit of one of a network's M.
-
-    ``base`` (1, T, P, C) is shown where a player is absent; ``players`` (P,) says whose each landmark is.
-    """
+    """Return the game of one clip, whose value is a logit; ``base`` shows where ``players`` (P,) are absent."""
     network = network.only(which)
     points, below = torch.from_numpy(clip.points), torch.from_numpy(base)
     mask = torch.from_numpy(clip.mask())

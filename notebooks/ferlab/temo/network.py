@@ -74,10 +74,7 @@ class TEmo(nn.Module):
 
     @torch.no_grad()
     def standardise(self, points: Tensor, mask: Tensor, each: bool = False) -> TEmo:
-        """Take centre and spread from training clips (N, T, P, C), from the frames (N, T) that exist.
-
-        One spread for all keeps the geometry of the face; ``each`` coordinate has its own where units differ.
-        """
+        """Take centre and spread, one or one of ``each`` coordinate, from the frames (N, T) of clips (N, T, P, C)."""
         frames = points[mask]
         self.centre = frames.mean(dim=0)
         spread = (frames - self.centre).square().mean(dim=0 if each else None).sqrt()
@@ -147,8 +144,7 @@ class TEmo(nn.Module):
 def cost(network: TEmo, points: Tensor, repeats: int = 5) -> dict[str, float]:
     """Return what one clip costs, at the batch size of clips (N, T, P, C), on one thread.
 
-    ``flops`` counts a multiplication and an addition as two; ``microseconds`` is the least of ``repeats`` measurements.
-    """
+    ``flops`` counts a multiplication and an addition as two; ``microseconds`` is the least of ``repeats``."""
     network.eval()
     seconds = []
     with one_thread(), torch.inference_mode():

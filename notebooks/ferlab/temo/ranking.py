@@ -1,7 +1,6 @@
 """The figure with a slider: which landmarks are kept when k of them are.
 
-HTML that stands alone: data as JSON and a static SVG. ``book/_static/figures.js`` makes it interactive; without that
-script, or in print, the static figure is what is seen.
+Data as JSON for ``book/_static/figures.js``, and a static SVG for readers without script and for print.
 """
 
 from __future__ import annotations

@@ -47,10 +47,7 @@ def random_sets(points: int, k: int, draws: int, seed: int = 0) -> np.ndarray:
 
 
 def univariate(clips: LandmarkClips, classes: tuple[int, ...]) -> np.ndarray:
-    """Score landmarks (E, P) one by one, without a network, by the F statistic of one class against the rest.
-
-    It is summed over frames and coordinates. Clips need the same length.
-    """
+    """Score landmarks (E, P), without a network, by the F of a class against the rest, summed over what each has."""
     flat = clips.points.reshape(len(clips), -1)
     scores = []
     for label in classes:

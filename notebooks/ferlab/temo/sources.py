@@ -98,12 +98,9 @@ def from_dataset(
 
 
 def from_stills(dataset: FaceDataset, points: np.ndarray, found: np.ndarray, dims: int = 2) -> LandmarkClips:
-    """Make clips of one frame from landmarks (N, 468, 2 or 3) of a dataset's images, where there are any (N,).
-
-    Groups are the subjects, else the dataset's groups, else images with equal pixels.
-    """
+    """Make clips of one frame from landmarks (N, 468, 2 or 3) of a dataset's images, where there are any (N,)."""
     groups = dataset.subjects if dataset.subjects is not None else dataset.groups
-    if groups is None:
+    if groups is None:  # copies stay together
         groups = np.array([f"image {number}" for number in identical(dataset.images)])
     clips = pack(dataset.name, points[:, None], dataset.labels, groups, np.asarray(found)[:, None], dims)
     share = f"{len(clips):,} of {len(dataset):,} images have landmarks"

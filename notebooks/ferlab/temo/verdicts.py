@@ -59,8 +59,7 @@ def judge(
 ) -> list[dict[str, Any]]:
     """Judge the claims of the summary, and one of ours, on a study with its :func:`costs` and a measure of its rows.
 
-    A claim ``holds``, ``does not hold`` (the interval excludes it), or is ``undecided`` (the interval holds both).
-    """
+    A claim ``holds``, ``does not hold`` (the interval excludes it), or is ``undecided`` (the interval holds both)."""
     full, *fewer = study.plan.sizes
     least, rows = study.plan.sizes[-1], []
 
