@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from ferlab import faces
-from ferlab.faces import action_units, curves, mesh, paint, render, scene
+from ferlab.faces import action_units, mesh, paint, render, scene
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fercore.emotions import ACTION_UNITS as PROTOTYPES
 from fercore.emotions import EMOTIONS, Emotion
 
 RIGHT_CORNER, LEFT_CORNER, CHIN = 61, 291, 152
@@ -33,52 +32,24 @@ def mirrored(points):
     return points[mesh.mirror()] * (-1, 1, 1)
 
 
-# --- the mesh ---------------------------------------------------------------------------------------------------------
-
-
-def test_mesh_is_mediapipes_canonical_face():
-    vertices, triangles, flip = mesh.canonical_vertices(), mesh.triangles(), mesh.mirror()
-    assert (vertices.shape, triangles.shape) == ((468, 3), (898, 3))
-    assert set(triangles.ravel()) == set(range(468))
+def test_mesh_is_mediapipes_canonical_face_at_rest():
+    vertices, rest, flip = mesh.canonical_vertices(), mesh.rest_vertices(), mesh.mirror()
+    assert (vertices.shape, mesh.triangles().shape) == ((468, 3), (898, 3))
+    assert set(mesh.triangles().ravel()) == set(range(468))
     assert vertices[10, 1] > vertices[1, 1] > vertices[152, 1]  # y points up: forehead, nose tip, chin
     assert vertices[1, 2] > vertices[234, 2] + 5  # z points forward: nose tip before the ear
     np.testing.assert_array_equal(flip[flip], np.arange(468))
-    np.testing.assert_allclose(mirrored(vertices), vertices)
-    assert tuple(flip[list(mesh.RIGHT_EYE_UPPER)]) == mesh.LEFT_EYE_UPPER
-    assert tuple(flip[list(mesh.RIGHT_EYE_LOWER)]) == mesh.LEFT_EYE_LOWER
-
-
-def test_every_vertex_and_its_mirror_image_lie_in_one_region():
+    for points in (vertices, rest):
+        np.testing.assert_allclose(mirrored(points), points, atol=1e-9)
+    np.testing.assert_allclose(rest[13], rest[14], atol=0.05)  # closed lips, and open eyes
+    assert (rest[159] - rest[145])[1] > 1.2 * (vertices[159] - vertices[145])[1]
     labels = mesh.vertex_regions()
-    assert set(labels) == set(range(1, 8))
-    np.testing.assert_array_equal(labels, labels[mesh.mirror()])
+    np.testing.assert_array_equal(labels, labels[flip])
     known = {10: "forehead", 105: "brows", 159: "eyes", 4: "nose", 50: "cheeks", 13: "mouth", 199: "chin"}
     assert {vertex: faces.REGIONS[labels[vertex] - 1] for vertex in known} == known
 
 
-def test_rest_face_is_symmetric_with_closed_lips_and_open_eyes():
-    rest, canonical = mesh.rest_vertices(), mesh.canonical_vertices()
-    np.testing.assert_allclose(mirrored(rest), rest, atol=1e-9)
-    np.testing.assert_allclose(rest[13], rest[14], atol=0.05)
-    assert (rest[159] - rest[145])[1] > 1.2 * (canonical[159] - canonical[145])[1]
-
-
-def test_splines_interpolate_and_curves_follow_their_vertices():
-    weights, rest = curves.spline(4, 7), mesh.rest_vertices()
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
-    np.testing.assert_allclose(weights[[0, 2, 4, 6]], np.eye(4), atol=1e-12)
-    points = curves.through(rest)
-    np.testing.assert_allclose(points["lid_upper_r"][0], rest[33])
-    np.testing.assert_allclose(points["lid_upper_l"], points["lid_upper_r"] * (-1, 1, 1), atol=1e-9)
-    np.testing.assert_allclose(points["lip_upper_inner"][-1], rest[308])
-
-
 # --- action units -----------------------------------------------------------------------------------------------------
-
-
-def test_table_has_the_units_of_every_emotion():
-    assert {unit for units in PROTOTYPES.values() for unit in units} <= set(faces.ACTION_UNITS)
-    assert list(faces.ACTION_UNITS) == sorted(set(faces.ACTION_UNITS))
 
 
 @pytest.mark.parametrize("number", faces.ACTION_UNITS)
@@ -88,30 +59,21 @@ def test_each_unit_is_symmetric_and_moves_something(number):
     assert 0.15 < np.abs(shift).max() < 2.5
 
 
+UP, DOWN, INWARDS, OUTWARDS = (1, 1), (1, -1), (0, 1), (0, -1)  # axis and sign, on the subject's right
+
+
 @pytest.mark.parametrize(
-    ("number", "vertex", "axis", "sign"),
+    ("number", "vertex", "way"),
     [
-        (1, 107, 1, 1),  # inner brow up
-        (2, 63, 1, 1),  # outer brow up
-        (4, 107, 1, -1),  # brow down
-        (4, 107, 0, 1),  # and, on the subject's right (x < 0), inwards
-        (5, 159, 1, 1),  # upper lid up
-        (6, 118, 1, 1),  # cheek up
-        (7, 145, 1, 1),  # lower lid up
-        (9, 129, 1, 1),  # nose wing up
-        (10, 37, 1, 1),  # upper lip up
-        (12, RIGHT_CORNER, 1, 1),  # lip corner up
-        (12, RIGHT_CORNER, 0, -1),  # and outwards
-        (15, RIGHT_CORNER, 1, -1),  # lip corner down
-        (17, 18, 1, 1),  # chin boss up
-        (20, RIGHT_CORNER, 0, -1),  # lip corner outwards
-        (23, RIGHT_CORNER, 0, 1),  # lip corner inwards
-        (24, 17, 1, 1),  # lower lip's edge towards the lip line
-        (25, 14, 1, -1),  # lower lip down
-        (26, CHIN, 1, -1),  # chin down
+        (1, 107, UP), (2, 63, UP), (4, 107, DOWN), (4, 107, INWARDS),  # inner and outer brow, frown
+        (5, 159, UP), (6, 118, UP), (7, 145, UP),  # upper lid, cheek, lower lid
+        (9, 129, UP), (10, 37, UP), (24, 17, UP), (25, 14, DOWN),  # wing of the nose, lips
+        (12, RIGHT_CORNER, UP), (12, RIGHT_CORNER, OUTWARDS), (15, RIGHT_CORNER, DOWN),
+        (20, RIGHT_CORNER, OUTWARDS), (23, RIGHT_CORNER, INWARDS), (17, 18, UP), (26, CHIN, DOWN),
     ],
-)
-def test_units_move_what_facs_says(number, vertex, axis, sign):
+)  # fmt: skip
+def test_units_move_what_facs_says(number, vertex, way):
+    axis, sign = way
     assert sign * moved_vertices(number)[vertex, axis] > 0.15
 
 
@@ -119,6 +81,9 @@ def test_units_leave_the_rest_of_the_face_alone():
     assert np.abs(moved_vertices(26)[[107, 159, 10, 4]]).max() < 0.02
     assert np.abs(moved_vertices(1)[[RIGHT_CORNER, CHIN, 4]]).max() < 0.02
     assert np.abs(moved_vertices(26)[13, 1]) < 0.35 < np.abs(moved_vertices(26)[14, 1])
+    shift = action_units.deform(mesh.rest_vertices(), action_units.to_vector({12: 1.0}), asymmetry=0.2)
+    left, right = (shift - mesh.rest_vertices())[[LEFT_CORNER, RIGHT_CORNER], 1]
+    assert left > 1.2 * right
 
 
 @settings(max_examples=40, deadline=None)
@@ -136,12 +101,6 @@ def test_lips_and_lids_never_cross_and_nothing_jumps(values, index, asymmetry):
     assert np.abs(face - neutral).max() <= 10 * max(values)
 
 
-def test_asymmetry_moves_one_side_more():
-    vector = action_units.to_vector({12: 1.0})
-    shift = action_units.deform(mesh.rest_vertices(), vector, asymmetry=0.2) - mesh.rest_vertices()
-    assert shift[LEFT_CORNER, 1] > 1.2 * shift[RIGHT_CORNER, 1]
-
-
 # --- characters -------------------------------------------------------------------------------------------------------
 
 
@@ -151,16 +110,12 @@ def test_characters_are_symmetric_and_differ():
     np.testing.assert_allclose(mirrored(first.vertices), first.vertices, atol=1e-9)
     assert np.abs(first.vertices - other.vertices).max() > 0.1
     assert first.skin == again.skin != other.skin
-
-
-def test_characters_cover_styles_and_skins():
     people = [faces.make_character(index) for index in range(30)]
     assert {person.hair_style for person in people} == set(faces.HAIR_STYLES)
     assert {person.beard for person in people} == set(faces.BEARDS)
     assert {person.glasses for person in people} == {"none", "round", "square"}
     brightness = [np.mean(person.skin) for person in people]
-    assert min(brightness) < 90
-    assert max(brightness) > 200
+    assert min(brightness) < 90 < 200 < max(brightness)
 
 
 # --- one picture ------------------------------------------------------------------------------------------------------
@@ -175,19 +130,10 @@ def test_landmarks_are_the_projected_vertices(person):
     x = 48 + pixels_per_cm * (turned[:, 0] * depth + 0.3)
     y = 48 - pixels_per_cm * (turned[:, 1] * depth + 0.1 - scene.CENTRE_HEIGHT)
     np.testing.assert_allclose(sample.landmarks, np.stack([x, y], axis=1), atol=1e-3)
-
-
-def test_pose_signs(person):
-    def landmarks(*pose):
-        return faces.render_face(person, {}, size=100, scene=faces.Scene(pose=pose), masks=False).landmarks
-
-    front = landmarks(0, 0, 0)
-    assert landmarks(10, 0, 0)[1, 0] > front[1, 0] + 2
-    assert landmarks(0, 10, 0)[1, 1] < front[1, 1] - 2
-    assert landmarks(0, 0, 10)[10, 0] > front[10, 0] + 2
-    rotation = scene.rotation((10, 5, -7))
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    front, *turned = (scene.rotation(pose) for pose in ((0, 0, 0), (10, 0, 0), (0, 10, 0), (0, 0, 10)))
+    nose, top = np.array([0, 0, 1]), np.array([0, 1, 0])
+    assert [(turned[0] @ nose)[0] > 0, (turned[1] @ nose)[1] > 0, (turned[2] @ top)[0] > 0] == [True] * 3
+    np.testing.assert_array_equal(front, np.eye(3))
 
 
 def test_the_drawing_sits_on_the_landmarks(person):
@@ -202,7 +148,7 @@ def test_the_drawing_sits_on_the_landmarks(person):
     assert grey({5: 1.0}, [33, 133]) < 60
 
 
-@pytest.mark.parametrize("index", range(10))
+@pytest.mark.parametrize("index", range(10))  # one of every style
 def test_the_top_of_the_head_has_the_colour_of_hair_or_skin(index):
     person = faces.make_character(index)
     sample = faces.render_face(person, {}, size=96, masks=False)
@@ -213,11 +159,8 @@ def test_the_top_of_the_head_has_the_colour_of_hair_or_skin(index):
 
 
 def test_region_mask_matches_the_landmarks(person):
-    where = {
-        "mouth": mesh.LOWER_LIP_RINGS[0] + mesh.UPPER_LIP_RINGS[0],
-        "chin": (199, 200, 175),
-        "eyes": (159, 145),
-    }
+    lips = mesh.LOWER_LIP_RINGS[0] + mesh.UPPER_LIP_RINGS[0]
+    where = {"mouth": lips, "chin": (199, 200, 175), "eyes": (159, 145)}
     for pose in ((0, 0, 0), (10, 5, -5)):
         sample = faces.render_face(person, Emotion.SURPRISE, size=96, scene=faces.Scene(pose=pose))
         assert set(np.unique(sample.regions)) == set(range(8))
@@ -246,26 +189,7 @@ def test_moved_mask_is_the_difference_of_the_two_pictures(person, dataset):
     np.testing.assert_array_equal(dataset.extras["moved"].any(axis=(1, 2)), dataset.labels != Emotion.NEUTRAL)
 
 
-@pytest.mark.parametrize(
-    ("emotion", "expected", "unexpected"),
-    [
-        (Emotion.HAPPY, ("mouth", "eyes"), ("forehead", "chin")),
-        (Emotion.SURPRISE, ("brows", "eyes", "mouth"), ("nose",)),
-        (Emotion.ANGRY, ("brows", "eyes", "mouth"), ("chin",)),
-    ],
-)
-def test_moved_pixels_lie_where_facs_expects_them(emotion, expected, unexpected):
-    samples = [faces.render_face(faces.make_character(3 * k + 1), emotion, size=96) for k in range(4)]
-    density = {
-        name: np.mean([sample.moved[sample.regions == label].mean() for sample in samples])
-        for label, name in enumerate(faces.REGIONS, start=1)
-    }
-    assert min(density[name] for name in expected) > max(density[name] for name in unexpected)
-
-
-@pytest.mark.parametrize(
-    "bad", [{3: 0.5}, {12: 1.2}, {12: -0.1}, {12: float("nan")}, {"12": 0.5}, np.zeros(3)]
-)
+@pytest.mark.parametrize("bad", [{3: 0.5}, {12: 1.2}, {12: float("nan")}, {"12": 0.5}, np.zeros(3)])
 def test_bad_action_units_are_refused(person, bad):
     with pytest.raises(ValueError, match="action unit"):
         faces.render_face(person, bad, size=48)
@@ -274,14 +198,12 @@ def test_bad_action_units_are_refused(person, bad):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        *(
-            (lambda person, x=x: faces.render_face(person, Emotion.SAD, x), "intensity")
-            for x in (-0.1, 1.1, np.nan)
-        ),
-        *((lambda _, size=size: faces.load(size=size), r"must lie in 32\.\.512") for size in (31, 513)),
-        (lambda _: faces.load(characters=0), "At least one character"),
+        (lambda person: faces.render_face(person, Emotion.SAD, 1.1), "intensity"),
+        (lambda person: faces.render_face(person, Emotion.SAD, np.nan), "intensity"),
+        (lambda _: faces.load(size=31), r"32\.\.512"),
         (lambda _: faces.load(variants=0), "one variant"),
         (lambda _: faces.contact_sheet(characters=0), "At least one"),
+        (lambda _: faces.contact_sheet(size=513), r"32\.\.512"),
         (lambda person: faces.clip(person, Emotion.HAPPY, frames=1), "at least 2"),
         (lambda _: faces.make_character(-1), "0 or more"),
     ],
@@ -298,14 +220,10 @@ def test_dataset_has_every_emotion_of_every_character(dataset):
     assert dataset.images.shape == (28, 48, 48, 3)
     assert dataset.images.dtype == np.uint8
     for subject in ("c00", "c01"):
-        np.testing.assert_array_equal(np.bincount(dataset.labels[dataset.subjects == subject]), np.full(7, 2))
-    columns = {name: (column.shape, column.dtype) for name, column in dataset.extras.items()}
-    assert columns == {
-        "landmarks": ((28, 468, 2), np.float32),
-        "action_units": ((28, 16), np.float32),
-        "regions": ((28, 48, 48), np.uint8),
-        "moved": ((28, 48, 48), np.bool_),
-    }
+        assert np.bincount(dataset.labels[dataset.subjects == subject]).tolist() == [2] * 7
+    shapes = {name: column.shape for name, column in dataset.extras.items()}
+    masks = dict.fromkeys(("regions", "moved"), (28, 48, 48))
+    assert shapes == {"landmarks": (28, 468, 2), "action_units": (28, 16), **masks}
     assert len({image.tobytes() for image in dataset.images}) == len(dataset)
     assert dataset.images.reshape(28, -1).mean(axis=1).std() > 5  # the light varies
 
@@ -321,17 +239,11 @@ def test_landmarks_stay_inside_the_picture():
             assert points.max() <= 48.0
 
 
-def test_the_same_arguments_give_the_same_bytes_whatever_the_global_state(dataset):
+def test_samples_do_not_depend_on_the_count_the_masks_or_the_global_state(dataset):
     np.random.seed(5)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    again = faces.load(size=48, characters=2, variants=2, seed=3, masks=True, progress=False)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert again.checksum == dataset.checksum
-    assert all((again.extras[name] == column).all() for name, column in dataset.extras.items())
-
-
-def test_samples_do_not_depend_on_the_count_or_the_masks(dataset):
     fewer = faces.load(size=48, characters=1, variants=1, seed=3, progress=False)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
     chosen = [2 * emotion for emotion in range(7)]  # character 0, variant 0
     np.testing.assert_array_equal(fewer.images, dataset.images[chosen])
     np.testing.assert_array_equal(fewer.extras["landmarks"], dataset.extras["landmarks"][chosen])

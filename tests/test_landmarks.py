@@ -69,14 +69,13 @@ def test_what_is_seen_in_a_cut_is_carried_back_to_where_it_is(angle, side, size,
     np.testing.assert_allclose(square.back(seen, size), place, atol=0.15 * max(1.0, side / size))
 
 
-def test_squares_by_hand():
+def test_the_outermost_pixels_go_on_and_depth_is_scaled():
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     image[:, -1] = 200
     np.testing.assert_array_equal(Square(10, 10, 20).cut(image, 20), image)
-    np.testing.assert_array_equal(Square(30, 10, 20).cut(image, 20), 200)  # the outermost pixels go on
+    np.testing.assert_array_equal(Square(30, 10, 20).cut(image, 20), 200)
     square = Square(5.0, 7.0, 4.0, math.pi / 2)  # the upper edge points down, so the right is below
-    back = square.back(np.array([[0.0, 0.0, 2.0], [8.0, 0.0, -4.0]]), 8)
-    np.testing.assert_allclose(back, [[7.0, 5.0, 1.0], [7.0, 9.0, -2.0]], atol=1e-12)
+    np.testing.assert_allclose(square.back(np.array([8.0, 0.0, -4.0]), 8), [7.0, 9.0, -2.0], atol=1e-12)
 
 
 @given(angle=st.floats(-3.1, 3.1), seed=st.integers(0, 1000))
@@ -102,15 +101,6 @@ def test_boxes_are_relative_to_the_anchors_of_strides_8_and_16():
     np.testing.assert_allclose(detection.anchors().mean(axis=0), 0.5)
     assert scores[2] == 0.5
     assert 0 < scores[0] < 1e-20
-
-
-def test_boxes_that_overlap_the_best_are_averaged_by_score():
-    boxes, scores = np.zeros((4, 8, 2)), np.array([0.8, 0.4, 0.7, 0.3])
-    boxes[:, 1] = 10.0
-    boxes[:, 0] = np.array([(50, 50), (52, 50), (90, 90), (50, 51)])  # best, neighbour, other face, unlikely
-    np.testing.assert_allclose(detection.blend(boxes, scores)[:2], [(50 + 2 / 3, 50), (10, 10)])
-    boxes[:, 1] = 0.0  # boxes without an area overlap nothing, themselves included
-    np.testing.assert_allclose(detection.blend(boxes, scores)[0], (50, 50))
 
 
 # The steps, with networks that say what they are told
@@ -150,19 +140,20 @@ def told(monkeypatch, detector, presences):
 )
 def test_what_the_landmark_network_is_surest_of_is_taken(monkeypatch, detector, seconds, score):
     inputs, result = told(monkeypatch, detector, [x for second in seconds for x in (0.1, second)])
-    assert len(inputs) == 1 + 2 * len(seconds)  # each square is looked at twice
+    assert [len(x) for x in inputs] == [128] + 2 * len(seconds) * [192]  # each square is looked at twice
     assert result.score[0] == pytest.approx(score)
     assert result.found[0] == (score >= 0.5) == np.isfinite(result.points).all()
-    np.testing.assert_allclose(inputs[0], np.broadcast_to((1.0, -0.6, -1.0), (128, 128, 3)), atol=1e-6)
-    np.testing.assert_allclose(inputs[1], np.broadcast_to((1.0, 0.2, 0.0), (192, 192, 3)), atol=1e-6)
+    np.testing.assert_allclose(inputs[0][64, 64], (1.0, -0.6, -1.0), atol=1e-6)
+    np.testing.assert_allclose(inputs[1][96, 96], (1.0, 0.2, 0.0), atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3)])
-def test_other_images_are_refused(shape):
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((1, 8, 8, 3)), *(np.zeros(s, np.uint8) for s in [(8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3)])],
+)
+def test_other_images_are_refused(wrong):
     with pytest.raises(ValueError, match="must be uint8"):
-        landmarks.extract(np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match="must be uint8"):
-        landmarks.extract(np.zeros((2, 8, 8, 3)))
+        landmarks.extract(wrong)
 
 
 # The networks, on faces whose landmarks are known
@@ -177,11 +168,15 @@ def scenes():
     return np.stack(images), np.stack([one.landmarks + 40 for one in samples])
 
 
-@pytest.mark.parametrize(("size", "median", "worst"), [(48, 0.07, 0.15), (96, 0.06, 0.12), (192, 0.06, 0.12)])
+@pytest.mark.parametrize(("size", "median", "worst"), [(48, 0.07, 0.15), (192, 0.06, 0.12)])
 def test_landmarks_and_regions_of_rendered_faces_come_close_at_any_size(networks, size, median, worst):
     data = faces.load(size=size, characters=4, variants=1, masks=True, progress=False)
-    result = landmarks.extract(data.images, progress=False)
-    assert result.found.all()
+    noise = np.random.default_rng(0).integers(0, 256, data.images[:3].shape, dtype=np.uint8)
+    result = landmarks.extract(np.concatenate((data.images, noise, 0 * noise[:1])), progress=False)
+    assert result.found.tolist() == [True] * len(data) + [False] * 4  # no face in noise and black
+    assert np.isnan(result.points[-4:]).all()
+    assert (result.score[-4:] < 0.1).all()
+    result = result.subset(np.arange(len(data)))
     assert result.points.dtype == np.float32
     errors = nme(result.points, data.extras["landmarks"])
     assert np.median(errors) < median
@@ -192,14 +187,12 @@ def test_landmarks_and_regions_of_rendered_faces_come_close_at_any_size(networks
         assert both / ((found == label).sum() + (true == label).sum()) > 0.6, name
 
 
-@pytest.mark.parametrize("degrees", [-20, 0, 15])
-@pytest.mark.parametrize(("factor", "dx"), [(1.0, 25), (0.7, 0), (1.2, -10)])
+@pytest.mark.parametrize(("degrees", "factor", "dx"), [(-20, 1.0, 25), (0, 0.7, 0), (15, 1.2, -10)])
 def test_landmarks_move_turn_and_grow_with_the_face(networks, scenes, degrees, factor, dx):
     matrix = cv2.getRotationMatrix2D((119.5, 119.5), degrees, factor)
     matrix[0, 2] += dx
-    moved = np.stack(
-        [cv2.warpAffine(x, matrix, (240, 240), borderMode=cv2.BORDER_REPLICATE) for x in scenes[0]]
-    )
+    about = {"M": matrix, "dsize": (240, 240), "borderMode": cv2.BORDER_REPLICATE}
+    moved = np.stack([cv2.warpAffine(x, **about) for x in scenes[0]])
     before, after = (landmarks.extract(x, progress=False) for x in (scenes[0], moved))
     assert after.found.all()
     # OpenCV's matrices count from the centre of the first pixel.
@@ -218,14 +211,6 @@ def test_a_face_at_the_border_has_points_outside_a_picture_that_is_not_square(ne
     assert nme(result.points[0] + (start, 0, 0), points[0]) < 0.15
 
 
-def test_there_is_no_face_in_blank_and_noisy_pictures(networks):
-    noise = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1), dtype=np.uint8)
-    result = landmarks.extract(np.concatenate((noise, np.zeros_like(noise[:1]))), progress=False)
-    assert not result.found.any()
-    assert np.isnan(result.points).all()
-    assert (result.score < 0.1).all()
-
-
 @pytest.mark.real_data
 def test_most_faces_of_fer2013_are_found(networks, real_fer2013):
     own = np.flatnonzero(real_fer2013.usage == "PrivateTest")
@@ -233,7 +218,7 @@ def test_most_faces_of_fer2013_are_found(networks, real_fer2013):
     result = landmarks.extract(real_fer2013.images[rows], progress=False)
     counts = landmarks.coverage(result.found, real_fer2013.labels[rows])
     assert sum(found for found, _ in counts.values()) >= 0.9 * len(rows)
-    assert all(found >= 7 for found, _ in counts.values())
+    assert all(found >= 7 and there == 10 for found, there in counts.values())
 
 
 # Where the networks come from
@@ -279,9 +264,8 @@ def test_where_it_cannot_be_had_one_message_says_what_to_do(web, tmp_path, monke
     monkeypatch.setenv(models.VARIABLE, str(tmp_path))
     with pytest.raises(landmarks.ModelFileError) as caught:
         models.find(TOY, progress=False)
-    for part in (TOY.name, str(tmp_path), models.ADDRESSES[0] + TOY.name, TOY.sha256, models.VARIABLE, "404"):
+    for part in (str(tmp_path), models.ADDRESSES[0] + TOY.name, TOY.sha256, models.VARIABLE, "404"):
         assert part in str(caught.value)
-    assert isinstance(caught.value, FileNotFoundError)
 
 
 # The store
@@ -326,23 +310,13 @@ def test_landmarks_are_found_once_by_chunks_and_in_the_order_asked_for(slow, tmp
     check(tmp_path, np.arange(10) == 1)
     check(tmp_path, np.array([], int))
     assert slow.given == 4
-    check(tmp_path)
-    check(tmp_path)
-    assert slow.given == 10
-
-
-def test_a_killed_run_goes_on_and_a_damaged_chunk_is_found_again(slow, tmp_path):
-    slow.limit = 6
+    slow.limit = 7
     with pytest.raises(KeyboardInterrupt):
         check(tmp_path)
-    slow.limit = math.inf
+    slow.limit = math.inf  # a killed run goes on
+    check(tmp_path)
     check(tmp_path)
     assert slow.given == 10
-    path = sorted(tmp_path.glob("landmarks-toy/*.safetensors"))[0]
-    path.write_bytes(path.read_bytes()[:100])
-    check(tmp_path)
-    check(tmp_path)
-    assert slow.given in (11, 13)
 
 
 def test_neither_other_images_nor_other_networks_get_kept_landmarks(slow, tmp_path, monkeypatch):
@@ -355,7 +329,7 @@ def test_neither_other_images_nor_other_networks_get_kept_landmarks(slow, tmp_pa
     assert slow.given == 10 + 4 + 10
 
 
-def test_embedded_faces_bring_their_own(slow, tmp_path):
+def test_embedded_faces_bring_their_own_and_coverage_counts_by_emotion(slow, tmp_path):
     data = faces.load(size=32, characters=1, variants=1, progress=False)
     result = landmarks.landmarks_of(data, np.array([4, 2]), folder=tmp_path, progress=False)
     np.testing.assert_array_equal(result.points[..., :2], data.extras["landmarks"][[4, 2]])
@@ -364,8 +338,5 @@ def test_embedded_faces_bring_their_own(slow, tmp_path):
     assert result.score.tolist() == [1, 1]
     assert not slow.given
     assert not list(tmp_path.iterdir())
-
-
-def test_coverage_counts_by_emotion():
     found, labels = np.array([True, False, True, True]), np.array([6, 3, 3, 6])
     assert landmarks.coverage(found, labels) == {Emotion.HAPPY: (1, 2), Emotion.NEUTRAL: (2, 2)}

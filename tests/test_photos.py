@@ -9,8 +9,6 @@ import pytest
 from ferlab import faces
 from ferlab.studies import photo as photos
 from ferlab.studies.photo import Box, PhotoError
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from fercore import load_pretrained
@@ -44,13 +42,11 @@ def test_a_photo_is_turned_upright(tmp_path, orientation):
     np.testing.assert_array_equal(photos.read(saved(tmp_path, STORED[orientation], exif=exif)), NOISE)
 
 
-@pytest.mark.parametrize("pixels", [NOISE[..., 0], NOISE[..., 0].astype(np.uint16) * 257])
-def test_grey_and_sixteen_bits_become_eight_bits_of_three_equal_channels(tmp_path, pixels):
-    read = photos.read(saved(tmp_path, pixels))
-    np.testing.assert_array_equal(read, np.repeat(NOISE[..., :1], 3, axis=2))
-
-
-def test_transparent_becomes_white_and_opaque_stays(tmp_path):
+def test_every_file_becomes_eight_bits_of_three_channels_and_what_is_transparent_white(tmp_path):
+    for grey in (NOISE[..., 0], NOISE[..., 0].astype(np.uint16) * 257):
+        np.testing.assert_array_equal(
+            photos.read(saved(tmp_path, grey)), np.repeat(NOISE[..., :1], 3, axis=2)
+        )
     alpha = np.broadcast_to(np.where(np.arange(96) < 48, 255, 0), (64, 96)).astype(np.uint8)
     read = photos.read(saved(tmp_path, np.dstack([NOISE, alpha])))
     np.testing.assert_array_equal(read, np.where(alpha[..., None], NOISE, 255))
@@ -68,9 +64,8 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, monkeypatch):
     for name in ("words.jpg", "half.png"):
         with pytest.raises(PhotoError, match=rf"{name} is not an image that Pillow can read .*JPEG or PNG"):
             photos.read(tmp_path / name)
-    for path in (tmp_path / "absent.jpg", tmp_path):
-        with pytest.raises(PhotoError, match=f"no file {re.escape(str(path))}"):
-            photos.read(path)
+    with pytest.raises(PhotoError, match=f"no file {re.escape(str(tmp_path))}"):
+        photos.read(tmp_path)
     with pytest.raises(PhotoError, match="96 x 47 pixels"):
         photos.read(saved(tmp_path, NOISE[:47]))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # a picture that would fill the memory
@@ -78,7 +73,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, monkeypatch):
         photos.read(saved(tmp_path, NOISE))
 
 
-def test_faces_are_found_where_they_are_drawn_and_photographed(portrait):
+def test_faces_are_found_where_they_are_drawn_and_photographed_at_any_size_and_as_a_close_up(portrait):
     from skimage import data
 
     scene = faces.Scene(pose=(5.0, 2.0, -3.0), zoom=0.5, shift=(-4.0, -9.0))
@@ -92,9 +87,6 @@ def test_faces_are_found_where_they_are_drawn_and_photographed(portrait):
     [(left, top, side)] = photos.find_faces(data.astronaut())
     assert left < 201 < 247 < left + side  # the eyes, by hand
     assert top < 110 < 160 < top + side  # from the brows to the lips
-
-
-def test_a_face_is_found_at_any_size_of_the_photo_and_as_a_close_up(portrait):
     found = photos.face_box(portrait)
     twice = photos.face_box(np.repeat(np.repeat(portrait, 2, axis=0), 2, axis=1))
     np.testing.assert_allclose(np.array(twice) / 2, found, atol=0.15 * found.side)
@@ -123,20 +115,15 @@ def test_a_box_that_cannot_be_cut_out_is_refused(portrait, box):
         photos.face_box(portrait, box)
 
 
-@given(left=st.integers(0, 48), top=st.integers(0, 16))
-def test_a_cut_of_the_network_s_own_size_is_the_photo_in_grey(left, top):
+def test_a_cut_of_the_network_s_own_size_is_the_photo_in_grey():
+    left, top = 31, 7
     grey = np.asarray(Image.fromarray(NOISE).convert("L"))
     found = photos.cut(NOISE, Box(left, top, 48))
     np.testing.assert_array_equal(found[..., 0], grey[top : top + 48, left : left + 48])
-
-
-def test_a_larger_margin_shows_more_around_the_same_centre():
     photo = np.zeros((200, 200, 3), np.uint8)
     photo[80:120, 80:120] = 255
     shares = [(photos.cut(photo, Box(80, 80, 40), m) / 255).mean() for m in (1.0, 2.0, 4.0)]
-    np.testing.assert_allclose(shares, [1, 1 / 4, 1 / 16], atol=0.02)
-    wide = photos.cut(photo, Box(80, 80, 40), margin=2.0)[..., 0]
-    np.testing.assert_array_equal(wide, wide[::-1, ::-1])
+    np.testing.assert_allclose(shares, [1, 1 / 4, 1 / 16], atol=0.02)  # a margin shows more
 
 
 def test_the_portrait_goes_all_the_way_to_the_network_s_answer(tmp_path, portrait):

@@ -6,8 +6,6 @@ nothing of the network), ``registry`` (all of them by name), ``store`` (keeps ma
 where they are used.
 """
 
-from __future__ import annotations
-
 from ferlab.explainers.base import Maps, Settings
 from ferlab.explainers.registry import CONTROLS, METHODS, Method, explain, installed
 

@@ -18,10 +18,7 @@ CELLS = 6  # Grad-CAM's own maps have 7 x 7 (ResNet) or 14 x 14 (VGG-16), at 224
 
 
 class _OfClass(nn.Module):
-    """The probability of one class, (rows, 1), for shap.
-
-    The network is reached through a function, not a submodule: shap clears the gradients of the module it is given.
-    """
+    """The probability of one class, (rows, 1). No submodule: shap clears the gradients of the module it is given."""
 
     def __init__(self, probabilities: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -55,12 +52,8 @@ def integrated_gradients(case: Case) -> Explain:
     """Prepare captum's IntegratedGradients from black."""
     from captum.attr import IntegratedGradients
 
-    explainer = IntegratedGradients(case.probabilities)
-    about = {
-        "baselines": 0.0,
-        "n_steps": case.settings.steps,
-        "internal_batch_size": case.settings.batch_size,
-    }
+    explainer, chosen = IntegratedGradients(case.probabilities), case.settings
+    about = {"baselines": 0.0, "n_steps": chosen.steps, "internal_batch_size": chosen.batch_size}
 
     def run(index: int) -> np.ndarray:
         return case.attribution(explainer, index, **about)[0].double().sum(dim=0).cpu().numpy()
@@ -87,9 +80,7 @@ def grad_cam(case: Case) -> Explain:
 def last_layer(network: nn.Module, image: Tensor) -> nn.Module:
     """Return the last layer whose output for an image (1, C, H, W) still has 6 x 6 cells, else the last of the finest.
 
-    Layers count in the order in which they end, if they run once. In the proposed network at 48 pixels it is the last
-    before B4's pool, which B5 and the branch R4 share.
-    """
+    Layers count in the order in which they end, if they run once."""
     found: list[tuple[int, nn.Module]] = []
 
     def note(layer: nn.Module, _: tuple, output: Tensor) -> None:
@@ -103,8 +94,6 @@ def last_layer(network: nn.Module, image: Tensor) -> nn.Module:
     runs = Counter(layer for _, layer in found)
     once = [(side, layer) for side, layer in found if runs[layer] == 1]
     if not once:
-        raise ModelOutputError(
-            "Grad-CAM needs a layer whose output has rows and columns; this network has none."
-        )
+        raise ModelOutputError("Grad-CAM needs a layer whose output has rows and columns; there is none.")
     least = min(CELLS, max(side for side, _ in once))
     return [layer for side, layer in once if side >= least][-1]

@@ -1,7 +1,4 @@
-"""Explainers that hide parts of the image and look at what the network then says.
-
-Each function prepares a method for a case, untimed, and returns what maps one of its images.
-"""
+"""Explainers that hide parts of the image; each function prepares a method, untimed, and returns what maps an image."""
 
 from __future__ import annotations
 
@@ -87,9 +84,7 @@ def kernel(case: Case) -> Explain:
 def lime(case: Case) -> Explain:
     """Prepare ``lime`` by the authors' call: segments by quickshift, each hidden by its mean colour.
 
-    The map holds every segment's coefficient, positive or negative, evenly over its pixels; the authors drew the five
-    largest.
-    """
+    The map holds the coefficients of all segments; the authors drew the five largest."""
     from lime import lime_image
     from lime.wrappers.scikit_image import SegmentationAlgorithm
 
@@ -114,12 +109,9 @@ def lime(case: Case) -> Explain:
 
 
 def segments(image: np.ndarray, algorithm: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
-    """Segment an image (H, W, C) enlarged to a shorter side of ``size`` pixels: (H, W) integers 0 ... segments - 1.
-
-    Quickshift's sizes are in pixels: on a face of 48 pixels it finds next to nothing.
-    """
+    """Segment an image (H, W, C) enlarged to a shorter side of ``size`` pixels: (H, W) integers 0 ... segments - 1."""
     height, width, _ = image.shape
-    factor = max(1, -(-size // min(height, width)))
+    factor = max(1, -(-size // min(height, width)))  # quickshift finds next to nothing on 48 pixels
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
     large = F.interpolate(tensor, scale_factor=factor, mode="bilinear")[0].permute(1, 2, 0).numpy()
     middle = factor // 2

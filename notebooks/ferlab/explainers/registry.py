@@ -72,9 +72,8 @@ def explain(
 ) -> Maps:
     """Return maps of the softmax probability of ``targets`` (N,), a class for each of ``images`` (N, C, H, W).
 
-    The model gives logits (rows, classes), and is left as it was: modes, gradients, hooks. Hidden pixels are 0, black.
-    Images are explained one by one, each with the same seed, so that no map depends on what else is explained.
-    """
+    The model gives logits (rows, classes), and is left as it was. Hidden pixels are 0, black. Images are explained one
+    by one, each with the same seed, so that no map depends on what else is explained."""
     from tqdm import tqdm
 
     if name not in METHODS:
@@ -83,7 +82,7 @@ def explain(
     chosen = np.asarray(torch.as_tensor(targets).cpu(), dtype=np.int64)
     if images.ndim != 4 or chosen.shape != (len(images),):
         raise ValueError(
-            f"Give images (N, C, H, W) and a class for each, not {tuple(images.shape)} and {chosen.shape}."
+            f"Images (N, C, H, W), a class for each, not {tuple(images.shape)} and {chosen.shape}."
         )
     case = Case(Watched(model), images.detach(), chosen, settings)
     values, seconds = np.empty((len(images), *images.shape[2:])), np.empty(len(images))

@@ -29,10 +29,7 @@ class PlayersMasker:
 
 
 def partition_explainer(game: SetFunction, tree: PartitionTree, evaluations: int) -> np.ndarray:
-    """Return what ``shap.PartitionExplainer`` makes of a game with so many evaluations, float64 array (n,).
-
-    The game is a function from boolean coalitions (M, n) of the leaves to values (M,).
-    """
+    """Return what ``shap.PartitionExplainer`` makes of a game on a tree's leaves with so many evaluations: (n,)."""
     import shap
 
     whole = np.ones((1, tree.n_leaves), dtype=bool)
@@ -42,10 +39,7 @@ def partition_explainer(game: SetFunction, tree: PartitionTree, evaluations: int
 
 
 def captum_values(game: SetFunction, n_players: int, method: str, samples: int) -> np.ndarray:
-    """Return what a method of captum makes of a game, from coalitions (M, n) to values (M,): float64 array (n,).
-
-    The method is ``"ShapleyValueSampling"`` (a sample is a whole order, n evaluations) or ``"KernelShap"``.
-    """
+    """Return what captum's ``"ShapleyValueSampling"`` (samples are orders) or ``"KernelShap"`` makes of a game."""
     from captum import attr
 
     def forward(masks: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """The embedded data set: stylised faces rendered from FACS action units, with known ground truth.
 
-A face is MediaPipe's 468-vertex mesh in the shape of a seeded character; action units displace the vertices, and a
-picture is drawn from them with OpenCV, so that landmarks, facial regions and the pixels an emotion moved are known
-exactly.
+A face is MediaPipe's 468-vertex mesh in the shape of a seeded character. Action units displace the vertices, and OpenCV
+draws from them: landmarks, facial regions and the pixels an emotion moved are known exactly.
 """
 
 from ferlab.faces.action_units import ACTION_UNITS, NAMES, TABLE, ActionUnit, Move

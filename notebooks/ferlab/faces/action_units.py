@@ -1,8 +1,7 @@
 """Action units as displacements of the 468 vertices.
 
 Which muscle moves what, and which way, follows Ekman, Friesen & Hager, "Facial Action Coding System: The Manual"
-(2002); which units make up an emotion is the EMFACS prototype in :data:`fercore.emotions.ACTION_UNITS`. The amounts are
-ours and exaggerated, as in a cartoon rig, so that an expression still reads at 48 pixels.
+(2002). The amounts are ours and exaggerated, as in a cartoon rig, so that an expression still reads at 48 pixels.
 """
 
 from __future__ import annotations
@@ -159,13 +158,8 @@ def _parts() -> dict[str | None, np.ndarray]:
     above[list(mesh.RIGHT_EYE_UPPER + mesh.LEFT_EYE_UPPER)] = 1.0
     above[list(mesh.RIGHT_EYE_LOWER + mesh.LEFT_EYE_LOWER)] = 0.0
     above[[33, 133, 263, 362]] = 0.5
-    return {
-        None: np.ones(mesh.VERTEX_COUNT),
-        "below_mouth": below,
-        "above_mouth": 1.0 - below,
-        "above_eye": above,
-        "below_eye": 1.0 - above,
-    }
+    parts = {"below_mouth": below, "above_mouth": 1.0 - below, "above_eye": above, "below_eye": 1.0 - above}
+    return parts | {None: np.ones(mesh.VERTEX_COUNT)}
 
 
 def _displacement(move: Move) -> np.ndarray:
@@ -186,10 +180,7 @@ def basis() -> np.ndarray:
 
 
 def to_vector(intensities: Mapping[int, float]) -> np.ndarray:
-    """Intensities in 0..1 by number, e.g. ``{12: 0.8, 6: 0.5}``, as (A,) float64 in the order of :data:`ACTION_UNITS`.
-
-    Raises ``ValueError`` for a unit that is not in the table, or an intensity outside 0..1 or NaN.
-    """
+    """Intensities in 0..1 by number, e.g. ``{12: 0.8, 6: 0.5}``, as (A,) float64; ValueError for others."""
     vector = np.zeros(len(TABLE))
     for number, intensity in intensities.items():
         if number not in NAMES:
@@ -201,10 +192,7 @@ def to_vector(intensities: Mapping[int, float]) -> np.ndarray:
 
 
 def deform(vertices: np.ndarray, vector: np.ndarray, asymmetry: float = 0.0) -> np.ndarray:
-    """Move a neutral face (468, 3) by action units (A,); lids and lips do not pass through each other.
-
-    ``asymmetry`` is the fraction by which the subject's left side moves more than the right, -0.5..0.5.
-    """
+    """Move a neutral face (468, 3) by action units (A,), the left side more by the share ``asymmetry``, -0.5..0.5."""
     shift = np.tensordot(vector, basis(), axes=1)
     if asymmetry:
         shift *= 1.0 + asymmetry * np.tanh(mesh.rest_vertices()[:, :1] / 2.0)

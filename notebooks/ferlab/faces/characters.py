@@ -71,9 +71,7 @@ def _shape(rng: np.random.Generator, masculine: float) -> np.ndarray:
     return vertices * (1.0 + vary(0.035), 1.0 + vary(0.02), 1.0)
 
 
-def _shift(
-    vertices: np.ndarray, centre: tuple[float, float], offset: tuple[float, float], radius: float
-) -> None:
+def _shift(vertices: np.ndarray, centre: tuple[float, ...], offset: tuple[float, ...], radius: float) -> None:
     """Move a neighbourhood outwards and up, and its mirror image likewise; one at x = 0 has no outwards."""
     original = vertices.copy()
     for side in (-1.0, 1.0) if centre[0] else (1.0,):

@@ -36,8 +36,7 @@ def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
     overall, jitter = rng.uniform(0.6, 1.0), rng.uniform(0.8, 1.2, size=len(action_units.ACTION_UNITS))
     drop, which = rng.random() < 0.25, rng.random()
     vector = action_units.to_vector(dict.fromkeys(PROTOTYPES[emotion], overall))
-    optional = OPTIONAL[emotion]
-    if drop and optional:
+    if drop and (optional := OPTIONAL[emotion]):
         vector[action_units.ACTION_UNITS.index(optional[int(which * len(optional))])] = 0.0
     return np.clip(vector * jitter, 0.0, 1.0)
 
@@ -45,16 +44,12 @@ def sample_expression(emotion: Emotion, rng: np.random.Generator) -> np.ndarray:
 def render_sample(
     character: Character, emotion: Emotion, seed: tuple[int, ...], size: int = 48, masks: bool = False
 ) -> render.FaceSample:
-    """Render one picture of the data set: expression, scene and noise drawn from ``seed`` alone.
-
-    Such a seed is ``(dataset seed, character, emotion, variant)``. A size outside 32..512 raises ``ValueError``."""
+    """Render one picture of the data set, all drawn from a seed: (data set's, character, emotion, variant)."""
     rng = np.random.default_rng(list(seed))
     vector, scene = sample_expression(emotion, rng), sample_scene(rng)
     asymmetry, noise = float(rng.uniform(-0.15, 0.15)), int(rng.integers(2**31))
-    sample = render.render_face(
-        character, vector, size=size, scene=scene, asymmetry=asymmetry, masks=masks, seed=noise
-    )
-    return replace(sample, label=emotion)
+    about = {"size": size, "scene": scene, "asymmetry": asymmetry, "masks": masks, "seed": noise}
+    return replace(render.render_face(character, vector, **about), label=emotion)
 
 
 def load(
@@ -69,11 +64,8 @@ def load(
     Extras: ``landmarks`` (N, 468, 2) float32 pixels, ``action_units`` (N, A) float32 in 0..1; with ``masks`` (nearly
     twice as slow) ``regions`` (N, H, W) uint8 and ``moved`` (N, H, W) bool; see :class:`ferlab.faces.FaceSample`.
     A size outside 32..512, or fewer than one character or variant, raises ``ValueError``."""
-    render.check_size(size)
-    if characters < 1 or variants < 1:
-        raise ValueError(
-            f"At least one character and one variant are needed, not {characters} and {variants}."
-        )
+    if min(characters, variants) < 1:
+        raise ValueError(f"At least one character and one variant, not {characters} and {variants}.")
     people = [make_character(index, seed) for index in range(characters)]
     jobs = list(itertools.product(range(characters), EMOTIONS, range(variants)))
     samples = [
@@ -125,8 +117,7 @@ def clip(
 ) -> Clip:
     """Render a clip: action units rise smoothly from 0 to ``intensity`` (0..1) while pose and light stay.
 
-    The noise differs from frame to frame; other arguments are as in :func:`ferlab.faces.render_face`. Fewer than two
-    frames, a size outside 32..512 or an intensity outside 0..1 raise ``ValueError``."""
+    The rest is as in :func:`ferlab.faces.render_face`; fewer than two frames raise ``ValueError``, too."""
     if frames < 2:
         raise ValueError(f"A clip has at least 2 frames, not {frames}.")
     time = np.linspace(0.0, 1.0, frames)
@@ -144,10 +135,7 @@ def contact_sheet(
     characters: int = 6, size: int = 96, seed: int = 0, gap: int = 2, varied: bool = False
 ) -> np.ndarray:
     """(H, W, 3) uint8 RGB grid, a row per character, a column per emotion, ``gap`` white pixels between, without text.
-
-    ``varied`` draws intensity, pose, light and background as :func:`load` does, instead of the same for all. A size
-    outside 32..512 or fewer than one character raise ``ValueError``."""
-    render.check_size(size)
+    ``varied`` draws intensity, pose, light and background as :func:`load` does. ValueError as there."""
     if characters < 1:
         raise ValueError(f"At least one character is needed, not {characters}.")
     step = size + gap

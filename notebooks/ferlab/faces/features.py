@@ -48,8 +48,7 @@ def _fold_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for row, (units, _, _, _) in enumerate(FOLDS.values()):
         for number, weight in units.items():
             weights[row, ACTION_UNITS.index(number)] = weight
-    _, age, always, _ = zip(*FOLDS.values(), strict=True)
-    return weights, np.array(age), np.array(always)
+    return weights, *(np.array([fold[column] for fold in FOLDS.values()]) for column in (1, 2))
 
 
 def relief(stage: Stage) -> np.ndarray:

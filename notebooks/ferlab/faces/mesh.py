@@ -1,8 +1,7 @@
-"""The 468-vertex face: vertices, triangles, regions and the vertex sets of lips, eyes and brows.
+"""The 468-vertex face: MediaPipe's canonical face model (Apache-2.0, see ``data/NOTICE``), regions and vertex sets.
 
-The geometry is MediaPipe's canonical face model (Apache-2.0, see ``data/NOTICE``). Units are centimetres, x points to
-the subject's left (image right), y up, z towards the camera; the mesh is exactly left-right symmetric. "Right" always
-means the subject's right, which is the left of the image.
+Units are centimetres, x points to the subject's left (image right), y up, z towards the camera; the mesh is exactly
+left-right symmetric. "Right" always means the subject's right, which is the left of the image.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ FACE_OVAL = (
     (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152)
     + (148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 )  # fmt: skip
-EYE_CENTRE = (3.155, 2.625, 3.5)
 
 
 def _data(name: str) -> str:
@@ -91,10 +89,9 @@ def vertex_regions() -> np.ndarray:
 
 @cache
 def region_pieces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triangles cut into pieces of one region each, so that borders run half way between vertices.
+    """Triangles, or thirds of them where corners differ, of one region each: borders run half way between vertices.
 
-    A triangle whose corners agree is one piece; any other is three, each nearest to one corner. Returns the weights
-    (P, 4, 3) of each piece's four points on its triangle's corners, the triangles (P,), and the regions (P,) in 1..7.
+    Weights (P, 4, 3) of each piece's four points on its triangle's corners, triangles (P,), and regions (P,) in 1..7.
     """
     whole = np.array(((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 1)), dtype=np.float64)
     first = np.array(((1, 0, 0), (1 / 2, 1 / 2, 0), (1 / 3, 1 / 3, 1 / 3), (1 / 2, 0, 1 / 2)))
@@ -120,10 +117,7 @@ def _close_mouth(vertices: np.ndarray) -> None:
 def scale_about(
     vertices: np.ndarray, centre: tuple[float, ...], factors: tuple[float, ...], radius: float
 ) -> np.ndarray:
-    """Displacement (V, 3) that scales the neighbourhood of a point with x >= 0, and of its mirror image.
-
-    ``factors`` are those along x, y and z at the centre; at ``radius`` (cm) the effect has fallen to 1/e.
-    """
+    """Displacement (V, 3) that scales around a point with x >= 0 and its mirror image; at ``radius`` by 1/e as much."""
     total = np.zeros_like(vertices)
     for side in (-1.0, 1.0) if centre[0] else (1.0,):
         offset = vertices - np.multiply(centre, (side, 1.0, 1.0))
@@ -137,7 +131,7 @@ def rest_vertices() -> np.ndarray:
     """The illustrator's neutral face: lips closed, eyes enlarged: (468, 3) float64, centimetres, read-only."""
     vertices = canonical_vertices().copy()
     _close_mouth(vertices)
-    vertices += scale_about(vertices, EYE_CENTRE, (1.3, 2.35, 1.0), 2.1)
+    vertices += scale_about(vertices, (3.155, 2.625, 3.5), (1.3, 2.35, 1.0), 2.1)
     vertices += scale_about(vertices, (0.0, -4.4, 5.0), (1.2, 1.1, 1.0), 3.2)
     # The enlarged eyes have pushed the brows up; back, so that a frown can reach the eyes.
     distance = np.abs(vertices[:, 1] - 4.9) / 1.3

@@ -15,7 +15,6 @@ from ferlab.faces.characters import Character
 from ferlab.faces.scene import Light, Scene, View
 from ferlab.faces.stage import Stage
 
-MIN_SIZE, MAX_SIZE = 32, 512
 SUPERSAMPLING = 2  # the canvas is this many times larger than the picture
 MOVED_THRESHOLD = 8
 
@@ -31,12 +30,6 @@ class FaceSample:
     landmarks: np.ndarray  #: (468, 2) float32 pixels, x right, y down; (0.5, 0.5) is the first pixel's centre
     regions: np.ndarray | None = None  #: (H, W) uint8, see :func:`region_mask`; None where not asked for
     moved: np.ndarray | None = None  #: (H, W) bool, see :func:`moved_mask`; None where not asked for
-
-
-def check_size(size: int) -> None:
-    """Raise ``ValueError`` unless ``size`` lies in 32..512."""
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"The size must lie in {MIN_SIZE}..{MAX_SIZE} pixels, not {size}.")
 
 
 def prototype(emotion: Emotion, intensity: float = 1.0) -> np.ndarray:
@@ -151,7 +144,8 @@ def render_face(
 
     ``intensity`` (0..1) scales all units; the subject's left side moves more by the share ``asymmetry``, about ±0.2.
     A size outside 32..512, an unknown unit, or an intensity outside 0..1 or NaN raises ``ValueError``."""
-    check_size(size)
+    if not 32 <= size <= 512:
+        raise ValueError(f"The size must lie in 32..512 pixels, not {size}.")
     if not 0.0 <= intensity <= 1.0:
         raise ValueError(f"The intensity must lie in 0..1, not {intensity}.")
     vector, scene = _as_vector(expression) * intensity, scene or Scene()

@@ -102,10 +102,7 @@ class View:
         return self.size / VIEW_HEIGHT * self.scene.zoom
 
     def project(self, points: np.ndarray, turned: bool = True) -> np.ndarray:
-        """Pixel coordinates (N, 2) of points (N, 3) of the head, or of the body, which does not turn with the pose.
-
-        x to the right, y down; (0, 0) is the top left corner of the picture, (0.5, 0.5) the centre of its first pixel.
-        """
+        """Pixel coordinates (N, 2), y down, of points (N, 3) of the head, or of the body, which does not turn."""
         placed = (points - _PIVOT) @ self.matrix.T + _PIVOT if turned else points
         pixels = placed[:, :2] * (CAMERA_DISTANCE / (CAMERA_DISTANCE - placed[:, 2:]))
         right, up = self.scene.shift

@@ -1,7 +1,7 @@
 """Smooth light on skin: Lambert's cosine law at points all over the mesh, gathered on a coarse grid.
 
-Drawing 898 shaded triangles shows their seams and is slow. Instead several thousand fixed points of the surface carry
-their brightness to the cell they project to; a small blur then gives a smooth field without facets.
+Drawing 898 shaded triangles shows their seams and is slow. So points of the surface carry their brightness to the cell
+they project to, and a small blur gives a smooth field.
 """
 
 from __future__ import annotations
@@ -78,10 +78,9 @@ def _complexion() -> tuple[np.ndarray, np.ndarray]:
 def skin_fields(
     vertices: np.ndarray, pixels: np.ndarray, view: View, canvas: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness (about 0..1.1) and rosiness (0..1) all over the picture: (canvas, canvas) float32 each.
+    """Brightness (about 0..1.1) and rosiness (0..1) all over the picture and beyond the head: (canvas, canvas) float32.
 
-    Of a deformed face (468, 3) before the pose, and its ``pixels`` (468, 2) in the ``view``. Both continue smoothly
-    beyond the head.
+    Of a deformed face (468, 3) before the pose, and its ``pixels`` (468, 2) in the ``view``.
     """
     number, cells = _COARSE if canvas <= 200 else _FINE
     light, (dark, rosy), (corners, weights) = view.scene.light, _complexion(), _samples(number)

@@ -9,11 +9,5 @@ from ferlab.landmarks.regions import region_labels, region_maps
 from ferlab.landmarks.store import coverage, landmarks_of
 
 __all__ = [
-    "FaceLandmarks",
-    "ModelFileError",
-    "coverage",
-    "extract",
-    "landmarks_of",
-    "region_labels",
-    "region_maps",
-]
+    "FaceLandmarks", "ModelFileError", "coverage", "extract", "landmarks_of", "region_labels", "region_maps",
+]  # fmt: skip

@@ -31,10 +31,7 @@ class Square:
         return np.array(((cosine, sine), (-sine, cosine)))
 
     def cut(self, image: np.ndarray, size: int) -> np.ndarray:
-        """Sample the square upright, (size, size, 3), from an image (H, W, 3) uint8 whose outermost pixels go on.
-
-        Bicubic where it is enlarged, averaged over areas where it is made smaller.
-        """
+        """Sample the square upright, (size, size, 3), from an image (H, W, 3) uint8 whose outermost pixels go on."""
         shrink, ratio = self.side / size, np.ones(2)
         if shrink > 1.0:
             height, width = image.shape[:2]
@@ -45,9 +42,8 @@ class Square:
         shift = size / 2 - self._axes() @ (self.x, self.y) * (size / self.side)
         # OpenCV counts from the centre of the first pixel.
         matrix = np.column_stack((linear, shift + linear @ (0.5, 0.5) - 0.5))
-        return cv2.warpAffine(
-            image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
+        return cv2.warpAffine(image, matrix, (size, size), **how)
 
     def back(self, points: np.ndarray, size: int) -> np.ndarray:
         """Carry points (..., 2 or 3) in pixels of a cut of that size back to the image; a depth is scaled alike."""
@@ -60,10 +56,7 @@ class Square:
 
 
 def around(points: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray, factor: float) -> Square:
-    """Return the square around points (P, 2), turned so that the line between the subject's eyes is level.
-
-    Its side is ``factor`` times the longer side of the turned bounding box; the right eye (2,) is left in the image.
-    """
+    """Return the square around points (P, 2), level with the subject's eyes, ``factor`` times their bounding box."""
     dx, dy = left_eye - right_eye
     angle = math.atan2(dy, dx)
     axes = Square(0.0, 0.0, 1.0, angle)._axes()

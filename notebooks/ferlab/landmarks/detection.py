@@ -20,8 +20,7 @@ _LAYERS = ((16, 2), (8, 6))  # cells a side, anchors a cell: strides 8, 16, 16, 
 def anchors() -> np.ndarray:
     """Return the centres of the 896 anchors, (896, 2) float64 in 0..1, by row, column and layer.
 
-    From the options of MediaPipe's ``face_detection_short_range_common.pbtxt``: four layers of strides 8, 16, 16, 16 on
-    128 pixels, aspect ratio 1 with an interpolated one, offsets one half, fixed anchor size.
+    They are those of MediaPipe's ``face_detection_short_range_common.pbtxt``.
     """
     grids = []
     for cells, count in _LAYERS:
@@ -44,10 +43,7 @@ def decode(regressors: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def blend(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Average the best of boxes (B, 8, 2) with those that overlap it, weighted by score (B,): (8, 2).
-
-    MediaPipe's weighted suppression; boxes that score less than half of the best do not count.
-    """
+    """Average the best of boxes (B, 8, 2) with those that overlap it and score half as much, by score (B,): (8, 2)."""
     best = int(scores.argmax())
     sizes = np.maximum(boxes[:, 1], 0.0)
     low, high = boxes[:, 0] - sizes / 2, boxes[:, 0] + sizes / 2
@@ -60,10 +56,7 @@ def blend(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def detect(image: np.ndarray) -> tuple[Square, float]:
-    """Return the most likely face of an image (H, W, 3) uint8 RGB, and how likely it is.
-
-    The square is as long as the longer side of the detector's box, and level with the eyes.
-    """
+    """Return the most likely face of an image (H, W, 3) uint8 RGB, level with its eyes, and how likely it is."""
     height, width = image.shape[:2]
     whole = Square(width / 2, height / 2, max(height, width) * (1 + 2 * PADDING))
     pixels = whole.cut(image, SIZE).astype(np.float32) / 127.5 - 1.0

@@ -1,9 +1,8 @@
 """468 landmarks of the face in an image, by MediaPipe's networks run in OpenCV.
 
-MediaPipe's own steps (``face_landmark_front_cpu.pbtxt``) with two changes for small pictures that a face fills. The
-picture is enlarged with a border of replicated pixels. And where the detector is unsure, the whole picture is tried as
-well, and what the landmark network is surest of is taken. The detector's square, or the picture, gives a first set of
-landmarks; the square around those gives the second one, which is returned.
+MediaPipe's own steps (``face_landmark_front_cpu.pbtxt``) with two changes for small pictures that a face fills: a
+border of replicated pixels, and where the detector is unsure, the whole picture is tried as well, and what the landmark
+network is surest of is taken. The square around a first set of landmarks gives the second one, which is returned.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SURE = 0.5  # detector scores from here on are believed (MediaPipe's own thresho
 # (scikit-learn's samples) 3 reach that and none 0.5; FER2013's PrivateTest loses 0.7 % of its images by it.
 PRESENCE = 0.5
 WHOLE = (1.1, 1.4)  # squares around the whole picture, over its longer side
-_RIGHT_CORNER, _LEFT_CORNER = 33, 263  # outer corners of the subject's eyes
+_OUTER_CORNERS = (33, 263)  # of the subject's right and left eye
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +47,10 @@ def extract(images: np.ndarray, progress: bool = True) -> FaceLandmarks:
 
     ValueError for images of another type or shape; ModelFileError without the networks says where to put them.
     """
-    right = images.ndim == 4 and images.shape[-1] in (1, 3) and images.dtype == np.uint8
-    if not right or 0 in images.shape[1:]:
+    shape = images.shape
+    if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape[1:] or images.dtype != np.uint8:
         raise ValueError(
-            f"Images must be uint8 of shape (N, H, W, 1 or 3), not {images.dtype} of shape {images.shape}."
+            f"Images must be uint8 of shape (N, H, W, 1 or 3), not {images.dtype} of shape {shape}."
         )
     points = np.full((len(images), COUNT, 3), np.nan, np.float32)
     score = np.zeros(len(images), np.float32)
@@ -81,7 +80,7 @@ def _refined(image: np.ndarray, square: Square) -> tuple[np.ndarray, float]:
     """Return landmarks and probability after a second look at the square around the first landmarks."""
     points, score = _look(image, square)
     flat = points[:, :2]
-    closer = around(flat, flat[_RIGHT_CORNER], flat[_LEFT_CORNER], MARGIN)
+    closer = around(flat, *flat[list(_OUTER_CORNERS)], MARGIN)
     return _look(image, closer) if closer.side >= 1.0 else (points, score)
 
 

@@ -57,8 +57,7 @@ FILES = (LANDMARKS, DETECTOR)
 def find(model: ModelFile, progress: bool = True) -> Path:
     """Return a network file from the folder that ``FERCORE_MODELS`` names, else from the user's cache, else fetch it.
 
-    Raises:
-        ModelFileError: If it cannot be had, or the named folder holds another file.
+    ModelFileError if it cannot be had, or the named folder holds another file.
     """
     folder = os.environ.get(VARIABLE)
     path = Path(folder or "").expanduser() / model.name
@@ -72,14 +71,11 @@ def find(model: ModelFile, progress: bool = True) -> Path:
     try:
         return _fetch(model, progress)
     except Exception as error:  # pooch lets through whatever requests, urllib3 and the file system raise
-        looked = (
-            f"{folder} (named by {VARIABLE}) does not hold it" if folder else f"{VARIABLE} names no folder"
-        )
         raise ModelFileError(
-            f"{model.name}, a network of MediaPipe, is needed to find landmarks and is not here: {looked}, and it "
-            f"could not be fetched ({error}). Get {ADDRESSES[0]}{model.name} (SHA-256 {model.sha256}), put it into a "
-            f"folder of your choice, and set {VARIABLE} to that folder. Landmarks need "
-            f"{' and '.join(file.name for file in FILES)}."
+            f"{model.name}, a network of MediaPipe, is needed to find landmarks. {VARIABLE} names "
+            f"{folder or 'no folder'}, it is not there, and it could not be fetched ({error}). Get "
+            f"{ADDRESSES[0]}{model.name} (SHA-256 {model.sha256}), put it into a folder of your choice, and set "
+            f"{VARIABLE} to that folder. Landmarks need {' and '.join(file.name for file in FILES)}."
         ) from error
 
 
@@ -89,9 +85,7 @@ def _fetch(model: ModelFile, progress: bool) -> Path:
     for address in ADDRESSES:
         try:
             return Path(pooch.retrieve(address + model.name, path=pooch.os_cache("fercore"), **about))
-        except (
-            Exception
-        ) as error:  # whatever requests, urllib3 or the checksum raise: the next address may do
+        except Exception as error:  # of requests, urllib3 or the checksum: the next address may do
             failed = error
     raise failed
 

@@ -15,10 +15,9 @@ LABELS: tuple[str, ...] = ("outside", *REGIONS)  # name of each label
 def region_labels(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Label the pixels of an image by facial region: uint8 (height, width), 0 outside the face, then ``LABELS``.
 
-    Points are (468, 2 or 3) in pixels, else ValueError; all is 0 where they are NaN. Good up to about 20° of yaw.
-    """
+    Points are (468, 2 or 3) in pixels, else ValueError; all is 0 where they are NaN. Good up to about 20° of yaw."""
     points = np.asarray(points)
-    if points.ndim != 2 or points.shape[0] != COUNT or points.shape[1] not in (2, 3):
+    if points.shape not in ((COUNT, 2), (COUNT, 3)):
         raise ValueError(f"A face has {COUNT} points of 2 or 3 coordinates, not an array {points.shape}.")
     if not np.isfinite(points).all():
         return np.zeros((height, width), np.uint8)

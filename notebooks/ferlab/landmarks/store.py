@@ -1,8 +1,4 @@
-"""Landmarks of a dataset: found once, kept in chunks that survive a kill, and read ever after.
-
-A chunk's key stands for its pixels, the networks and the code. So a subset of a dataset, whose checksum is that of the
-whole, never gets the landmarks of other images.
-"""
+"""Landmarks of a dataset, kept in chunks that survive a kill; the key stands for pixels, networks and code."""
 
 from __future__ import annotations
 
@@ -70,11 +66,6 @@ def _joined(parts: list[FaceLandmarks]) -> FaceLandmarks:
 
 
 def coverage(found: np.ndarray, labels: np.ndarray) -> dict[Emotion, tuple[int, int]]:
-    """Count how many faces were found, bool (N,), and how many there are, by emotion: labels (N,).
-
-    Failures are not spread evenly over the emotions.
-    """
-    return {
-        Emotion(label): (int(found[labels == label].sum()), int((labels == label).sum()))
-        for label in np.unique(labels)
-    }
+    """Count how many faces were found, bool (N,), and how many there are, by emotion: labels (N,)."""
+    faces = {label: found[labels == label] for label in np.unique(labels)}
+    return {Emotion(label): (int(own.sum()), len(own)) for label, own in faces.items()}

@@ -51,10 +51,7 @@ def primary_mask(regions: np.ndarray, emotion: Emotion) -> np.ndarray:
 
 
 def region_mass(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -> np.ndarray:
-    """Return the share of a map's mass outside the face and in each region: (N, 8) float64, rows that sum to 1.
-
-    Rows are NaN for images without a face and maps (N, H, W) without mass.
-    """
+    """Return the share of the mass of maps (N, H, W) outside the face and in each region: (N, 8), sums 1 or NaN."""
     mass = _mass(maps, regions, part)
     sums = _sums(regions, mass)
     usable = mass.any(axis=(1, 2)) & _has_face(regions)
@@ -68,10 +65,7 @@ def region_area(regions: np.ndarray) -> np.ndarray:
 
 
 def lift(maps: np.ndarray, regions: np.ndarray, part: str = "positive") -> np.ndarray:
-    """Return the share of mass over the share of area, (N, 8): 1 is what a map (N, H, W) without preference gets.
-
-    NaN where a region is not in the image, and as in :func:`region_mass`.
-    """
+    """Return the share of mass over that of area, (N, 8); 1 is a map (N, H, W) without preference, NaN no region."""
     return ratio(region_mass(maps, regions, part), region_area(regions))
 
 
@@ -85,7 +79,7 @@ def auroc(
     """Return the area under the ROC curve of maps (N, H, W) as scores of pixels for E emotions' primary regions.
 
     It is (N, E), chance .5; NaN without a face, without mass, and for masks of no pixel or of all. ``within_face``
-    leaves the rest of the image out. By ranks, as scikit-learn's ``roc_auc_score``, but the ranks serve all masks.
+    leaves the rest of the image out. As scikit-learn's, but the ranks serve all masks.
     """
     from scipy.stats import rankdata
 
@@ -109,9 +103,7 @@ class Profile:
     images: np.ndarray  #: (E,) int64, images of each
     faceless: np.ndarray  #: (E,) int64, of these without a face; not used
     massless: np.ndarray  #: (E,) int64, of these with a face whose map has no mass; not used
-    mass: (
-        np.ndarray
-    )  #: (E, 8) float64, mean share of mass outside the face and in each region; NaN without images
+    mass: np.ndarray  #: (E, 8) float64, mean share of mass outside the face and in each region; NaN if empty
     area: np.ndarray  #: (E, 8) float64, mean share of area of the same images
 
     @property
@@ -146,9 +138,7 @@ class MaskFit:
     """How well the maps of E emotions fit each other's primary masks."""
 
     emotions: tuple[Emotion, ...]  #: those of :data:`EXPECTED` of which at least one map can be scored
-    fit: (
-        np.ndarray
-    )  #: (E, E) float64, the mean AUROC of the maps of the row's emotion for the mask of the column's
+    fit: np.ndarray  #: (E, E) float64, mean AUROC of the maps of the row's emotion for the column's mask
     counts: np.ndarray  #: (E,) int64, maps behind each row
 
 
@@ -174,18 +164,14 @@ class Rotation:
 
     statistic: float  #: mean score of every emotion's maps for its own mask
     expected: float  #: mean of the statistic over all permutations
-    p_value: (
-        float  #: share of permutations whose statistic is at least as large; at least 1 over their number
-    )
+    p_value: float  #: share of permutations whose statistic is at least as large; never 0
     permutations: int  #: their number, E!
 
 
 def rotation_test(fit: np.ndarray) -> Rotation:
     """Return whether emotions fit their own masks better than masks dealt out at random, by all E! ways to do so.
 
-    ``fit`` is (E, E), finite, as in :class:`MaskFit`. What is common to all emotions (maps that lie on the face, masks
-    that are large) moves every permutation alike.
-    """
+    ``fit`` is (E, E), finite. What is common to all emotions (large masks, say) moves every permutation alike."""
     count = len(fit)
     if fit.shape != (count, count) or not 1 <= count <= 8 or not np.isfinite(fit).all():
         raise ValueError(f"The test needs a square of 1 to 8 emotions and finite scores, not {fit.shape}.")
@@ -198,14 +184,11 @@ def rotation_test(fit: np.ndarray) -> Rotation:
 
 def _mass(maps: np.ndarray, regions: np.ndarray, part: str) -> np.ndarray:
     """Check the arguments and return the maps' mass, (N, H, W) float64, at least 0."""
-    if part not in PARTS:
-        raise ValueError(f"part={part!r}: choose one of {', '.join(PARTS)}.")
     if maps.ndim != 3 or maps.shape != regions.shape:
         raise ValueError(f"Maps {maps.shape} and regions {regions.shape} must be of one shape (N, H, W).")
     if not np.isfinite(maps).all():
         raise ValueError("A map holds NaN or infinity: the explainer failed on it.")
-    values = maps.astype(np.float64)
-    return np.clip(values, 0.0, None) if part == "positive" else np.abs(values)
+    return {"positive": lambda m: np.clip(m, 0.0, None), "absolute": np.abs}[part](maps.astype(np.float64))
 
 
 def _has_face(regions: np.ndarray) -> np.ndarray:

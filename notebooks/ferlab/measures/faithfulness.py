@@ -35,10 +35,7 @@ class Interval:
 
 
 def interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
-    """Return the mean of values (N,), without NaN, and its percentile bootstrap interval over images.
-
-    The same seed draws the same images, if as many have a value.
-    """
+    """Return the mean of values (N,), without NaN, and its percentile bootstrap interval over images."""
     from scipy.stats import bootstrap
 
     values = np.asarray(values, dtype=np.float64)
@@ -73,9 +70,9 @@ def ranks(values: np.ndarray, seed: int = 0) -> np.ndarray:
 def replacement_curves(
     model: nn.Module, start: Tensor, end: Tensor, targets: Tensor, maps: np.ndarray, steps: int, seed: int = 0
 ) -> np.ndarray:
-    """Return f_c while pixels of ``start`` (N, C, H, W) become those of ``end``, the largest of maps (N, H, W) first.
+    """Return f_c after 0, 1, … steps, (N, steps + 1): pixels of ``start`` (N, C, H, W) become those of ``end``.
 
-    It is (N, steps + 1) float64, after 0, 1, ... steps. Equal values are replaced in random order, by ``seed``.
+    The largest of maps (N, H, W) come first, equal values in random order, by ``seed``.
     """
     curves = []
     for x, y, target, values in zip(start, end, targets, maps, strict=True):
@@ -117,10 +114,7 @@ class Removals:
 
 
 def removals(model: nn.Module, images: Tensor, targets: Tensor, count: int = 100, seed: int = 0) -> Removals:
-    """Return ``count`` random squares, hidden one by one in all images (N, C, H, W), and what the network loses.
-
-    Their sides are uniform from an eighth to a half of the shorter side.
-    """
+    """Return random squares, an eighth to a half wide, hidden one by one in images (N, C, H, W), and what is lost."""
     rng, (height, width) = np.random.default_rng(seed), images.shape[2:]
     least = min(height, width)
     masks = np.zeros((count, height, width), dtype=bool)
@@ -140,9 +134,8 @@ def removals(model: nn.Module, images: Tensor, targets: Tensor, count: int = 100
 def infidelity(maps: np.ndarray, removed: Removals) -> np.ndarray:
     """Return captum's normalised infidelity of maps (N, H, W), relative to that of zeros: (N,) in 0..1, low is good.
 
-    A map predicts the drop of each square by its sum over it, times the best factor for the image, because methods
-    differ in their units. It is the infidelity of Yeh et al. (2019) for squares; NaN where no square changes anything.
-    """
+    That of Yeh et al. (2019) for squares: a map predicts each drop by its sum over the square, times the best factor
+    for the image, because methods differ in their units; NaN where no square changes anything."""
     squares = removed.masks.reshape(len(removed.masks), -1).astype(np.float64)
     predicted = maps.reshape(len(maps), -1) @ squares.T
     square, cross = (predicted**2).mean(axis=1), (predicted * removed.drops).mean(axis=1)
@@ -162,8 +155,7 @@ def sensitivity(
 ) -> np.ndarray:
     """Return captum's ``sensitivity_max`` (Yeh et al. 2019) of a method on images (N, C, H, W): (N,), low is steady.
 
-    It is the largest relative change of the map over noisy copies of the image, each pixel changed by at most
-    ``radius``. The explainer's seed is the same for all: what is measured is the map, not the sampling.
+    It is the largest relative change of the map over noisy copies of the image, each pixel changed by up to ``radius``.
     """
     from captum.metrics import sensitivity_max
 

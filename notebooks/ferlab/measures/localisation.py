@@ -19,10 +19,7 @@ def mass_accuracy(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def rank_accuracy(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the share of the truth (N, H, W) among the K largest pixels of maps (N, H, W), K its size: (N,).
-
-    Of pixels equal to the K-th largest as many count as are needed, at the rate at which the truth holds them.
-    """
+    """Return the share of the truth (N, H, W) among the K largest pixels of maps (N, H, W), K its size: (N,)."""
     hits = [_hits(values.ravel(), inside.ravel()) for values, inside in zip(maps, truth, strict=True)]
     return ratio(np.array(hits), truth.sum(axis=(1, 2)))
 

@@ -39,20 +39,13 @@ def overlap(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarra
 
 
 def shuffled_level(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarray:
-    """Return the mean overlap (N,) of pairs of maps (N, H, W) over all ways to shuffle the pixels of one of them.
-
-    For maps of unit length with P pixels it is P times the product of the means. It keeps how the values are
-    distributed and drops where they are.
-    """
+    """Return the mean overlap (N,) of pairs of maps (N, H, W) over all ways to shuffle the pixels of one of them."""
     a, b = viewed(a, view), viewed(b, view)
-    return a.sum(axis=(1, 2)) * b.sum(axis=(1, 2)) / a[0].size
+    return a.sum(axis=(1, 2)) * b.sum(axis=(1, 2)) / a[0].size  # P times the product of the means of P pixels
 
 
 def swapped_level(a: np.ndarray, b: np.ndarray, view: View = "magnitude") -> np.ndarray:
-    """Return the mean overlap (N,) of each map of ``a`` (N, H, W) with the maps of ``b`` of all *other* images.
-
-    It keeps, besides, where maps tend to lie whatever the image. Empty maps of ``b`` are left out.
-    """
+    """Return the mean overlap (N,) of each map of ``a`` (N, H, W) with those of ``b``, not empty, of *other* images."""
     a, b = (viewed(maps, view).reshape(len(maps), -1) for maps in (a, b))
     pairs = a @ b.T
     np.fill_diagonal(pairs, np.nan)

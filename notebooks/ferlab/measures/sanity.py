@@ -12,11 +12,7 @@ from ferlab.measures import ratio
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Return a copy of a network in which the entries of every parameter are shuffled.
-
-    So each layer keeps the sizes of its weights and loses what it has learned; buffers (the statistics of batch
-    normalisation) stay.
-    """
+    """Return a copy of a network in which the entries of every parameter are shuffled; buffers stay."""
     generator = torch.Generator().manual_seed(seed)
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -36,10 +32,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def structural_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return scikit-image's SSIM of pairs of maps (N, H, W) of 7 x 7 pixels or more, each scaled to a largest of 1.
-
-    It is (N,) float64; NaN where a map is zero everywhere.
-    """
+    """Return scikit-image's SSIM (N,) of pairs of maps (N, H, W) of 7 x 7 or more, scaled to 1; NaN for zeros."""
     from skimage.metrics import structural_similarity as ssim
 
     a, b = (ratio(maps, np.abs(maps).max(axis=(1, 2), keepdims=True)) for maps in (a, b))

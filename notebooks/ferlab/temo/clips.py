@@ -1,7 +1,6 @@
 """Landmark clips: short sequences of facial landmarks, normalised so that place, size and tilt of the head are gone.
 
-The second paper feeds its networks with the 468 landmarks of the frames of a video (arXiv 2407.14865, abstract and
-summary). How it prepares them is not public; the normalisation here is ours.
+How the second paper (arXiv 2407.14865) prepares its landmarks is not public; the normalisation is ours.
 """
 
 from __future__ import annotations
@@ -22,11 +21,7 @@ FRAMES = 8  # frames that clips are resampled to
 
 @dataclass(frozen=True, eq=False)
 class LandmarkClips:
-    """N clips of P points each, in time order from neutral to peak; a still image is a clip of one frame.
-
-    Raises:
-        DatasetError: If shapes do not fit together, a length is out of range, or a landmark is NaN or infinite.
-    """
+    """N clips of P points each, in time order from neutral to peak; a still image is a clip of one frame."""
 
     name: str  #: key of the dataset, e.g. ``"faces"``
     #: (N, T, P, C) float32, C = 2 (x right, y down) or 3 (with depth); frames from ``lengths`` on are zero. Facial
@@ -51,7 +46,7 @@ class LandmarkClips:
             raise DatasetError(f"Lengths are 1 to {frames}; leave clips without a face out.")
         if not np.isfinite(self.points).all():
             raise DatasetError(
-                "Some landmarks are NaN or infinite. Drop frames in which no face was found (ferlab.temo.pack does)."
+                "Some landmarks are NaN or infinite. ferlab.temo.pack drops frames without a face."
             )
 
     def __len__(self) -> int:
@@ -137,18 +132,11 @@ def pack(
 ) -> LandmarkClips:
     """Normalise N clips, each (T_i, 468, 2 or 3), and put their frames with a face into one array of 2 or 3 ``dims``.
 
-    ``found`` is bool (T_i,) a clip, by default: no NaN. DatasetError: numbers do not fit, no face, NaN in a face.
+    ``found`` is bool (T_i,) a clip, by default: no NaN. DatasetError: no face anywhere, or NaN in a face.
     """
     if found is None:
         found = [np.isfinite(clip).all(axis=(1, 2)) for clip in clips]
-    counts = [len(clips), len(labels), len(groups), len(found)]
-    if len(set(counts)) > 1:
-        raise DatasetError("{} clips, {} labels, {} groups and {} lists of faces.".format(*counts))
-    shown = []
-    for clip, there in zip(clips, found, strict=True):
-        if len(clip) != len(there) or clip.shape[-1] < dims:
-            raise DatasetError(f"{clip.shape} does not go with {len(there)} frames of {dims} coordinates.")
-        shown.append(clip[np.asarray(there, dtype=bool), :, :dims])
+    shown = [clip[np.asarray(there, dtype=bool), :, :dims] for clip, there in zip(clips, found, strict=True)]
     labels, lengths = np.array(labels, dtype=np.int64), np.array(list(map(len, shown)), dtype=np.int64)
     some = lengths > 0
     if not some.any():

@@ -29,9 +29,7 @@ _CHUNK = 256  # clips explained at once
 class Attributions:
     """Integrated gradients φ of N clips x by M networks f under one baseline b each."""
 
-    relevance: (
-        np.ndarray
-    )  #: (M, k) float64, mean over clips of the sum of absolute φ over frames and coordinates
+    relevance: np.ndarray  #: (M, k) float64, mean over clips of Σ abs(φ) over frames and coordinates
     signed: np.ndarray | None  #: (N, M, k) float32, Σ φ over frames and coordinates; None where not asked for
     gap: np.ndarray  #: (N, M) float32, how far the sum of φ is from f(x) - f(b), the error of the integration
     worth: np.ndarray  #: (N, M) float32, f(x) - f(b)
@@ -53,8 +51,8 @@ def baselines(name: str, clips: LandmarkClips, neutral: int | None = None, seed:
     if name == "neutral":
         if neutral not in clips.classes:
             raise DatasetError(
-                f"{clips.name}: a still has no neutral frame of its own, and no clip is of a neutral class "
-                f"({neutral!r}). Leave the baseline 'neutral' out, or name the class."
+                f"{clips.name}: a still has no neutral frame of its own, and no clip is of class {neutral!r}. "
+                "Leave the baseline 'neutral' out, or name the neutral class."
             )
         return _everywhere(points[clips.labels == neutral], points)
     if name == "random":
@@ -147,10 +145,9 @@ def relevance(
 
 
 def agreement(scores: dict[str, np.ndarray], tops: tuple[int, ...]) -> list[dict[str, float | str]]:
-    """Return how alike relevance (M, P) under every two baselines ranks the landmarks, a row for each pair.
+    """Return how alike relevance (M, P) under every two baselines ranks the landmarks, the mean over networks.
 
-    That is Kendall's τ, and the share of the k most relevant landmarks that both have (``"top k"``), each as the mean
-    over networks. Two random sets of k among P share k / P.
+    A row has Kendall's τ, and ``"top k"``, the share of the k most relevant landmarks that both have (random: k / P).
     """
     rows = []
     for one, other in itertools.combinations(scores, 2):

@@ -1,8 +1,7 @@
 """Landmarks in facial regions as players of a game: divide and conquer, SHAP, LIME and gradients on one clip.
 
-A player is one side of one of the seven facial regions. Its landmarks show the clip, or the baseline where it is
-absent. The regions are divided as images are: upper and lower face, then regions, then sides, and the values on that
-tree are Owen (Winter) values, as :class:`fercore.shapley.DnCShap` computes them for pictures.
+A player is one side of one of the seven facial regions; its landmarks show the clip, or the baseline where it is
+absent. The values on a tree of upper and lower face, regions and sides are Owen (Winter) values, as DnCShap's.
 """
 
 from __future__ import annotations
@@ -33,13 +32,7 @@ from ferlab.temo.training import fit, predict
 
 # Our tree, by anatomy: upper and lower face, pairs of regions (the eyes alone), regions, sides (of the eyes at once).
 REGIONS = ("forehead", "brows", "eyes", "nose", "cheeks", "mouth", "chin")
-FACE = (
-    (14,),
-    (6, 8),
-    (4, 2, 4, 4),
-    (2, 2, 1, 1, 2, 2, 2, 2),
-    (1,) * 14,
-)  # players of the nodes of each level, in order
+FACE = ((14,), (6, 8), (4, 2, 4, 4), (2, 2, 1, 1, 2, 2, 2, 2), (1,) * 14)  # players of each level's nodes
 
 
 def names() -> tuple[str, ...]:
@@ -54,7 +47,7 @@ def members() -> np.ndarray:
 
 
 def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
-    """Return a partition tree over players that are no pixels, from the number of players of each level's nodes.
+    """Return a partition tree over players that are no pixels, from the numbers of players of each level's nodes.
 
     A node is cut in two on every level until it is one player; :meth:`PartitionTree.splits` refuses anything else.
     """
@@ -62,16 +55,9 @@ def tree_of(sizes: Sequence[Sequence[int]]) -> PartitionTree:
     spans = tuple(np.stack([edge[:-1], edge[1:]], axis=1) for edge in edges)
     starts, ends = np.concatenate(spans).T
     count = len(sizes[-1])
-    return PartitionTree(
-        height=1,
-        width=count,
-        depth=len(spans) - 1,
-        rule="labels",
-        arity=2,
-        boxes=np.stack([np.zeros_like(starts), starts, np.ones_like(ends), ends], axis=1),
-        leaf_labels=np.arange(count)[None],
-        leaf_spans=spans,
-    )
+    boxes = np.stack([np.zeros_like(starts), starts, np.ones_like(ends), ends], axis=1)
+    about = {"rule": "labels", "arity": 2, "boxes": boxes, "leaf_labels": np.arange(count)[None]}
+    return PartitionTree(height=1, width=count, depth=len(spans) - 1, leaf_spans=spans, **about)
 
 
 class _Asked:
@@ -92,10 +78,7 @@ class _Asked:
 
 
 def owen_values(game: SetFunction, tree: PartitionTree) -> np.ndarray:
-    """Return exact Owen (Winter) values (n,) of any game on a tree; they sum to v(all) - v(none).
-
-    The recursion is DnCShap's (:func:`fercore.shapley.contexts.exact_levels`), on players that need not be pixels.
-    """
+    """Return exact Owen (Winter) values (n,) of any game on a tree, by DnCShap's recursion."""
     *_, leaves = exact_levels(TargetGame(_Asked(game, tree.n_leaves), tree, "all"))
     return leaves[0, :, 0]
 
@@ -103,10 +86,7 @@ def owen_values(game: SetFunction, tree: PartitionTree) -> np.ndarray:
 def clip_game(
     network: TEmo, which: int, clip: LandmarkClips, base: np.ndarray, players: np.ndarray
 ) -> SetFunction:
-    """Return the game of one clip: from coalitions, bool (M, n), to the logit of one of a network's M.
-
-    ``base`` (1, T, P, C) is shown where a player is absent; ``players`` (P,) says whose each landmark is.
-    """
+    """Return the game of one clip, whose value is a logit; ``base`` shows where ``players`` (P,) are absent."""
     network = network.only(which)
     points, below = torch.from_numpy(clip.points), torch.from_numpy(base)
     mask = torch.from_numpy(clip.mask())
@@ -132,10 +112,7 @@ def shap_values(game: SetFunction, n_players: int, evaluations: int, seed: int =
 
 
 def lime_values(game: SetFunction, n_players: int, evaluations: int, seed: int = 0) -> np.ndarray:
-    """Return LIME's coefficients (Ribeiro, Singh and Guestrin 2016) by captum, with its own kernel and linear ridge.
-
-    Every player is shown or hidden at random; a weighted linear model is fitted to the answers.
-    """
+    """Return LIME's coefficients (Ribeiro, Singh and Guestrin 2016) by captum, with its own kernel and linear ridge."""
 
     def distance(original: torch.Tensor, changed: torch.Tensor, shown: torch.Tensor, **_: object) -> float:
         hidden = 1.0 - shown.double().mean().sqrt()  # cosine distance between what is shown and everything
@@ -184,16 +161,15 @@ def study(clips: LandmarkClips, plan: Plan, each: int = 2, evaluations: int = 25
                 base = np.array(baselines(name, train if train.stills else clip, plan.neutral)[:1])
                 gradients = attribute(network, clip, base, plan.steps, signed=True).signed[0, which]
                 game = clip_game(network, which, clip, base, players)
+                found = {
+                    "Shapley": exact_shapley(game, count),
+                    "Owen (DnCShap)": owen_values(game, tree),
+                    "integrated gradients": np.bincount(players, gradients, count),
+                    "SHAP": shap_values(game, count, evaluations, plan.seed),
+                    "LIME": lime_values(game, count, evaluations, plan.seed),
+                }
                 labels.append(int(label))
-                scores.append(
-                    {
-                        "Shapley": exact_shapley(game, count),
-                        "Owen (DnCShap)": owen_values(game, tree),
-                        "integrated gradients": np.bincount(players, gradients, count),
-                        "SHAP": shap_values(game, count, evaluations, plan.seed),
-                        "LIME": lime_values(game, count, evaluations, plan.seed),
-                    }
-                )
+                scores.append(found)
     if not scores:
         raise DatasetError(f"{train.name}: no test clip is accepted by the network of its class.")
     return Compared(labels, scores, likeness(scores))
@@ -207,17 +183,15 @@ def region_shares(chosen: np.ndarray, classes: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[Emotion(label).title for label in classes], columns=mesh.REGIONS)
 
 
-def likeness(
-    results: Sequence[dict[str, np.ndarray]], reference: str = "Shapley"
-) -> dict[str, dict[str, float]]:
-    """Compare methods with a reference over clips.
+def likeness(results: Sequence[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+    """Compare methods with Shapley values over clips.
 
-    By method: ``correlation`` and ``kendall`` with the reference and relative ``error`` ‖φ - φ_ref‖ / ‖φ_ref‖, each the
-    mean over clips; and ``sum``, Σ φ / Σ φ_ref, the median over clips.
+    By method: ``correlation``, ``kendall`` and relative ``error`` ‖φ - φ_ref‖ / ‖φ_ref‖, each the mean over clips; and
+    ``sum``, Σ φ / Σ φ_ref, the median.
     """
     table: dict[str, dict[str, float]] = {}
     for method in results[0]:
-        pairs = [(one[method], one[reference]) for one in results]
+        pairs = [(one[method], one["Shapley"]) for one in results]
         table[method] = {
             "correlation": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])),
             "kendall": float(np.mean([kendalltau(a, b).statistic for a, b in pairs])),

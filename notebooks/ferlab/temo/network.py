@@ -69,17 +69,12 @@ class TEmo(nn.Module):
         self.offsets = nn.ParameterList(drawn(self.networks, 1, hidden, fan_in=taps) for _ in range(2))
         self.read_out = drawn(self.networks, hidden, outputs, fan_in=hidden)
         self.offset = drawn(self.networks, 1, outputs, fan_in=hidden)
-        if frozen:
-            self.weight.requires_grad_(False)
-            self.bias.requires_grad_(False)
+        self.weight.requires_grad_(not frozen)
+        self.bias.requires_grad_(not frozen)
 
     @torch.no_grad()
     def standardise(self, points: Tensor, mask: Tensor, each: bool = False) -> TEmo:
-        """Take centre and spread from training clips (N, T, P, C), from the frames (N, T) that exist.
-
-        One number is the spread of all, so that the geometry of the face is kept; ``each`` coordinate of each point
-        has its own for columns of different units.
-        """
+        """Take centre and spread, one or one of ``each`` coordinate, from the frames (N, T) of clips (N, T, P, C)."""
         frames = points[mask]
         self.centre = frames.mean(dim=0)
         spread = (frames - self.centre).square().mean(dim=0 if each else None).sqrt()
@@ -149,9 +144,7 @@ class TEmo(nn.Module):
 def cost(network: TEmo, points: Tensor, repeats: int = 5) -> dict[str, float]:
     """Return what one clip costs, at the batch size of clips (N, T, P, C), on one thread.
 
-    ``parameters`` counts trainable and frozen ones, ``flops`` a multiplication and an addition as two;
-    ``microseconds`` is the least of ``repeats`` measurements, NaN where there are none.
-    """
+    ``flops`` counts a multiplication and an addition as two; ``microseconds`` is the least of ``repeats``."""
     network.eval()
     seconds = []
     with one_thread(), torch.inference_mode():

@@ -36,8 +36,7 @@ class Table:
 def breast_cancer(steps: int = 32, seed: int = 0, progress: bool = True) -> Table:
     """Run the procedure on scikit-learn's breast cancer table: 569 tumours, 30 measurements, malignant or benign.
 
-    Rows are no clips: a measurement is a point of one coordinate, each standardised by itself on the training part, and
-    the mean benign row takes the part of the neutral face.
+    A measurement is a point of one coordinate; the mean benign row takes the part of the neutral face.
     """
     source = load_breast_cancer()
     # The SVMs divide all columns by one number. Ranks within the column make the units alike and use no label.

@@ -1,7 +1,6 @@
 """The figure with a slider: which landmarks are kept when k of them are.
 
-HTML that stands alone: data as JSON and a static SVG. ``book/_static/figures.js`` makes it interactive; without that
-script, or in print, the static figure is what is seen.
+Data as JSON for ``book/_static/figures.js``, and a static SVG for readers without script and for print.
 """
 
 from __future__ import annotations
@@ -23,11 +22,7 @@ _RADIUS = 1.6
 
 
 def slider(study: Study, faces: np.ndarray, costs: list[dict[str, Any]]) -> str:
-    """Return the interactive figure as a ``<div class="fercore-figure">``.
-
-    ``faces`` holds a mean face per class (an emotion), normalised, (E, P, 2), x right and y down; ``costs`` are from
-    :func:`ferlab.temo.costs`.
-    """
+    """Return the interactive figure, from a mean face per class, (E, P, 2), and :func:`ferlab.temo.costs`."""
     order = np.argsort(-study.combined(), axis=1, kind="stable")
     low, high = faces.min(axis=(0, 1)), faces.max(axis=(0, 1))
     factor = (_WIDTH - 2 * _EDGE) / (high - low)[0]  # all faces are drawn alike
@@ -54,8 +49,7 @@ def slider(study: Study, faces: np.ndarray, costs: list[dict[str, Any]]) -> str:
         "view": [0, 0, _WIDTH, height],
         "classes": classes,
         "measured": [
-            {"k": row["k"], "parameters": f"{row['parameters']:,}", "flops": f"{row['flops']:,}"}
-            for row in costs
+            {"k": row["k"]} | {name: f"{row[name]:,}" for name in ("parameters", "flops")} for row in costs
         ],
     }
     note = "With JavaScript, a slider changes the number and a list the emotion."
@@ -71,10 +65,9 @@ def _static(classes: list[dict[str, Any]], k: int, height: int) -> str:
     ]
     for place, entry in enumerate(classes):
         x, y = place % _COLUMNS * _WIDTH, place // _COLUMNS * (height + 20)
+        name = html.escape(entry["name"])
         parts.append(f'<g transform="translate({x} {y + 20})">')
-        parts.append(
-            f'<text x="{_WIDTH // 2}" y="-4" text-anchor="middle">{html.escape(entry["name"])}</text>'
-        )
+        parts.append(f'<text x="{_WIDTH // 2}" y="-4" text-anchor="middle">{name}</text>')
         for point in entry["order"][:k]:
             cx, cy = entry["face"][point]
             parts.append(f'<circle cx="{cx}" cy="{cy}" r="2.4" fill="{entry["color"]}"/>')

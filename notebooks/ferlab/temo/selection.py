@@ -16,19 +16,14 @@ SIZES = (468, 234, 128)  # the second paper's: all, half, and its smallest set
 def combine(scores: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the mean over baselines of relevance (M, P), each scaled to sum to 1 over the landmarks of a network.
 
-    The second paper averages over baselines (its summary); the scaling is ours: without it the baseline that is
-    furthest from the faces would decide alone.
+    The scaling is ours: without it the baseline that is furthest from the faces would decide alone.
     """
     shares = [values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300) for values in scores.values()]
     return np.mean(shares, axis=0)
 
 
 def top(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the k landmarks of greatest score, best first, (..., k) int64 from (..., P); ties by number.
-
-    Raises:
-        ValueError: If k is out of range.
-    """
+    """Return the k landmarks of greatest score, best first, (..., k) int64 from (..., P); ties by number."""
     if not 1 <= k <= scores.shape[-1]:
         raise ValueError(f"k={k!r}: choose from 1 to {scores.shape[-1]} landmarks.")
     return np.argsort(-scores, axis=-1, kind="stable")[..., :k]
@@ -37,8 +32,7 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
 def contours() -> np.ndarray:
     """Return MediaPipe's own choice, the (128,) vertices of ``FACEMESH_CONTOURS``: lips, eyes, brows and face oval.
 
-    Source: mediapipe/python/solutions/face_mesh_connections.py (Apache-2.0, Copyright 2021 The MediaPipe Authors), put
-    together here from the vertex sets that the embedded faces are drawn with.
+    Source: mediapipe/python/solutions/face_mesh_connections.py (Apache-2.0, Copyright 2021 The MediaPipe Authors).
     """
     lips = [ring for rings in (mesh.UPPER_LIP_RINGS, mesh.LOWER_LIP_RINGS) for ring in (rings[0], rings[3])]
     eyes = [mesh.RIGHT_EYE_UPPER, mesh.RIGHT_EYE_LOWER, mesh.LEFT_EYE_UPPER, mesh.LEFT_EYE_LOWER]
@@ -53,11 +47,7 @@ def random_sets(points: int, k: int, draws: int, seed: int = 0) -> np.ndarray:
 
 
 def univariate(clips: LandmarkClips, classes: tuple[int, ...]) -> np.ndarray:
-    """Score landmarks (E, P) one by one, without a network, by the F statistic of one class against the rest.
-
-    The F of every coordinate of every frame (``sklearn.feature_selection.f_classif``), summed over frames and
-    coordinates. Clips need the same length.
-    """
+    """Score landmarks (E, P), without a network, by the F of a class against the rest, summed over what each has."""
     flat = clips.points.reshape(len(clips), -1)
     scores = []
     for label in classes:

@@ -39,9 +39,8 @@ def from_faces(
 
     ``noise`` is the landmarks' standard deviation in eye distances. ValueError for numbers below 1 or negative noise.
     """
-    if min(characters, variants, frames) < 1 or noise < 0 or dims not in (2, 3):
-        numbers = f"characters={characters}, variants={variants}, frames={frames}, noise={noise}, dims={dims}"
-        raise ValueError(f"{numbers}: at least 1, noise not negative, dims 2 or 3.")
+    if min(characters, variants, frames) < 1 or noise < 0:
+        raise ValueError(f"{characters=}, {variants=}, {frames=}, {noise=}: at least 1, noise not negative.")
     jobs = [(c, e, v) for c in range(characters) for e in EMOTIONS for v in range(variants)]
     bar = tqdm(jobs, desc="Moving faces", unit="clip", disable=not progress)
     points = np.stack([_ramp(seed, *job, frames, weakest, noise) for job in bar])[..., :dims]
@@ -99,13 +98,9 @@ def from_dataset(
 
 
 def from_stills(dataset: FaceDataset, points: np.ndarray, found: np.ndarray, dims: int = 2) -> LandmarkClips:
-    """Make clips of one frame from landmarks (N, 468, 2 or 3) of a dataset's images, where there are any (N,).
-
-    Images without a face are left out and counted by class. Groups are the subjects, else the dataset's groups, else
-    images with equal pixels.
-    """
+    """Make clips of one frame from landmarks (N, 468, 2 or 3) of a dataset's images, where there are any (N,)."""
     groups = dataset.subjects if dataset.subjects is not None else dataset.groups
-    if groups is None:
+    if groups is None:  # copies stay together
         groups = np.array([f"image {number}" for number in identical(dataset.images)])
     clips = pack(dataset.name, points[:, None], dataset.labels, groups, np.asarray(found)[:, None], dims)
     share = f"{len(clips):,} of {len(dataset):,} images have landmarks"
@@ -117,8 +112,7 @@ def from_ckplus(
 ) -> LandmarkClips:
     """Make clips of the labelled sequences of CK+ in a data folder, from the neutral to the peak frame.
 
-    Frames are read at ``size`` pixels. Landmarks are kept as they are found (:func:`ferlab.landmarks.landmarks_of`),
-    so a run that is stopped goes on. Clips have different lengths; groups are the subjects.
+    Frames are read at ``size`` pixels. Clips have different lengths; groups are the subjects.
     """
     sequences, points, found = ckplus.sequences(root, contempt=contempt), [], []
     for sequence in tqdm(sequences, desc="Finding landmarks", unit="clip", disable=not progress):

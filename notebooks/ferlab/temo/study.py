@@ -61,8 +61,7 @@ class Study:
 def folds(clips: LandmarkClips, seed: int = 0, count: int = FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
     """Split clips into folds of whole groups, as alike in their classes as groups allow: indices (n,) and (m,) of each.
 
-    Raises:
-        DatasetError: If a class has fewer groups than folds, or there is one class only.
+    DatasetError if a class has fewer groups than folds, or there is one class only.
     """
     if len(clips.classes) < 2:
         raise DatasetError(f"{clips.name}: there is one class only, {clips.classes}; two are needed.")
@@ -142,15 +141,11 @@ def _fold(
         answer = np.array(classes)[logits.argmax(axis=1)]
         recalls = [(answer[test.labels == label] == label).mean() for label in classes]
         rows.append(_row("all classes in one", k, -1, (answer == test.labels).mean(), recalls))
-    gaps = {
-        name: {
-            "largest": float(one.gap.max()),
-            "median": float(np.median(one.gap)),
-            "worth": float(np.abs(one.worth).mean()),
-        }
-        for name, one in found.items()
-    }
-    relevance = {name: torch.from_numpy(np.round(one.relevance, 6)) for name, one in found.items()}
+    relevance, gaps = {}, {}
+    for name, one in found.items():
+        relevance[name] = torch.from_numpy(np.round(one.relevance, 6))
+        sizes = {"largest": one.gap.max(), "median": np.median(one.gap), "worth": np.abs(one.worth).mean()}
+        gaps[name] = {what: float(size) for what, size in sizes.items()}
     return relevance, {"rows": [{"fold": number, **row} for row in rows], "gaps": gaps}
 
 

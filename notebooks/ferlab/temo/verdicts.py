@@ -25,16 +25,13 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return the t interval of the mean of independent values, the folds.
-
-    The training parts of folds overlap, so the interval is somewhat too narrow (Bengio and Grandvalet 2004).
-    """
+def interval(values: Sequence[float]) -> Interval:
+    """Return the t interval of the mean over folds; they overlap, so it is too narrow (Bengio and Grandvalet 2004)."""
     values = np.asarray(values, dtype=float)
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, float("-inf"), float("inf"))
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return Interval(mean, float(mean - half), float(mean + half))
 
 
@@ -62,9 +59,7 @@ def judge(
 ) -> list[dict[str, Any]]:
     """Judge the claims of the summary, and one of ours, on a study with its :func:`costs` and a measure of its rows.
 
-    A row has ``name``, ``claim``, ``found`` (and its numbers) and ``verdict``: ``holds``, ``does not hold`` (the
-    interval excludes it), or ``undecided`` (the interval holds both).
-    """
+    A claim ``holds``, ``does not hold`` (the interval excludes it), or is ``undecided`` (the interval holds both)."""
     full, *fewer = study.plan.sizes
     least, rows = study.plan.sizes[-1], []
 
