@@ -25,7 +25,7 @@ def _compiled_operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # no torchvision at all: let its own import error speak
-    shared = [path for kind in ("so", "pyd") for path in Path(spec.origin).parent.glob(f"_C*.{kind}")]
+    shared = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
     try:
         for path in shared:
             torch.ops.load_library(str(path))
@@ -35,8 +35,6 @@ def _compiled_operators_load() -> bool:
 
 
 if not _compiled_operators_load():
-    _library = torch.library.Library(
-        "torchvision", "FRAGMENT"
-    )  # kept alive: else it takes its operators with it
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # alive as long as its operators
     for _schema in _SCHEMAS:
         _library.define(_schema)

@@ -128,7 +128,5 @@ def restore(path: str | Path, model: nn.Module, tensors: dict[str, Tensor]) -> N
     """Copy weights of any floating type into ``model``; those of another network are a :class:`CheckpointError`."""
     own = model.state_dict()
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors.items()}:
-        raise CheckpointError(
-            f"{path} holds the weights of another network (other layers, width, size or fusion)."
-        )
+        raise CheckpointError(f"{path} holds the weights of another network (layers, width, size or fusion).")
     model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})

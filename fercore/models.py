@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, VGG16_BN_Weights, VGG16_Weights
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.vgg import VGG, cfgs, make_layers
+from torchvision.ops import Conv2dNormActivation
 
 from fercore.emotions import EMOTIONS
 from fercore.errors import UnknownNameError
@@ -32,11 +34,6 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
     tensor = tensor.to(torch.float32).div_(255.0)
     return tensor.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-def _convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]:
-    layer = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not batch_norm)
-    return [layer, *([nn.BatchNorm2d(outputs)] if batch_norm else []), nn.ReLU(inplace=True)]
 
 
 def _activation(dropout: float) -> nn.Module:
@@ -83,19 +80,20 @@ class ProposedNet(nn.Module):
             raise ValueError(f"fusion={fusion!r}: choose one of {', '.join(get_args(Fusion))}.")
         _check_size(width, size)
         self.fusion, self.width, self.size, self.batch_norm = fusion, width, tuple(size), batch_norm
+        norm = nn.BatchNorm2d if batch_norm else None
+        convolution = partial(Conv2dNormActivation, kernel_size=3, norm_layer=norm)
         last = _scaled(TRUNK[-1][-1], width)
         self.blocks, self.branches = nn.ModuleList(), nn.ModuleList()
         inputs = 3
         for level, block in enumerate(TRUNK, start=1):
             layers: list[nn.Module] = []
             for outputs in (_scaled(count, width) for count in block):
-                layers += _convolution(inputs, outputs, batch_norm)
+                layers += convolution(inputs, outputs)
                 inputs = outputs
             self.blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
             if level in self.LEVELS:
                 pools = [nn.MaxPool2d(2) for _ in range(4 - level)]
-                branch = _convolution(inputs, last, batch_norm)
-                self.branches.append(nn.Sequential(*pools, *branch, nn.MaxPool2d(2)))
+                self.branches.append(nn.Sequential(*pools, *convolution(inputs, last), nn.MaxPool2d(2)))
         maps = 1 if fusion == "add" else 1 + len(self.branches)
         features = maps * last * (size[0] // 32) * (size[1] // 32)
         hidden = _scaled(self.HIDDEN, width)
@@ -202,8 +200,7 @@ def resnet50(width: float = 1.0, size: tuple[int, int] = (48, 48)) -> nn.Module:
 
 
 OWN = {"proposed": ProposedNet, "baseline": BaselineNet}
-BACKBONES = {"vgg16": vgg16, "resnet50": resnet50}
-MODELS = (*OWN, *BACKBONES)
+MODELS = (*OWN, "vgg16", "resnet50")
 
 
 def imagenet_weights(name: str, width: float, batch_norm: bool = False) -> dict[str, Tensor] | None:
@@ -267,12 +264,13 @@ def build(
         raise ValueError(f"dropout={dropout} is an option of {' and '.join(OWN)}, not of {name}.")
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator when they are made
         torch.manual_seed(seed)
-        if name in OWN:
+        if name == "vgg16":
+            model = vgg16(width, size, batch_norm)
+        elif name == "resnet50":
+            model = resnet50(width, size)
+        else:
             options = {"generator": torch.Generator().manual_seed(seed), "dropout": dropout}
             model = OWN[name](fusion, width, size, batch_norm=batch_norm, **options)
-        else:
-            norm = {"batch_norm": batch_norm} if name == "vgg16" else {}
-            model = BACKBONES[name](width, size, **norm)
     if pretrained is not None:  # all that fits: not the last layer, whose classes are others
         own = model.network.state_dict()
         fitting = {n: tensor for n, tensor in pretrained.items() if own[n].shape == tensor.shape}

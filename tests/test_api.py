@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
+import pkgutil
 import re
 import shutil
 import textwrap
@@ -33,18 +33,10 @@ SHAPED = re.compile(r"\([^()]*[\w.…][^()]*\)|\b(as (in|for|given)|same|like|on
 
 def find(name: str) -> Any:
     """Import what a dotted name stands for; None for a field, which only instances have."""
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[length:]:
-            found = (
-                inspect.getattr_static(found, part, None) if inspect.isclass(found) else getattr(found, part)
-            )
-        return found
-    raise ModuleNotFoundError(name)
+    try:
+        return pkgutil.resolve_name(name)
+    except AttributeError:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +58,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
 
 @pytest.fixture(scope="module")
 def called(built: Any) -> dict[str, Any]:
-    return {name: one for name, one in built[0].items() if inspect.isfunction(one)}
+    found = {name: one for name, one in built[0].items() if inspect.isfunction(one)}
+    assert (len(found) > 140, len(of_fercore(found)) > 50) == (True, True)
+    return found
 
 
 @pytest.fixture(scope="module")
 def classes(built: Any) -> dict[str, type]:
-    return {name: one for name, one in built[0].items() if inspect.isclass(one)}
+    found = {name: one for name, one in built[0].items() if inspect.isclass(one)}
+    assert (len(found) > 45, len(of_fercore(found)) > 20) == (True, True)
+    return found
 
 
 def of_fercore(found: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +101,10 @@ def raised(function: Any) -> Iterator[str]:
                 yield name
 
 
-def summary(of: Any) -> str:
-    return inspect.cleandoc(of.__doc__).split("\n\n")[0]
+def commented(kind: type) -> dict[str, str]:
+    """Return what the ``#:`` comments of a class say, by attribute."""
+    found = ModuleAnalyzer.for_module(kind.__module__).find_attr_docs().items()
+    return {attribute: " ".join(text) for (owner, attribute), text in found if owner == kind.__qualname__}
 
 
 def test_sphinx_understands_the_pages_and_warns_of_what_is_unknown_or_ambiguous(built: Any) -> None:
@@ -125,17 +123,12 @@ def test_every_public_name_is_documented(built: Any, module: types.ModuleType) -
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"),
-    [
-        ("METHODS", explainers.METHODS),
-        ("CONTROLS", explainers.CONTROLS),
-        ("DATASETS", datasets.DATASETS),
-        ("MODELS", models.MODELS),
-    ],
+    ("home", "name"),
+    [(explainers, "METHODS"), (explainers, "CONTROLS"), (datasets, "DATASETS"), (models, "MODELS")],
 )
-def test_keys_are_those_of_the_code(name: str, keys: Any) -> None:
+def test_keys_are_those_of_the_code(home: types.ModuleType, name: str) -> None:
     entry = re.search(rf"^\.\. py:data:: {name}\n(?:   .*\n|\n)+", TEXT, flags=re.MULTILINE)[0]
-    assert re.findall(r"``(\w+)``", entry) == list(keys)
+    assert re.findall(r"``(\w+)``", entry) == list(getattr(home, name))
 
 
 def test_the_names_at_the_top_are_in_the_table() -> None:
@@ -143,85 +136,65 @@ def test_the_names_at_the_top_are_in_the_table() -> None:
     assert set(re.findall(r"\{py:\w+\}`~fercore\.(\w+)`", table)) == set(fercore.__all__)
 
 
-class TestDocstrings:
-    """Each test goes through all entries and lists those that lack something."""
-
-    def test_everything_has_one(self, called: Any, classes: Any) -> None:
-        assert not [name for name, one in (called | classes).items() if not (one.__doc__ or "").strip()]
-
-    def test_parameters(self, called: Any) -> None:
-        """Where there are sections at all, or more than two parameters, every parameter is explained."""
-        wrong = {}
-        for name, function in of_fercore(called).items():
-            explained = {key.removeprefix("param ") for key in fields(function) if key.startswith("param ")}
-            given = set(parameters(function))
-            if explained != given and (explained or len(given) > 2):
-                wrong[name] = given ^ explained
-        assert not wrong
-
-    def test_what_comes_back(self, called: Any) -> None:
-        """In a section, or in the summary."""
-        verbs = re.compile(r"(Return|Yield|Compute|Number of|Whether|Where|Share|Does)")
-        assert not [
-            name
-            for name, function in of_fercore(called).items()
-            if inspect.signature(function).return_annotation not in (None, "None")
-            and "returns" not in fields(function)
-            and not verbs.match(summary(function))
-        ]
-
-    def test_errors(self, called: Any) -> None:
-        """What a function raises itself is in its section of errors."""
-        found = [(name, one, error) for name, one in of_fercore(called).items() for error in raised(one)]
-        assert len(found) > 20
-        assert not [(name, e) for name, one, e in found if e not in one.__doc__.partition("Raises:")[2]]
-
-    def test_shapes(self, called: Any) -> None:
-        """Every array that goes in or comes out has a shape, or is said to be like another."""
-        wrong, arrays = [], 0
-        for name, function in called.items():
-            told = fields(function)
-            given = {key: (about.annotation, function.__doc__) for key, about in parameters(function).items()}
-            given["returns"] = (inspect.signature(function).return_annotation, summary(function))
-            for key, (annotation, text) in given.items():
-                part = key if key == "returns" else f"param {key}"
-                if ARRAY.fullmatch(str(annotation)) or (part == key and "ndarray" in str(annotation)):
-                    arrays += 1
-                    wrong += [] if SHAPED.search(told.get(part, text)) else [f"{name}: {key}"]
-        assert not wrong
-        assert arrays > 100
-
-    def test_arguments_of_classes(self, classes: Any) -> None:
-        """Every one is explained, as an argument or as an attribute."""
-        wrong = {}
-        for name, kind in of_fercore(classes).items():
-            told = fields(kind, "class") | fields(kind.__init__)
-            explained = {re.sub(r"^(param|ivar) ", "", key) for key in told} | set(commented(kind))
-            inherits = issubclass(kind, Exception | int) or "whose arguments it takes" in kind.__doc__
-            if not inherits and not set(parameters(kind)) <= explained:
-                wrong[name] = set(parameters(kind)) - explained
-        assert not wrong
-
-    def test_shapes_of_attributes(self, classes: Any) -> None:
-        arrays = {
-            f"{name}.{attribute}": commented(kind).get(attribute)
-            or fields(kind, "class").get(f"ivar {attribute}", "")
-            for name, kind in classes.items()
-            for attribute, annotation in vars(kind).get("__annotations__", {}).items()
-            if ARRAY.fullmatch(str(annotation)) and not attribute.startswith("_")
-        }
-        assert len(arrays) > 30
-        assert not [name for name, text in arrays.items() if not SHAPED.search(text)]
-
-    def test_these_tests_see_something(self, called: Any, classes: Any) -> None:
-        assert [len(of_fercore(called)) > 50, len(of_fercore(classes)) > 20] == [True, True]
-        assert [len(called) > 140, len(classes) > 45] == [True, True]
+# Each of these goes through all entries and lists those that lack something.
 
 
-def commented(kind: type) -> dict[str, str]:
-    """Return what the ``#:`` comments of a class say, by attribute."""
-    found = ModuleAnalyzer.for_module(kind.__module__).find_attr_docs().items()
-    return {attribute: " ".join(text) for (owner, attribute), text in found if owner == kind.__qualname__}
+def test_parameters_are_explained(called: Any) -> None:
+    """All or none, and all where there are more than two."""
+    wrong = {}
+    for name, function in of_fercore(called).items():
+        explained = {key.removeprefix("param ") for key in fields(function) if key.startswith("param ")}
+        given = set(parameters(function))
+        if explained != given and (explained or len(given) > 2):
+            wrong[name] = given ^ explained
+    assert not wrong
+
+
+def test_arguments_of_classes_are_explained(classes: Any) -> None:
+    """As an argument or as an attribute."""
+    wrong = {}
+    for name, kind in of_fercore(classes).items():
+        told = fields(kind, "class") | fields(kind.__init__)
+        explained = {re.sub(r"^(param|ivar) ", "", key) for key in told} | set(commented(kind))
+        inherits = issubclass(kind, Exception | int) or "whose arguments it takes" in kind.__doc__
+        if not inherits and not set(parameters(kind)) <= explained:
+            wrong[name] = set(parameters(kind)) - explained
+    assert not wrong
+
+
+def test_it_is_said_what_comes_back(called: Any) -> None:
+    """In a section, or in the summary."""
+    verbs = re.compile(r"\s*(Return|Yield|Compute|Number of|Whether|Where|Share|Does)")
+    silent = {name: one for name, one in of_fercore(called).items() if not verbs.match(one.__doc__)}
+    returned = {name: inspect.signature(one).return_annotation for name, one in silent.items()}
+    assert not [
+        name for name, kind in returned.items() if kind != "None" and "returns" not in fields(silent[name])
+    ]
+
+
+def test_errors_that_a_function_raises_itself_are_in_its_section_of_errors(called: Any) -> None:
+    found = [(name, one, error) for name, one in of_fercore(called).items() for error in raised(one)]
+    assert len(found) > 20
+    assert not [(name, e) for name, one, e in found if e not in one.__doc__.partition("Raises:")[2]]
+
+
+def test_every_array_has_a_shape_or_is_said_to_be_like_another(called: Any, classes: Any) -> None:
+    arrays = {}
+    for name, function in called.items():
+        told, annotation = fields(function), str(inspect.signature(function).return_annotation)
+        if ARRAY.fullmatch(annotation) or "ndarray" in annotation:
+            arrays[name] = told.get("returns", function.__doc__.split("\n\n")[0])
+        for key, about in parameters(function).items():
+            if ARRAY.fullmatch(str(about.annotation)):
+                arrays[f"{name}({key})"] = told.get(f"param {key}", function.__doc__)
+    for name, kind in classes.items():
+        for key, annotation in vars(kind).get("__annotations__", {}).items():
+            if ARRAY.fullmatch(str(annotation)) and not key.startswith("_"):
+                arrays[f"{name}.{key}"] = commented(kind).get(key) or fields(kind, "class").get(
+                    f"ivar {key}", ""
+                )
+    assert len(arrays) > 130
+    assert not [name for name, text in arrays.items() if not SHAPED.search(text)]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,51 +16,36 @@ from toy_training import SHORT, STRONG, fit, numbers, same_weights, small_networ
 
 from fercore.training import device
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize(("there", "kind"), [(True, "cuda"), (False, "cpu")])
-def test_the_gpu_is_taken_where_there_is_one(monkeypatch, there, kind):
+def test_the_gpu_is_taken_where_there_is_one_and_none_is_named(monkeypatch, there, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert device.choose_device().type == kind
-    assert device.choose_device("cpu").type == "cpu"
-    assert device.choose_device("cuda:1") == torch.device("cuda", 1)
+    assert [device.choose_device(*name).type for name in ((), ("cpu",))] == [kind, "cpu"]
 
 
-def rounding(*wanted):
-    """Set, if asked, and return whether matrix products and convolutions of a GPU may round."""
-    if wanted:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = wanted
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-
-
-@pytest.mark.parametrize("before", [(False, True), (True, False)])
+@pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize(("precision", "inside"), [("float32", False), ("tf32", True), ("bfloat16", True)])
-def test_rounding_is_let_inside_the_block_only(request, before, precision, inside):
-    request.addfinalizer(lambda kept=rounding(): rounding(*kept))  # noqa: B008
-    rounding(*before)
+def test_rounding_is_let_inside_the_block_only(monkeypatch, before, precision, inside):
+    places = torch.backends.cuda.matmul, torch.backends.cudnn
+    for place in places:
+        monkeypatch.setattr(place, "allow_tf32", before)
     with pytest.raises(KeyError), device.matrix_products(precision):
-        assert rounding() == (inside, inside)
+        assert [place.allow_tf32 for place in places] == [inside] * 2
         raise KeyError
-    assert rounding() == before
+    assert [place.allow_tf32 for place in places] == [before] * 2
 
 
 def test_a_compiled_network_trains_to_nearly_the_same_numbers(tmp_path, monkeypatch):
     """Traced and differentiated as ever, but not turned into machine code, which takes a compiler and a minute."""
-    recipe, real, asked = replace(SHORT, epochs=2), torch.compile, []
-
-    def traced(model):
-        asked.append(model)
-        return real(model, backend="aot_eager")
-
-    def tiny():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 7))
-
-    plain, expected = fit(tmp_path / "plain", recipe, model=tiny())
-    monkeypatch.setattr(torch, "compile", traced)
-    model, found = fit(tmp_path / "compiled", recipe, model=tiny(), compiled=True)
+    asked = []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(
+        torch, "compile", lambda model, real=torch.compile: asked.append(model) or real(model)
+    )
+    start = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 7))
+    recipe, model = replace(SHORT, epochs=2), copy.deepcopy(start)
+    plain, expected = fit(tmp_path / "plain", recipe, model=start)
+    _, found = fit(tmp_path / "compiled", recipe, model=model, compiled=True)
     assert asked == [model]
     for one, other in zip(numbers(found), numbers(expected), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
@@ -72,12 +60,8 @@ def test_a_compiled_network_trains_to_nearly_the_same_numbers(tmp_path, monkeypa
 def stub(monkeypatch):
     """Stand in for CUDA: what runs under the graph is not kept, a replay computes the step from the fixed places."""
 
-    class Stream:
-        def wait_stream(self, other):
-            pass
-
     for name in ("Stream", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_: Stream())
+        monkeypatch.setattr(torch.cuda, name, lambda *_: SimpleNamespace(wait_stream=lambda other: None))
     for name in ("stream", "graph"):
         monkeypatch.setattr(torch.cuda, name, lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
@@ -132,25 +116,22 @@ def test_a_capture_that_fails_is_told_once_and_leaves_nothing_behind(stub, monke
 def test_operations_of_a_training_image_are_counted_as_in_a_closed_form(training):
     layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 6 * 5, 7)]
     model = nn.Sequential(*layers).train(training)
-    model(torch.ones(2, 3, 6, 5)).sum().backward()
-    gradients = [parameter.grad.clone() for parameter in model.parameters()]
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = copy.deepcopy(model)
     convolution = 2 * (3 * 3 * 3) * 4 * (6 * 5)  # a product and a sum per weight and pixel
     linear = 2 * (4 * 6 * 5) * 7
     # Backwards the weights take as much again, and so do the inputs, except those of the first layer.
     assert networks.flops_per_image(model, (6, 5)) == 2 * convolution + 3 * linear
     assert model.training == training
-    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert same_weights(model, before)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_ceiling_is_what_the_fastest_product_reached(monkeypatch, precision):
-    monkeypatch.setitem(networks.SIDE, "cpu", 64)
-    assert networks.ceiling(CPU, precision, seconds=0.01) > 0
     kinds, real = set(), torch.mm
+    monkeypatch.setitem(networks.SIDE, "cpu", 64)
     monkeypatch.setattr(torch, "mm", lambda one, other: kinds.add(one.dtype) or real(one, other))
     clock = iter([0.0, 1.0, 3.0, 3.0, 4.0, 5.0, 6.0])  # two products, of two and of one second
     monkeypatch.setattr(networks.time, "perf_counter", lambda: next(clock))
-    assert networks.ceiling(CPU, precision, seconds=5.5) == 2 * 64**3 / 1.0
+    assert networks.ceiling(torch.device("cpu"), precision, seconds=5.5) == 2 * 64**3 / 1.0
     assert kinds == {getattr(torch, precision)}

@@ -35,23 +35,19 @@ def test_predict_is_independent_of_the_batch_size_and_restores_the_mode(mirror, 
         torch.testing.assert_close(one, model.eval()(models.to_input(images)).detach())
 
 
-def test_mirrored_predictions_are_the_log_of_the_mean_probability():
-    model, images = small_network(), pictures()
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    found = evaluation.predict(model, images, batch_size=7, mirror=True)
-    odds = [evaluation.predict(model, x).softmax(1) for x in (images, mirrored)]
-    torch.testing.assert_close(found, ((odds[0] + odds[1]) / 2).log())
-    assert (odds[0] - odds[1]).abs().max() > 1e-3  # the network does tell an image from its mirror image
-    torch.testing.assert_close(found, evaluation.predict(model, mirrored, mirror=True))
-
-
+@pytest.mark.parametrize("crop", [0, 32])
 @pytest.mark.parametrize("mirror", [False, True])
-def test_the_mean_over_windows_is_that_of_torchvision_s_ten_crops(mirror):
+def test_several_views_are_averaged_as_probabilities(mirror, crop):
+    """Windows are those of torchvision's five and ten crops."""
     model, images = small_network(), pictures(3, 42)
     whole = models.to_input(images)
-    views = oracle.ten_crop(whole, 32) if mirror else oracle.five_crop(whole, 32)
-    expected = torch.stack([model(view) for view in views]).softmax(-1).mean(0).log()
-    torch.testing.assert_close(evaluation.predict(model, images, mirror=mirror, crop=32), expected)
+    views = [whole, whole.flip(-1)][: 1 + mirror]
+    if crop:
+        views = (oracle.ten_crop if mirror else oracle.five_crop)(whole, crop)
+    odds = torch.stack([model(view) for view in views]).softmax(-1)
+    found = evaluation.predict(model, images, batch_size=2, mirror=mirror, crop=crop)
+    torch.testing.assert_close(found.softmax(-1), odds.mean(0))
+    assert len(views) == 1 or (odds[0] - odds[-1]).abs().max() > 1e-3  # the network tells views apart
 
 
 def test_rules_leave_windows_out_that_would_change_the_last_map():
@@ -94,10 +90,7 @@ def test_classification_agrees_with_scikit_learn(pairs):
 
 def test_a_case_by_hand_with_absent_classes():
     scores = evaluation.classification(np.array([3, 3, 3, 4]), np.array([3, 3, 6, 4]))
-    assert scores["accuracy"] == 0.75
-    assert (scores["recall"]["Happy"], scores["recall"]["Sad"]) == pytest.approx((2 / 3, 1))
-    assert scores["recall"]["Fear"] is None
-    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert (scores["recall"]["Happy"], scores["recall"]["Fear"]) == (pytest.approx(2 / 3), None)
     assert scores["macro_f1"] == pytest.approx((0.8 + 1) / 2)
     assert scores["confusion"][3] == [0, 0, 0, 2, 0, 0, 1]
     json.dumps(scores, allow_nan=False)

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import lean
 import mathjax_local
@@ -30,12 +29,8 @@ METRICS = {
 }
 WHEN = {"started": "2026-11-22T10:00:00+00:00", "hardware": HOSTILE}
 CONTENT = {"experiment": "accuracy", "dataset": "fer2013", "model": "proposed", "protocol": "official"}
-CONTENT |= {
-    "fold": 0,
-    "metrics": METRICS,
-    "training": {"seconds": 7200.0},
-    "provenance": {**WHEN, "seconds": 61.2},
-}
+CONTENT |= {"fold": 0, "metrics": METRICS, "training": {"seconds": 7200.0}}
+CONTENT |= {"provenance": {**WHEN, "seconds": 61.2}}
 STEP = {"step": "check", "found": {"brief": "all is well"}, "seconds": 1234.5, "device": "GPU"}
 RUN = {**WHEN, "experiment": "emotion_maps", "seconds": 3725, "seed": 0, "record": f"results/{RECORD}"}
 RUN |= {"parameters": {HOSTILE: HOSTILE}, "versions": {"torch": "2.13.0"}}
@@ -149,28 +144,21 @@ def test_a_run_says_where_it_comes_from_and_data_stay_data(book):
 
 @pytest.mark.parametrize(
     ("reference", "printed"),
-    [
-        ("metrics.test.accuracy:.4f", "0.6262"),
-        ("metrics.test.images:,d", "3,589"),
-        ("metrics.test.per_class.1:.2f", "0.25"),
-        ("protocol", "official"),
-    ],
+    {"accuracy:.4f": "0.6262", "images:,d": "3,589", "per_class.1:.2f": "0.25", "images": "3589"}.items(),
 )
 def test_a_value_is_quoted_in_its_format(results, reference, printed):
-    assert records.quote(results, f"{RECORD}:{reference}") == printed
+    assert records.quote(results, f"{RECORD}:metrics.test.{reference}") == printed
 
 
 @pytest.mark.parametrize(
     ("reference", "named"),
     [
         ("fer2013/absent.json:metrics", r"fer2013/absent\.json.*'metrics'"),
-        (f"{RECORD}:metrics.test.precision", r"accuracy-w0\.25\.json.*'metrics\.test\.prec"),
-        (f"{RECORD}:metrics.test.per_class.9", "no key"),
+        (f"{RECORD}:metrics.test.per_class.9", r"accuracy-w0\.25\.json: no key 'metrics\.test\.per"),
         (f"{RECORD}:metrics.test.accuracy.more", "no key"),
         (f"{RECORD}:metrics", "not a single value"),
         (f"{RECORD}:protocol:.4f", "cannot be shown"),
         ("../secret.json:key", "no such record"),
-        ("fer2013/accuracy-w0.25:metrics", "not of the form"),
         (RECORD, "not of the form"),
     ],
 )
@@ -186,23 +174,15 @@ def test_committed_records_fit_the_table():
         assert "–" not in cells[: 4 if cells[1] == "accuracy" else 2]  # others may train no network
 
 
-def test_the_state_of_a_run_is_that_of_its_record(monkeypatch, tmp_path):
+def test_the_state_of_a_run_is_that_of_its_record(monkeypatch):
     path = next((ROOT / "results" / "accuracy" / "fer2013").glob("*.json"))
     for reasons, state in (
         ([], 'fresh">fresh</span>: the present code would make this page'),
-        ([HOSTILE] * 2, 'stale">stale</span>: &lt;script&gt;'),
+        ([HOSTILE], 'stale">stale</span>: &lt;script&gt;'),
         (list("abcde"), 'stale">stale</span>: a; b; c and 2 more'),
     ):
         monkeypatch.setattr(provenance.records, "stale", lambda record, reasons=reasons: reasons)
         assert f'<span class="state-{state}' in provenance.state(path)
-
-
-def test_durations():
-    assert [provenance.duration(seconds) for seconds in (4.21, 200, 7500)] == [
-        "4.2 s",
-        "3 min 20 s",
-        "2 h 05 min",
-    ]
 
 
 def test_a_copy_without_version_control_says_so():
@@ -214,9 +194,7 @@ def test_a_copy_without_version_control_says_so():
     ("remote", "name"),
     [
         ("https://github.com/some-one/fer.core.git", "some-one/fer.core"),
-        ("git@github.com:some-one/fercore.git", "some-one/fercore"),
-        ("https://github.com/some-one/fercore/", "some-one/fercore"),
-        ("../fercore.git", ""),
+        ("git@github.com:some-one/fercore/", "some-one/fercore"),
         ("https://example.org/some-one/fercore.git", ""),
     ],
 )
@@ -233,18 +211,13 @@ def test_the_repository_is_that_of_the_remote_or_of_the_environment(tmp_path, mo
 
 def test_buttons_need_a_repository_and_escape_its_branch():
     html = page_tools.launch("", "notebooks/linear.ipynb", "main")
-    assert "href" not in html
-    assert "FERCORE_REPOSITORY" in html
+    assert ("href" in html, "FERCORE_REPOSITORY" in html) == (False, True)
     assert "owner/name/a%2Fb?urlpath" in page_tools.launch("owner/name", "notebooks/linear.ipynb", "a/b")
 
 
-def test_mathjax_that_is_not_installed_is_told_and_other_formats_need_none(tmp_path):
+def test_mathjax_that_is_not_installed_is_told():
     with pytest.raises(ExtensionError, match=r"no-such-distribution is not installed; .*pip install"):
         mathjax_local.find_mathjax("no-such-distribution")
-    mathjax_local.use_local_mathjax(
-        SimpleNamespace(builder=SimpleNamespace(format="latex"), outdir=str(tmp_path))
-    )
-    assert not list(tmp_path.iterdir())
 
 
 def test_only_what_no_page_loads_is_left_out(tmp_path):
@@ -257,28 +230,33 @@ def test_only_what_no_page_loads_is_left_out(tmp_path):
 
 # The directive {filtered}
 
-TABLE = """
-| Dataset | Model | Accuracy |
-|---|---|---|
-| FER2013 | VGG-16 | 1 |
-| JAFFE | ResNet-50 | 2 |
+TABLE = (
+    "\n| Dataset | Model | Accuracy |\n|---|---|---|\n| FER2013 | VGG-16 | 1 |\n| JAFFE | ResNet-50 | 2 |\n"
+)
+FILTERED = f""":::{{filtered}}
+:columns: Dataset, Model
+{TABLE}:::
+
+:::{{filtered}}
+:columns: Network
+:across: Dataset: FER2013, JAFFE
+
+```{{accuracy-table}} table-2
+:caption: Both.
+```
+:::
 """
-GOOD = [f":columns: Dataset, Model\n{TABLE}"]
-GOOD += [
-    ":columns: Network\n:across: Dataset: FER2013, JAFFE\n\n```{accuracy-table} table-2\n:caption: Both.\n```\n"
-]
 WRONG = {
     f":columns: Data\n{TABLE}": "no Data; its columns are Dataset, Model, Accuracy",
     f":across: Data: CK+\n{TABLE}": "no CK+",
     TABLE: "say what to choose by",
     ":columns: Dataset\n\nWords.\n": "one table is needed inside, and there are 0",
-    f":columns: Dataset\n{TABLE}\nAnd\n{TABLE}": "there are 2",
 }
 
 
-def filtered(folder, pages, builder="html"):
-    """Build a page with the directive around these; return it, as HTML or text, and the warnings."""
-    write(folder / "index.md", "# Page\n" + "".join(f"\n:::{{filtered}}\n{page}:::\n" for page in pages))
+def filtered(folder, page, builder="html"):
+    """Build a page with the directive; return it, as HTML or text, and the warnings."""
+    write(folder / "index.md", f"# Page\n\n{page}")
     extensions = ["myst_parser", "filtered", "accuracy_tables"]
     app, said = build_book(folder, builder, extensions=extensions, myst_enable_extensions=["colon_fence"])
     (made,) = Path(app.outdir).glob("index.[ht]*")
@@ -286,26 +264,22 @@ def filtered(folder, pages, builder="html"):
 
 
 def test_a_table_keeps_all_rows_and_gets_what_the_script_reads(tmp_path):
-    html, said = filtered(tmp_path / "book", GOOD)
+    html, said = filtered(tmp_path / "book", FILTERED)
     assert said == []
     figures = re.findall(r'<div class="fercore-figure" data-figure="filter">.*?</table>\s*</div>', html, re.S)
     data = [json.loads(re.search(r">({.*?})</script>", figure)[1]) for figure in figures]
     across = {"label": "Dataset", "names": ["FER2013", "JAFFE"]}
     assert data == [{"columns": ["Dataset", "Model"]}, {"columns": ["Network"], "across": across}]
-    assert figures[0].count("<tr") == 3
-    assert "hidden" not in figures[0]
-    assert "Both." in figures[1]
+    assert (figures[0].count("<tr"), "hidden" in figures[0], "Both." in figures[1]) == (3, False, True)
 
 
 def test_other_builders_print_the_table_alone(tmp_path):
-    plain, said = filtered(tmp_path / "book", GOOD[:1], "text")
-    assert said == []
-    assert "ResNet-50" in plain
-    assert "fercore" not in plain
+    plain, said = filtered(tmp_path / "book", FILTERED, "text")
+    assert (said, "ResNet-50" in plain, "fercore" in plain) == ([], True, False)
 
 
 def test_what_cannot_be_filtered_is_said(tmp_path):
-    said = filtered(tmp_path / "book", WRONG)[1]
+    said = filtered(tmp_path / "book", "\n".join(f":::{{filtered}}\n{page}:::\n" for page in WRONG))[1]
     told = [line for line in said if "ERROR" in line]
     assert [message in line for message, line in zip(WRONG.values(), told, strict=True)] == [True] * len(
         WRONG

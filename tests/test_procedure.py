@@ -48,9 +48,8 @@ def behaviour(kind: str) -> list[float]:
     chosen = recipes.recipe(recipe, epochs=3, batch_size=16, **changes)
     setting = networks.Setting(model, fusion, 1 / 16, recipe=chosen)
     data, threads = toy(), torch.get_num_threads()
-    torch.set_num_threads(
-        2
-    )  # other sums round otherwise, and where a maximum or a sign flips, gradients jump
+    # Of other numbers sums round otherwise, and where a maximum or a sign flips, gradients jump.
+    torch.set_num_threads(2)
     state = trainer._Trainer(networks.build(setting, (48, 48)), data, chosen)
     loss, _ = state.epoch(1, progress=False)
     logits = evaluation.predict(state.kept, data.images[:2])
@@ -66,7 +65,7 @@ def test_two_steps_and_a_prediction_are_as_committed(kind):
 
 
 if __name__ == "__main__":
-    found = {kind: [round(x, 6) for x in behaviour(kind)] for kind in KINDS}
-    found = {"procedure": trainer.PROCEDURE} | found
+    found = {"procedure": trainer.PROCEDURE}
+    found |= {kind: [round(x, 6) for x in behaviour(kind)] for kind in KINDS}
     FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.exit(print(f"wrote {FILE}"))

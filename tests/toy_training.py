@@ -20,11 +20,9 @@ SHORT = recipes.Recipe(epochs=4, batch_size=8, lr=1e-3, seed=1)
 STRONG = recipes.recipe("strong", epochs=4, batch_size=8, lr=0.01, warmup=1, mixup=0.4, averaging=0.9, seed=1)
 
 
-def small_network(
-    batch_norm: bool = False, width: float = 0.05, seed: int = 1, dropout: float = 0.0
-) -> nn.Module:
+def small_network(batch_norm: bool = False, width: float = 0.05, **options: Any) -> nn.Module:
     """Build the proposed network with a few thousand weights."""
-    return models.build("proposed", width=width, size=SIZE, seed=seed, batch_norm=batch_norm, dropout=dropout)
+    return models.build("proposed", width=width, size=SIZE, batch_norm=batch_norm, **{"seed": 1} | options)
 
 
 def parts_of_toy() -> tuple[FaceDataset, FaceDataset]:

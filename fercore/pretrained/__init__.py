@@ -11,7 +11,6 @@ from torch import nn
 from fercore import checkpoints, models
 
 DATASET = "fer2013"
-SIZE = (48, 48)  # height and width of its images in pixels
 WEIGHTS = Path(__file__).with_name("data") / "fer2013.safetensors"
 CARD = WEIGHTS.with_name("model-card.md")
 
@@ -25,8 +24,7 @@ def load_pretrained(device: torch.device | str = "cpu") -> nn.Module:
     """Return the shipped FER2013 network, ready to classify and to explain.
 
     The paper's proposed network at a quarter of its width, trained by the ``strong`` recipe on FER2013's Training part
-    and chosen on PublicTest; ``fercore/pretrained/data/model-card.md`` gives its accuracy, its biases and what it must
-    not be used for. The weights are stored in half precision and computed with in single precision.
+    and chosen on PublicTest. ``data/model-card.md`` beside this file says how good it is and what it is not for.
 
     Args:
         device: Where to put the network.
@@ -46,7 +44,7 @@ def load_pretrained(device: torch.device | str = "cpu") -> nn.Module:
     """
     tensors, said = checkpoints.read(WEIGHTS)
     setting = said["setting"]
-    options = {"size": SIZE, "batch_norm": setting["recipe"]["batch_norm"]}
-    model = models.build(setting["model"], setting["fusion"], setting["width"], **options)
+    kind = setting["model"], setting["fusion"], setting["width"]
+    model = models.build(*kind, batch_norm=setting["recipe"]["batch_norm"])
     checkpoints.restore(WEIGHTS, model, tensors)
     return model.to(device).eval()

@@ -21,9 +21,9 @@ class Plan:
 
     order: Tensor  # (n,) int64, the order in which the images are visited
     flips: Tensor  # (n,) bool, images to mirror
-    maps: Tensor | None  # (n, 2, 3) float32 affine maps from output to input coordinates in -1..1
-    boxes: Tensor | None  # (n, 4) int64 rectangles to black out, empty where top = bottom
     side: tuple[int, int]  # height and width of the images that the network sees
+    maps: Tensor | None = None  # (n, 2, 3) float32 affine maps from output to input coordinates in -1..1
+    boxes: Tensor | None = None  # (n, 4) int64 rectangles to black out, empty where top = bottom
     blends: Tensor | None = None  # (batches,) float32 weight of the image itself, 0..1, in mixup at least 0.5
     pastes: Tensor | None = None  # (batches, 4) int64 rectangles that CutMix takes from other images
 
@@ -32,24 +32,20 @@ def draw(recipe: Recipe, count: int, size: tuple[int, int], epoch: int, device: 
     """Draw what an epoch (from 1) does to ``count`` images of ``size`` (height, width): by (seed, epoch) alone."""
     rng = np.random.default_rng([recipe.seed, epoch])
     side = (recipe.crop, recipe.crop) if recipe.crop else size
-    order = rng.permutation(count)
-    flips = rng.random(count) < (0.5 if recipe.flip else 0.0)
-    maps = _draw_maps(rng, recipe, count, size, side) if recipe.moves else None
-    boxes = _draw_boxes(rng, recipe.erase, count, side) if recipe.erase else None
-    blends = pastes = None
+    drawn = {"order": rng.permutation(count), "flips": rng.random(count) < (0.5 if recipe.flip else 0.0)}
+    if recipe.moves:
+        drawn["maps"] = _draw_maps(rng, recipe, count, size, side)
+    if recipe.erase:
+        drawn["boxes"] = _draw_boxes(rng, recipe.erase, count, side)
     batches = -(-count // recipe.batch_size)
     if recipe.mixup:
         blends = rng.beta(recipe.mixup, recipe.mixup, batches)
-        blends = np.maximum(blends, 1 - blends).astype(np.float32)
+        drawn["blends"] = np.maximum(blends, 1 - blends).astype(np.float32)
     elif recipe.cutmix:
-        pastes = _draw_pastes(rng, recipe.cutmix, batches, side)
-        top, bottom, left, right = pastes.T
-        blends = (1 - (bottom - top) * (right - left) / (side[0] * side[1])).astype(np.float32)
-
-    def put(array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(device)
-
-    return Plan(put(order), put(flips), put(maps), put(boxes), side, put(blends), put(pastes))
+        drawn["pastes"] = _draw_pastes(rng, recipe.cutmix, batches, side)
+        top, bottom, left, right = drawn["pastes"].T
+        drawn["blends"] = (1 - (bottom - top) * (right - left) / (side[0] * side[1])).astype(np.float32)
+    return Plan(side=side, **{name: torch.from_numpy(array).to(device) for name, array in drawn.items()})
 
 
 def batch(images: Tensor, plan: Plan, part: slice | Tensor) -> Tensor:
@@ -118,8 +114,7 @@ def _draw_boxes(rng: np.random.Generator, share: float, count: int, size: tuple[
 
 def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return (b, 1, H, W) bool: the pixels inside each image's rectangle."""
-    rows = torch.arange(size[0], device=boxes.device)
-    columns = torch.arange(size[1], device=boxes.device)
-    tall = (rows >= boxes[:, :1]) & (rows < boxes[:, 1:2])
-    wide = (columns >= boxes[:, 2:3]) & (columns < boxes[:, 3:])
+    rows, columns = (torch.arange(length, device=boxes.device) for length in size)
+    top, bottom, left, right = boxes.T[:, :, None]
+    tall, wide = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
     return (tall[:, :, None] & wide[:, None, :])[:, None]

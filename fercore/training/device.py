@@ -53,7 +53,7 @@ def smaller(size: int, batch_size: int) -> int:
     """Return half of a number of images that memory did not hold, and say that a step still takes ``batch_size``."""
     if size == 1:
         raise FercoreError(
-            "The device's memory does not hold one training image: lower width, or train on another device."
+            "Memory does not hold one training image: lower width, or train on another device."
         )
     torch.cuda.empty_cache()  # nothing without a GPU
     half = -(-size // 2)

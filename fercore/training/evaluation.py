@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.transforms.v2.functional import five_crop
 
 from fercore.datasets.base import FaceDataset
 from fercore.emotions import NAMES
@@ -39,8 +40,7 @@ def classification(labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any
         "accuracy": float(accuracy_score(labels, predictions)),
         "macro_f1": float(f1),
         "balanced_accuracy": float(recall.mean()),
-        "recall": dict.fromkeys(NAMES)
-        | {NAMES[k]: float(share) for k, share in zip(present, recall, strict=True)},
+        "recall": dict.fromkeys(NAMES) | {NAMES[k]: float(recall[j]) for j, k in enumerate(present)},
         "confusion": matrix.tolist(),
     }
 
@@ -72,22 +72,15 @@ def predict(
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            views = _views(to_input(images[start : start + batch_size], device), mirror, crop)
+            whole = to_input(images[start : start + batch_size], device)
+            views = five_crop(whole, [crop, crop]) if crop else (whole,)
+            if mirror:
+                views += tuple(view.flip(-1) for view in views)
             found = torch.stack([model(view).float() for view in views])
             found = found[0] if len(views) == 1 else found.log_softmax(-1).logsumexp(0) - math.log(len(views))
             logits.append(found.cpu())
     model.train(training)
     return torch.cat(logits)
-
-
-def _views(inputs: Tensor, mirror: bool, crop: int) -> list[Tensor]:
-    """Return what is averaged over of (n, 3, H, W) images: windows of them, and their mirror images."""
-    views = [inputs]
-    if crop:
-        down, right = (side - crop for side in inputs.shape[-2:])
-        corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
-        views = [inputs[..., y : y + crop, x : x + crop] for y, x in corners]
-    return views + [view.flip(-1) for view in views] if mirror else views
 
 
 def rules(size: tuple[int, int], crop: int = 0) -> dict[str, dict[str, int | bool]]:

@@ -102,12 +102,10 @@ class Recipe:
             name, kind, value = field.name, field.type, getattr(self, field.name)
             if name in _CHOICES and value not in (allowed := get_args(_CHOICES[name])):
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(allowed)}.")
-            if kind in _KINDS and not (
-                isinstance(value, _KINDS[kind])
-                and isinstance(value, bool) == (kind == "bool")
-                and math.isfinite(value)
-            ):
-                raise ValueError(f"{name}={value!r} must be a finite {kind}.")
+            if kind in _KINDS:
+                fits = isinstance(value, _KINDS[kind]) and isinstance(value, bool) == (kind == "bool")
+                if not fits or not math.isfinite(value):
+                    raise ValueError(f"{name}={value!r} must be a finite {kind}.")
             low, high = _RANGES.get(name, (value, value))
             if not low <= value <= high:
                 raise ValueError(f"{name}={value} must lie in [{low}, {high}].")

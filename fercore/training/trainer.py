@@ -43,11 +43,9 @@ def fit(
 ) -> History:
     """Train ``model`` in place, leaving in it the weights of the epoch with the best validation accuracy.
 
-    A killed run goes on after its last kept epoch when called again with the same arguments. What epoch e does to
-    images and hidden units is drawn from (seed, e) alone, so it then gives the numbers of an undisturbed one; on a CPU
-    two runs with one seed and one number of threads agree to the last bit. The images stay on the device as bytes, and
-    nothing is read back from it inside an epoch. Where its memory does not hold a batch, parts of it are computed one
-    after the other and their gradients added up.
+    A killed run, called again, goes on after its last kept epoch. What epoch e does to images and hidden units is drawn
+    from (seed, e) alone, so it gives the numbers of an undisturbed one: on a CPU with one number of threads to the last
+    bit. Where the device's memory does not hold a batch, parts of it are computed in turn and their gradients added up.
 
     Args:
         model: The network, on the device to train on.
@@ -75,9 +73,7 @@ def fit(
     """
     size, count = recipe.batch_size, len(train)
     if size > count:
-        raise ValueError(
-            f"batch_size={size} is larger than the training part ({count} images): choose at most {count}."
-        )
+        raise ValueError(f"batch_size={size} is larger than the training part: choose at most {count}.")
     if bool(recipe.distillation) != (teacher is not None):
         wants = "needs a" if teacher is None else "has no"
         raise ValueError(f"distillation={recipe.distillation} {wants} teacher.")
@@ -100,8 +96,8 @@ def fit(
         if _done(history, recipe) or time.perf_counter() - written >= every:
             trainer.keep(folder, history, key)
             written = time.perf_counter()
-    tensors, _ = checkpoints.read(folder / "best.safetensors")
-    checkpoints.restore(folder / "best.safetensors", model, tensors)
+    best = folder / "best.safetensors"
+    checkpoints.restore(best, model, checkpoints.read(best)[0])
     return history
 
 
@@ -182,9 +178,7 @@ class _Trainer:
                 bar.update(part.stop - part.start)
             loss, hits = total.tolist()
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"The training loss became {loss} in epoch {number}: lower lr (now {recipe.lr}) and train again."
-            )
+            raise FloatingPointError(f"The loss became {loss} in epoch {number}: lower lr (now {recipe.lr}).")
         return loss / count, hits / count
 
     def _advance(self, number: int, step: int) -> None:
@@ -207,12 +201,12 @@ class _Trainer:
 
     def _update(self, images: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """Update the weights once, by images that may be mixed with the batch in reverse order (label weight)."""
-        others = labels.flip(0)
+        batch = images, labels, labels.flip(0)
         while True:
             try:
                 self.optimizer.zero_grad(set_to_none=True)
-                parts = zip(*(x.split(self.at_once) for x in (images, labels, others)), strict=True)
-                totals = [self._gradients(*one, weight, len(images)) for one in parts]
+                parts = zip(*(whole.split(self.at_once) for whole in batch), strict=True)
+                totals = [self._gradients(*part, weight, len(images)) for part in parts]
                 break
             except torch.OutOfMemoryError:
                 failed = min(self.at_once, len(images))
@@ -288,9 +282,8 @@ class _Trainer:
         about = {"key": key, "history": history, "recipe": asdict(self.recipe)}
         about["lr"] = float(self.optimizer.param_groups[0]["lr"])
         about["plateau"] = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs")}
-        checkpoints.save_training(
-            folder / "last.safetensors", self.model, self.optimizer, about, self.averaged
-        )
+        last = folder / "last.safetensors"
+        checkpoints.save_training(last, self.model, self.optimizer, about, self.averaged)
 
 
 def _rate(value: float, device: torch.device) -> float | Tensor:
