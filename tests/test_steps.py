@@ -124,12 +124,10 @@ def test_a_part_that_fails_late_leaves_no_gradients_behind(monkeypatch):
 
 
 def test_a_whole_run_in_parts_has_the_same_numbers(monkeypatch, tmp_path, capsys):
-    recipe = replace(SHORT, epochs=2)
+    recipe, model = replace(SHORT, epochs=2), small_network()
     _, expected = fit(tmp_path / "whole", recipe)
-    model = small_network()
-    limited(
-        monkeypatch, model, lambda asked: asked[-1] <= 3 or not torch.is_grad_enabled()
-    )  # validation fits
+    # Validation fits.
+    limited(monkeypatch, model, lambda asked: asked[-1] <= 3 or not torch.is_grad_enabled())
     _, found = fit(tmp_path / "parts", recipe, model=model)
     for one, other in zip(numbers(found), numbers(expected), strict=True):
         assert one == pytest.approx(other, rel=1e-3)
