@@ -363,6 +363,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
         ("run acuracy", 1, "no experiment 'acuracy'; choose"),
         ("run accuracy --dataset face", 1, "no dataset 'face'"),
         ("run accuracy -p levle=2", 1, "no parameter levle; it has"),
+        ("run accuracy -p dataset=faces", 1, "use --dataset"),
         ("run accuracy --fold 2 -p fold=3", 1, "fold is given twice"),
         ("run", 1, "needs an experiment"),
         ("run accuracy --bogus", 2, "--bogus"),
