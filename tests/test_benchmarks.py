@@ -10,7 +10,7 @@ from conftest import ROOT
 
 for package in ("shap", "cv2"):
     pytest.importorskip(package)
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks"))  # before the notebook of the same name
 import _rivals  # noqa: E402
 import _tables  # noqa: E402
 import explainers  # noqa: E402

@@ -179,7 +179,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "constraints.txt").write_text("")
     monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     notebook(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"), prepend=os.pathsep)
     runner.pair()
     return tmp_path
 
