@@ -8,7 +8,6 @@ GPU, where an explainer may queue work ahead of the device, every run is followe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +43,8 @@ def proposed(size: int, seed: int) -> Network:
 def paper(size: int, seed: int) -> Network:
     """Return the paper's network at its full width, with random weights."""
     module = models.build("proposed", size=(size, size), seed=seed)
-    return Network(
-        "paper", size, module.eval(), f"proposed network (the paper's width, random weights), {size} px"
-    )
+    about = "proposed network (the paper's width, random weights)"
+    return Network("paper", size, module.eval(), f"{about}, {size} px")
 
 
 def small(size: int, seed: int) -> Network:
@@ -81,13 +79,7 @@ def vgg16(size: int, seed: int) -> Network:
     return Network("vgg16", size, module.eval(), f"VGG-16 (random weights, {CLASSES} classes), {size} px")
 
 
-NETWORKS: dict[str, Callable[[int, int], Network]] = {
-    "proposed": proposed,
-    "paper": paper,
-    "small": small,
-    "cheap": cheap,
-    "vgg16": vgg16,
-}
+NETWORKS = {build.__name__: build for build in (proposed, paper, small, cheap, vgg16)}
 
 
 def pictures(count: int, size: int, seed: int) -> np.ndarray:

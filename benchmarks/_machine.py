@@ -26,11 +26,8 @@ def machine(device: str = "cpu", packages: Sequence[str] = ("snakemake",)) -> di
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    found = {
-        "hardware": provenance.hardware("cpu"),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
+    found = {"hardware": provenance.hardware("cpu"), "cores": os.cpu_count()}
+    found["threads"] = torch.get_num_threads()
     if torch.device(device).type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(torch.device(device))
     return found | {"versions": versions, "date": datetime.date.today().isoformat()}

@@ -188,14 +188,8 @@ def partition(fixed_context: int | None, batch: int | str) -> Method:
     name = f"PartitionExplainer {kind}, batch {10 if batch == 'auto' else batch}"
     expected = exact_count if fixed_context is None else lambda n: 2 * n
     prepare = partial(prepare_partition, fixed_context=fixed_context, batch=batch)
-    return Method(
-        name,
-        prepare,
-        partition_regions,
-        expected,
-        "shap",
-        own_floor=batch != "auto" and expected != exact_count,
-    )
+    own_floor = batch != "auto" and fixed_context is not None
+    return Method(name, prepare, partition_regions, expected, "shap", own_floor)
 
 
 # captum
@@ -206,12 +200,7 @@ def prepare_captum(case: Case, name: str, samples: Callable[[int], int] | None) 
     import captum.attr
 
     explainer = getattr(captum.attr, name)(case.scores)
-    mask = (
-        torch.from_numpy(case.labels)
-        .to(case.device)[None, None]
-        .expand(1, *case.tensor.shape[1:])
-        .contiguous()
-    )
+    mask = torch.from_numpy(case.labels).to(case.device).expand(1, *case.tensor.shape[1:]).contiguous()
     targets = torch.from_numpy(case.classes).to(case.device)
     per_eval = max(1, case.batch // len(case.images))
     settings: dict[str, Any] = {"baselines": 0.0, "feature_mask": mask, "perturbations_per_eval": per_eval}
@@ -238,9 +227,8 @@ def captum_row(
 ) -> Method:
     """Return a row of captum."""
     label = f"captum {name}" if samples is None else f"captum {name}, {expected(64) // 64}n evaluations"
-    return Method(
-        label, partial(prepare_captum, name=name, samples=samples), captum_regions, expected, "captum"
-    )
+    prepare = partial(prepare_captum, name=name, samples=samples)
+    return Method(label, prepare, captum_regions, expected, "captum")
 
 
 # LIME
@@ -281,23 +269,16 @@ def prepare_released(case: Case) -> Callable[[], Any]:
     if case.output != "probability":
         raise ValueError("the published procedure explains probabilities")
 
-    def strips(image: Tensor, box: tuple[int, int, int, int], level: int) -> list[Tensor]:
-        axis = 2 + level % 2  # rows, then columns
-        middle = (box[axis - 2] + box[axis]) // 2
-        shown = torch.arange(image.shape[axis], device=image.device) < middle
-        shown = shown[:, None] if axis == 2 else shown[None, :]
-        return [image * shown, image * ~shown]
-
-    def descend(image: Tensor, box: tuple[int, int, int, int], level: int) -> None:
-        for part in strips(image, box, level):
+    def descend(image: Tensor, box: tuple[int, ...], level: int) -> None:
+        side = level % 2  # rows, then columns
+        middle = (box[side] + box[side + 2]) // 2
+        half = torch.arange(image.shape[2 + side], device=image.device) < middle
+        shown = half if side else half[:, None]
+        for part in (image * shown, image * ~shown):
             case.scores(part)
         if level + 1 < case.depth:
-            side = level % 2
-            middle = (box[side] + box[side + 2]) // 2
-            first, second = list(box), list(box)
-            first[side + 2] = second[side] = middle
-            descend(image, (first[0], first[1], first[2], first[3]), level + 1)
-            descend(image, (second[0], second[1], second[2], second[3]), level + 1)
+            descend(image, (*box[: side + 2], middle, *box[side + 3 :]), level + 1)
+            descend(image, (*box[:side], middle, *box[side + 1 :]), level + 1)
 
     def run() -> None:
         with torch.inference_mode():
@@ -316,23 +297,12 @@ def released_regions(case: Case, _: Any) -> np.ndarray:
     return by_region(result.region_map()[..., 0], case.labels, mean=True)
 
 
-class Trivial(nn.Module):
-    """The cheapest network there is: a function of the mean colour."""
-
-    def __init__(self, classes: int = 7):
-        super().__init__()
-        self.last = nn.Linear(3, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (rows, classes)."""
-        return self.last(x.mean(dim=(2, 3)))
-
-
 def expected_rows(method: Method, case: Case) -> int:
     """Return the evaluations that a method will need for all images, from a run on a trivial network if need be."""
     if method.expected is not None:
         return method.expected(case.regions) * len(case.images)
-    trial = case.with_model(Trivial().to(case.device).eval())
+    trivial = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7)).to(case.device)
+    trial = case.with_model(trivial.eval())
     trial.images = case.images[:1]
     return int(method.prepare(trial)().evaluations.sum()) * len(case.images)
 

@@ -51,11 +51,8 @@ class Plan:
     required: Callable[[str, int, int, str], bool] = lambda *cell: False
     lime_samples: int = LIME_SAMPLES
     accuracy: tuple[str, int, int] = ("proposed", 8, 2)
-    slopes: tuple[tuple[str, int, str], ...] = (
-        ("small", 64, "absent"),
-        ("small", 64, "both"),
-        ("proposed", 64, "absent"),
-    )
+    slopes: tuple[tuple[str, str], ...] = (("small", "absent"), ("small", "both"), ("proposed", "absent"))
+    slope_size: int = 64
     slope_depths: tuple[int, ...] = (6, 8, 10, 12)
     slope_rounds: int = 3
     memory: tuple[str, int, int] = ("cheap", 224, 10)
@@ -157,9 +154,8 @@ def summary(row: dict[str, Any], values: dict[str, np.ndarray]) -> dict[str, Any
     for key in ("seconds", "floor_seconds", "ratio", "evaluations", "calls"):
         found = [round_[key] for round_ in row["rounds"]]
         row[key] = statistics.median(found) if found else None
-    row["own_ratio"] = (
-        statistics.median([r["ratio"] for r in row["own_rounds"]]) if row["own_rounds"] else None
-    )
+    own_ratios = [round_["ratio"] for round_ in row["own_rounds"]]
+    row["own_ratio"] = statistics.median(own_ratios) if own_ratios else None
     exact, own = values.get("DnCShap exact"), values.get(row["method"])
     return row | (agreement(own, exact) if exact is not None and own is not None else {})
 
@@ -204,11 +200,8 @@ def accuracy(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None])
     name, depth, images = plan.accuracy
     net, rows = network(name, args), []
     exact_method = dnc("exact", exact_count, contexts="exact")
-    compared = [
-        m
-        for m in methods(plan.lime_samples)
-        if "exact" not in m.name and "best batch" not in m.name and "batch 10" not in m.name
-    ]
+    left_out = ("exact", "best batch", "batch 10")
+    compared = [m for m in methods(plan.lime_samples) if not any(word in m.name for word in left_out)]
     for output in ("probability", "logit"):
         case = make_case(net, images, depth, args, output=output)
         exact = exact_method.regions(case, exact_method.prepare(case)())
@@ -234,8 +227,8 @@ def compare(method: Method, case: Case, exact: np.ndarray) -> dict[str, Any]:
 def slope(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) -> None:
     """Fit time and evaluations against the number of regions, on logarithmic axes."""
     lines = []
-    for name, size, contexts in tqdm(plan.slopes, desc="slope", unit="line"):
-        net = network(name, args, size)
+    for name, contexts in tqdm(plan.slopes, desc="slope", unit="line"):
+        net = network(name, args, plan.slope_size)
         method = dnc(contexts, None, contexts=contexts)
         cases = [make_case(net, 1, depth, args) for depth in plan.slope_depths]
         points: list[dict[str, Any]] = [{"regions": case.regions, "rounds": []} for case in cases]
@@ -253,14 +246,14 @@ def slope(plan: Plan, args: argparse.Namespace, write: Callable[[Any], None]) ->
                     point["rounds"].append(min(tries))
         for point in points:
             point["seconds"] = min(point["rounds"])
-        regions = np.log([point["regions"] for point in points])
-        fits = {
-            key: float(np.polyfit(regions, np.log([p[key] for p in points]), 1)[0])
-            for key in ("seconds", "evaluations")
+        logs = {
+            key: np.log([point[key] for point in points]) for key in ("regions", "seconds", "evaluations")
         }
-        lines.append(
-            {"network": name, "title": net.about, "contexts": contexts, "points": points, "slopes": fits}
-        )
+        fits = {
+            key: float(np.polyfit(logs["regions"], logs[key], 1)[0]) for key in ("seconds", "evaluations")
+        }
+        about = {"network": name, "title": net.about, "contexts": contexts}
+        lines.append(about | {"points": points, "slopes": fits})
         write(lines)
 
 

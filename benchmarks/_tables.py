@@ -56,15 +56,11 @@ def overhead_bars(cells: list[Row]) -> Iterator[Row]:
     for cell in cells:
         most = OVERHEAD.get((cell["network"], cell["regions"]))
         for row in (row_of(cell, name) for name in TIMED) if most else ():
-            ratio = row.get("ratio")
             own = f" ({row['own_ratio'] - 1:+.1%} in its own batches)" if row.get("own_ratio") else ""
-            yield bar(
-                f"{row.get('method')}: time over the floor",
-                where(cell),
-                None if ratio is None else f"{ratio - 1:+.1%}{own}",
-                f"≤ {most:.0%}",
-                None if ratio is None else ratio - 1 <= most,
-            )
+            over = None if row.get("ratio") is None else row["ratio"] - 1
+            measured, met = (None, None) if over is None else (f"{over:+.1%}{own}", over <= most)
+            name = f"{row.get('method')}: time over the floor"
+            yield bar(name, where(cell), measured, f"≤ {most:.0%}", met)
 
 
 def partition_bars(cells: list[Row]) -> Iterator[Row]:
@@ -108,13 +104,9 @@ def slope_bars(whole: dict[str, Any]) -> Iterator[Row]:
     """Time against regions on logarithmic axes."""
     for line in whole.get("slope", {}).get("content", ()):
         slope, points = line["slopes"]["seconds"], line["points"]
-        yield bar(
-            f"DnCShap {line['contexts']}: slope of time against regions",
-            f"{line['title']}; {points[0]['regions']:,} to {points[-1]['regions']:,} regions",
-            f"{slope:.3f}",
-            f"1.0 ± {SLOPE:g}",
-            abs(slope - 1) <= SLOPE,
-        )
+        name = f"DnCShap {line['contexts']}: slope of time against regions"
+        place = f"{line['title']}; {points[0]['regions']:,} to {points[-1]['regions']:,} regions"
+        yield bar(name, place, f"{slope:.3f}", f"1.0 ± {SLOPE:g}", abs(slope - 1) <= SLOPE)
 
 
 def memory_bars(whole: dict[str, Any]) -> list[Row]:
@@ -123,19 +115,10 @@ def memory_bars(whole: dict[str, Any]) -> list[Row]:
     if not found:
         return []
     more = {key: found["explained"][key] - found["plain"][key] for key in ("host", "device")}
-    text = f"{more['host'] / 1e6:,.0f} MB" + (
-        f", GPU {more['device'] / 1e6:,.0f} MB" if more["device"] else ""
-    )
-    place = f"{found['title']}; {found['regions']:,} regions"
-    return [
-        bar(
-            "DnCShap: memory over that of one plain batch",
-            place,
-            text,
-            "≤ 1 GB",
-            max(more.values()) <= MEMORY,
-        )
-    ]
+    gpu = f", GPU {more['device'] / 1e6:,.0f} MB" if more["device"] else ""
+    text, place = f"{more['host'] / 1e6:,.0f} MB{gpu}", f"{found['title']}; {found['regions']:,} regions"
+    name, met = "DnCShap: memory over that of one plain batch", max(more.values()) <= MEMORY
+    return [bar(name, place, text, "≤ 1 GB", met)]
 
 
 # Markdown
@@ -171,10 +154,9 @@ def speed_table(cell: Row) -> str:
 
 def speed_tables(cells: list[Row]) -> str:
     """Return the tables of all cells, and one line for each cell of which nothing was measured."""
-    measured = [any(row["ratio"] is not None for row in cell["rows"]) for cell in cells]
-    parts = [speed_table(cell) for cell, found in zip(cells, measured, strict=True) if found]
-    missing = [unmeasured(cell) for cell, found in zip(cells, measured, strict=True) if not found]
-    if missing:
+    measured = [cell for cell in cells if any(row["ratio"] is not None for row in cell["rows"])]
+    parts = [speed_table(cell) for cell in measured]
+    if missing := [unmeasured(cell) for cell in cells if cell not in measured]:
         parts += ["### Nothing measured", "\n".join(missing)]
     return "\n\n".join(parts)
 
@@ -219,16 +201,14 @@ def slope_table(lines: list[Row]) -> str:
     """Return times and evaluations against regions."""
     rows = []
     for line in lines:
+        name = f"{line['title']}, {line['contexts']}"
         for point in line["points"]:
-            name = f"{line['title']}, {line['contexts']}"
-            rows.append(
-                [name, f"{point['regions']:,}", f"{point['evaluations']:,}", f"{point['seconds']:.4f}"]
-            )
+            figures = f"{point['regions']:,}", f"{point['evaluations']:,}", f"{point['seconds']:.4f}"
+            rows.append([name, *figures])
         slopes = [f"{line['slopes'][key]:.3f}" for key in ("evaluations", "seconds")]
-        rows.append([f"{line['title']}, {line['contexts']}: **slope**", "", *slopes])
-    return "Fastest of the rounds, one image.\n\n" + table(
-        ["network", "regions", "evaluations", "seconds"], rows
-    )
+        rows.append([f"{name}: **slope**", "", *slopes])
+    head = ["network", "regions", "evaluations", "seconds"]
+    return "Fastest of the rounds, one image.\n\n" + table(head, rows)
 
 
 def memory_table(found: Row) -> str:
@@ -238,10 +218,8 @@ def memory_table(found: Row) -> str:
         "plain": f"one plain batch of {found['batch']}",
         "explained": f"{found['evaluations']:,} evaluations",
     }
-    rows = [
-        [name, f"{found[key]['host'] / 1e6:,.0f}", f"{found[key]['device'] / 1e6:,.0f}"]
-        for key, name in names.items()
-    ]
+    sizes = {key: [f"{found[key][place] / 1e6:,.0f}" for place in ("host", "device")] for key in names}
+    rows = [[names[key], *sizes[key]] for key in names]
     return f"{found['title']}; {found['regions']:,} regions, one image.\n\n" + table(head, rows)
 
 

@@ -18,6 +18,8 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import _tables
 from _machine import RESULTS, machine
 from _rivals import SAMPLED
 from _sections import SIZES, Plan, accuracy, memory, memory_child, slope, speed, width
+from _tables import Row
 
 from fercore import checkpoints
 
@@ -49,8 +52,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
     """Choose the plan."""
     if args.quick:
         own = {"accuracy": ("small", 3, 1), "memory": ("cheap", 64, 4), "lime_samples": 20}
-        own |= {"slopes": (("small", 32, "absent"),), "slope_depths": (2, 4, 6), "slope_rounds": 1}
-        own["required"] = lambda *cell: "exact" not in cell[3]
+        own |= {"slopes": (("small", "absent"),), "slope_size": 32, "slope_depths": (2, 4, 6)}
+        own |= {"slope_rounds": 1, "required": lambda *cell: "exact" not in cell[3]}
         # No limit leaves out what is not required, on machines of any speed.
         return Plan([("small", 6, 1), ("small", 2, 2)], [("small", 3, 1)], {"small": 0.0}, rounds=1, **own)
     if args.full:
@@ -61,17 +64,13 @@ def make_plan(args: argparse.Namespace) -> Plan:
     return Plan(CELLS, [("paper", 8, 1)], limits, required=required)
 
 
-def merged(
-    before: dict[str, Any], about: dict[str, Any], cells: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def merged(before: Row, about: Row, cells: list[Row]) -> list[Row]:
     """Put cells measured again in the place of the old ones; refuse to mix machines."""
     differ = sorted(name for name in about if name != "date" and before["about"].get(name) != about[name])
     if differ:
         raise SystemExit(f"The table was measured with another {', '.join(differ)}: measure all of it again.")
 
-    def key(cell: dict[str, Any]) -> tuple[Any, ...]:
-        return cell["network"], cell["regions"], cell["images"]
-
+    key = itemgetter("network", "regions", "images")
     again = {key(cell): cell for cell in cells}
     kept = [again.pop(key(cell), cell) for cell in before["content"]]
     return kept + list(again.values())
@@ -154,11 +153,7 @@ def main(given: Sequence[str] | None = None) -> None:
         if "speed" in before:  # say now, not after measuring, if these cells cannot stand beside the others
             merged(before["speed"], about, [])
     for name in (name for name in SECTIONS if name in chosen):
-
-        def write(content: Any, name: str = name) -> None:
-            write_section(args.output, name, about, content, bool(args.cell))
-
-        run[name](plan, args, write)
+        run[name](plan, args, partial(write_section, args.output, name, about, replace_cells=bool(args.cell)))
     print(f"Written: {args.output / 'explainers.md'} and .json")
 
 

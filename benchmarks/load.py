@@ -34,10 +34,8 @@ from fercore import checkpoints, models
 from fercore.datasets import DATASETS, splits
 
 SIZE, DEPTH = 8, 2  # pixels a side of the images that are mapped; 2^DEPTH regions
-BARS = {
-    "records": ("seconds", 5.0),
-    "mapping": ("growth", 64e6),
-}  # at most: seconds; bytes from small to large set
+# At most: seconds; bytes from small to large set.
+BARS = {"records": ("seconds", 5.0), "mapping": ("growth", 64e6)}
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,8 @@ QUICK = Plan(records=60, jobs=12, images=(128, 4_096), rounds=1)
 
 def write_records(folder: Path, count: int) -> list[Path]:
     """Write copies of a real record as those of different runs, five folds each."""
-    real = json.loads(
-        min((ROOT / "results" / "accuracy" / "fer2013").glob("*.json")).read_text(encoding="utf-8")
-    )
+    template = min((ROOT / "results" / "accuracy" / "fer2013").glob("*.json"))
+    real = json.loads(template.read_text(encoding="utf-8"))
     choices = list(itertools.product(DATASETS, models.MODELS, ("paper", "subject"), range(splits.FOLDS)))
     paths = []
     for number in range(count):
@@ -80,10 +77,8 @@ def records(plan: Plan) -> dict[str, Any]:
         started = time.perf_counter()
         tables.write(Path(place, "tables"), rows)
         found = {"writing_seconds": time.perf_counter() - started, "records": len(paths), "rows": len(rows)}
-        found |= {
-            "bytes": sum(path.stat().st_size for path in paths),
-            "folds": sum(row["folds"] for row in rows),
-        }
+        found["bytes"] = sum(path.stat().st_size for path in paths)
+        found["folds"] = sum(row["folds"] for row in rows)
     return found | {"rounds": rounds, "seconds": statistics.median(rounds)}
 
 

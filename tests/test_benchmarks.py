@@ -10,7 +10,7 @@ from conftest import ROOT
 
 for package in ("shap", "cv2"):
     pytest.importorskip(package)
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks"))  # before the notebook of the same name
 import _rivals  # noqa: E402
 import _tables  # noqa: E402
 import explainers  # noqa: E402
@@ -69,10 +69,8 @@ def test_cells_without_any_measurement_take_one_line_each(results):
     empty = [cell | {"regions": regions, "rows": missed} for regions in (512, 1024)]
     page = _tables.speed_tables([empty[0], cell, empty[1]])
     assert page.count("### ") == 2  # the cell, and one list for both others
-    lines = [line for line in page.splitlines() if line.startswith("- ")]
-    for regions, line in zip(("512", "1,024"), lines, strict=True):
-        assert f"{regions} regions, 1 image (9 to 9 evaluations): takes too long here." in line
-    assert "Nothing measured" not in _tables.speed_tables([cell])
+    for regions in ("512", "1,024"):
+        assert page.count(f"{regions} regions, 1 image (9 to 9 evaluations): takes too long here.") == 1
 
 
 def test_memory_is_measured_from_the_same_start(capsys):
@@ -86,9 +84,6 @@ def test_cells_measured_again_take_the_place_of_the_old_ones(results):
     new = before["content"][0] | {"floor_batch": 99}
     other = new | {"regions": 7}
     found = explainers.merged(before, before["about"] | {"date": "later"}, [other, new])
-    assert found[0]["floor_batch"] == 99
-    assert found[1:] == [*before["content"][1:], other]
+    assert found == [new, *before["content"][1:], other]
     with pytest.raises(SystemExit, match="another hardware"):
         explainers.merged(before, before["about"] | {"hardware": "x"}, [new])
-    with pytest.raises(SystemExit):
-        explainers.parse(["--cell", "nonsense,1,1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -92,53 +93,35 @@ def test_every_step_leaves_its_record_and_is_not_done_again(done):
     assert set(found["explainers"]["methods"]) == {"dnc", "random"}
     assert "lime" in found["explainers"]["absent"]
     leases.work(lease(done), [replace(step, run=None) for step in STEPS])  # calling None would fail
-
-
-def test_records_of_another_width_or_other_images_do_not_count(done):
-    assert lease(done).read("check") is not None
-    assert lease(done, width=1 / 8).read("check") is None
+    assert lease(done, width=1 / 8).read("check") is None  # a record of another width, or of other images
     assert lease(done, data=replace(toy(), checksum="sha256:0")).read("check") is None
 
 
 @pytest.mark.parametrize("step", KINDS[:7])
 def test_a_step_killed_half_way_goes_on_to_the_same_result(done, tmp_path, monkeypatch, step):
     """Killed at the second checkpoint, chunk or record that it writes, and then run again to the end."""
-    order = [one for one in STEPS if one.name in ("epoch", "wide-0", step)]
-    real, written, running = os.replace, [], []
+    leases.work(lease(tmp_path), [one for one in STEPS if one.name in {"epoch", "wide-0"} - {step}])
+    last = [one for one in STEPS if one.name == step]
+    real, written = os.replace, []
 
     def replace_or_die(source, target):
-        if running == [step]:
-            written.append(target)
-            if len(written) == 2:
-                raise KeyboardInterrupt
+        written.append(target)
+        if len(written) == 2:
+            raise KeyboardInterrupt
         real(source, target)
-
-    def watched(one):
-        def run(lease):
-            running[:] = [one.name]
-            return one.run(lease)
-
-        return replace(one, least=0, run=run)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace_or_die)
-        try:
-            leases.work(lease(tmp_path), [watched(one) for one in order])
-        except KeyboardInterrupt:
-            assert step not in records(tmp_path)
-    leases.work(lease(tmp_path), order)
+        with contextlib.suppress(KeyboardInterrupt):
+            leases.work(lease(tmp_path), last)
+    assert (step in records(tmp_path)) == (len(written) == 1)  # its record is all that it writes
+    leases.work(lease(tmp_path), last)
     found, expected = records(tmp_path)[step], records(done)[step]
     for key in ("key", "accuracy", "epoch", "losses", "faces", "absent"):
         assert found.get(key) == expected.get(key)
 
 
-def test_too_little_time_begins_nothing(tmp_path, capsys):
-    leases.work(lease(tmp_path, seconds=0.0), STEPS)
-    assert capsys.readouterr().out.startswith("0 s are left, too little for: check, epoch, wide-0")
-    assert records(tmp_path) == {}
-
-
-def test_a_step_that_fails_stops_no_other(tmp_path, capsys):
+def test_a_step_that_fails_stops_no_other_and_too_little_time_begins_nothing(tmp_path, capsys):
     def fails(_):
         raise FloatingPointError("loss became nan")
 
@@ -146,7 +129,9 @@ def test_a_step_that_fails_stops_no_other(tmp_path, capsys):
         raise leases.NotNowError("waits for the weights")
 
     runs = {"fails": fails, "waits": waits, "works": lambda _: {"brief": "fine"}}
-    some = [leases.Step(name, f"it {name}", 0, run) for name, run in runs.items()]
+    some = [leases.Step(name, f"it {name}", 1, run) for name, run in runs.items()]
+    leases.work(lease(tmp_path, seconds=0.0), some)
+    assert capsys.readouterr().out == "0 s are left, too little for: fails, waits, works\n"
     leases.work(lease(tmp_path), some)
     said = capsys.readouterr().out
     assert "fails FAILED: FloatingPointError: loss became nan" in said
@@ -161,10 +146,8 @@ def test_a_record_from_the_future_is_named_and_nothing_overwritten(tmp_path):
     path = tmp_path / RECORDS / "check.json"
     path.parent.mkdir(parents=True)
     about = {"finished": "2999-01-01T00:00:00+00:00", "width": 1 / 16, "data": "", "found": {}}
-    for text, message in (
-        (json.dumps(about), r"is newer than this run \(2999"),
-        ("{", "is not a record of a step"),
-    ):
+    newer = r"is newer than this run \(2999"
+    for text, message in ((json.dumps(about), newer), ("{", "is not a record of a step")):
         path.write_text(text)
         with pytest.raises(FercoreError, match=rf"check\.json {message}"):
             leases.work(lease(tmp_path), STEPS)
@@ -186,10 +169,8 @@ def packed(done, tmp_path, monkeypatch):
 def test_a_parcel_finds_its_places_and_leaves_newer_records_alone(done, packed, tmp_path):
     home = tmp_path / "home"
     assert all(line.endswith(("written", "parts")) for line in parcel.collect(packed, home))
-    travelled = [
-        *(done / "runs" / "results").rglob("*.safetensors"),
-        *(done / "runs/fer2013/explainers").glob("*"),
-    ]
+    travelled = [*(done / "runs/results").rglob("*.safetensors")]
+    travelled += (done / "runs/fer2013/explainers").glob("*")
     assert len(travelled) >= 5
     for path in travelled:
         place = path.relative_to(done).as_posix().replace("runs/results", "results")
@@ -207,7 +188,7 @@ def test_a_parcel_finds_its_places_and_leaves_newer_records_alone(done, packed, 
     leases.work(lease(home), [replace(STEPS[0], run=None)])  # what was brought home counts as done
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "runs/results/../../evil.json", "notes.txt"])
+@pytest.mark.parametrize("name", ["runs/results/../../evil.json", "notes.txt"])
 def test_a_parcel_with_anything_else_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("x")
     with tarfile.open(tmp_path / "records.tar.gz", "w:gz") as tar:
@@ -218,14 +199,14 @@ def test_a_parcel_with_anything_else_is_refused(tmp_path, name):
 
 
 def test_a_parcel_that_is_absent_damaged_or_not_whole_is_named(packed, tmp_path):
-    with pytest.raises(FercoreError, match=r"holds no records\.tar\.gz"):
-        parcel.collect(tmp_path, tmp_path)
-    (tmp_path / "records.tar.gz").write_bytes(b"not a tar")
-    with pytest.raises(FercoreError, match="is damaged"):
-        parcel.collect(tmp_path, tmp_path)
     (packed / "weights-0.safetensors").unlink()
     with pytest.raises(FercoreError, match=r"parts of .*, not all"):
         parcel.collect(packed, tmp_path / "home")
+    (packed / "records.tar.gz").write_bytes(b"not a tar")
+    with pytest.raises(FercoreError, match="is damaged"):
+        parcel.collect(packed, tmp_path)
+    with pytest.raises(FercoreError, match=r"holds no records\.tar\.gz"):
+        parcel.collect(tmp_path, tmp_path)
 
 
 # The data
@@ -260,18 +241,8 @@ def test_sheets_hold_the_same_images_and_half_or_damaged_ones_are_named(tmp_path
 
 def test_a_bare_machine_has_all_that_it_needs():
     """Neither pandas, nor OpenCV, nor anything else that only the book needs, is asked for."""
-    absent = [
-        "cv2",
-        "pandas",
-        "matplotlib",
-        "click",
-        "papermill",
-        "nbformat",
-        "jupytext",
-        "shap",
-        "captum",
-        "lime",
-    ]
+    absent = ["cv2", "pandas", "matplotlib", "click", "papermill", "nbformat", "jupytext"]
+    absent += ["shap", "captum", "lime"]
     code = f"import runpy, sys; sys.modules.update(dict.fromkeys({absent})); runpy.run_path({str(SCRIPT)!r}, "
     command = [sys.executable, "-c", f"{code}run_name='__main__')", "run", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)

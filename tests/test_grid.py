@@ -56,11 +56,8 @@ def test_the_shipped_grid_has_a_job_for_every_combination_and_text_of_a_command_
     [
         ({"datasets": ["face"]}, UnknownNameError, "no dataset 'face'; choose one of ck48"),
         ({"models": ["vgg"]}, ValueError, "no network 'vgg'; choose proposed, baseline, vgg16, resnet50"),
-        ({"protocols": ["subjects"]}, ValueError, "no protocol 'subjects'; choose official"),
-        ({"recipe": "papr"}, ValueError, "no recipe 'papr'; choose paper, strong"),
         ({"experiments": ["data_card"]}, UnknownNameError, r"data_card\.py has no parameter"),
         ({"training": {"widht": 1}}, UnknownNameError, r"accuracy\.py has no parameter widht"),
-        ({"after_parameters": {"deep": 1}}, UnknownNameError, r"emotion_maps\.py has no parameter deep"),
         ({"training": ["width"]}, ValueError, "training: write one line NAME: VALUE"),
         ({"folds": [1.5]}, ValueError, "folds: '1.5' is not a whole number"),
         ({"protocols": None}, ValueError, "protocols: the grid needs at least one"),
@@ -115,10 +112,7 @@ def test_names_of_jobs_read_back_as_what_they_run(config):
         found = TRAINING.fullmatch(name).groupdict()
         found["fold"] = int(found["fold"])
         assert found["fold"] == 0 or not found["protocol"].startswith("official")  # which has no fold 1
-        assert not name.startswith("fer2013") or found["protocol"] not in (
-            "subject",
-            "loso",
-        )  # it has no subjects
+        assert found["dataset"] != "fer2013" or found["protocol"] not in ("subject", "loso")  # no subjects
         line = asked(grid.train(**found))
         assert line == ("accuracy", found.pop("dataset"), {"epochs": 3, "recipe": "paper", **found})
     for name in grid.after_names():
@@ -134,8 +128,8 @@ def test_names_of_jobs_read_back_as_what_they_run(config):
 
 # Command lines
 
-HOSTILE = ["; rm -rf ~", "$(id)", "`id`", "a b", "'", '"', "\\", "\n", "--force", "-p", "x=y", "é"]
-HOSTILE += ["", "true", "3", "null", "[1]", "{x}", "%s"]
+HOSTILE = ["; rm -rf ~", "$(id)", "`id`", "a b", "'", '"', "\\", "\n", "--force"]
+HOSTILE += ["x=y", "", "3", "[1]", "{x}", "%s"]
 VALUES = st.recursive(
     st.one_of(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
@@ -229,79 +223,47 @@ def test_without_a_list_no_gpu_is_claimed_and_a_wrong_list_is_named(tmp_path, mo
 # Tables
 
 
-@pytest.fixture
-def records(tmp_path, monkeypatch):
-    """Write records of accuracy: fold f of the network m has 0.5 + m / 10 + f / 100."""
+def test_folds_become_a_row_and_tables_are_written_three_times_and_hold_data_as_data(tmp_path, monkeypatch):
+    """Fold f of the network m has 0.5 + m / 10 + f / 100."""
     monkeypatch.setattr(results, "code", lambda _: {})
-
-    def write(models=("proposed", "vgg16"), folds=3, **parameters):
-        paths = []
-        for number, (model, fold) in enumerate((model, fold) for model in models for fold in range(folds)):
-            known = {
-                "width": 0.5,
-                "epochs": 3,
-                "recipe": "paper",
-                "seed": 0,
-                **parameters,
-                "model": model,
-                "fold": fold,
-            }
-            metrics = {"test": {"accuracy": 0.5 + models.index(model) / 10 + fold / 100}}
-            metrics |= {"without_copies": {"accuracy": 0.4}} if fold == 1 else {}
-            run = results.Run("accuracy", "toy", **known)
-            paths.append(
-                run.finish(str(number), brightness_faces(14), metrics, protocol="paper", folder=tmp_path)
-            )
-        return paths
-
-    return write
-
-
-def test_rows_take_folds_together_as_the_tables_of_the_book_do(tmp_path, records):
-    paths = records()
+    hostile, paths = "<script>x</script> | `a`\n| b |", []
+    for number, model, fold in (
+        (m, model, f) for m, model in enumerate(("proposed", hostile)) for f in range(3)
+    ):
+        known = {"width": 0.5, "epochs": 3, "recipe": hostile, "seed": 0, "model": model, "fold": fold}
+        metrics = {"test": {"accuracy": 0.5 + number / 10 + fold / 100}}
+        metrics |= {"without_copies": {"accuracy": 0.4}} if fold == 1 else {}
+        run, about = results.Run("accuracy", "toy", **known), {"protocol": "paper", "folder": tmp_path}
+        paths.append(run.finish(str(len(paths)), brightness_faces(14), metrics, **about))
     other = results.Run("leakage", "toy").finish("x", brightness_faces(14), {}, folder=tmp_path)
     found = tables.rows([*reversed(paths), other])
     numbers = [[row[name] for name in ("model", "folds", "accuracy", "sd", "least", "most")] for row in found]
-    assert numbers == [["proposed", 3, 51.0, 1.0, 50.0, 52.0], ["vgg16", 3, 61.0, 1.0, 60.0, 62.0]]
-    assert found[0]["without_copies"] == round((50 + 40 + 52) / 3, 2)
-    texts = [group.text for group in tables.groups({path: results.read(path) for path in paths})]
-    assert texts == ["51.0\u00a0% (3 folds, ± 1.0)", "61.0\u00a0% (3 folds, ± 1.0)"]
+    assert numbers == [[hostile, 3, 61.0, 1.0, 60.0, 62.0], ["proposed", 3, 51.0, 1.0, 50.0, 52.0]]
+    assert found[1]["without_copies"] == round((50 + 40 + 52) / 3, 2)
     (single,) = tables.rows(paths[:1])
     assert (single["folds"], single["sd"], single["without_copies"]) == (1, None, None)
     copy = shutil.copy(paths[0], paths[0].with_name("copy.json"))
     with pytest.raises(FercoreError, match=r"copy\.json and .*0\.json are the same run"):
-        tables.rows([*paths, type(paths[0])(copy)])
-
-
-def test_tables_are_written_three_times_and_hold_data_as_data(tmp_path, records):
-    hostile = "<script>x</script> | `a`\n| b |"
-    found = tables.rows(records(models=("proposed", hostile), recipe=hostile, folds=2))
+        tables.rows([*paths, copy])
     table, content, text = tables.write(tmp_path / "tables", found)
     with table.open(newline="", encoding="utf-8") as file:
         assert [row["model"] for row in csv.DictReader(file)] == [hostile, "proposed"]
     assert json.loads(content.read_text(encoding="utf-8")) == found
     lines = text.read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {len(tables.COLUMNS) + 1}
+    assert [line.count("|") for line in lines] == [len(tables.COLUMNS) + 1] * 4
     assert "<" not in "".join(lines)
 
 
 # Snakemake
 
 
-def dry_run(folder, profile, *more):
+def dry_run(folder, profile, *config):
     """Run Snakemake dry in a folder that is linked to the workflow; return its jobs by rule, and what it says."""
+    pytest.importorskip("snakemake_executor_plugin_slurm" if profile == "slurm" else "snakemake")
     for name in ("Snakefile", "workflow"):
         (folder / name).symlink_to(ROOT / name)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--profile",
-        f"workflow/profiles/{profile}",
-        "--dry-run",
-        *more,
-    ]
+    options = ["--profile", f"workflow/profiles/{profile}", "--dry-run", "--config", *config]
+    command = [sys.executable, "-m", "snakemake", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -310,8 +272,7 @@ def dry_run(folder, profile, *more):
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])
 def test_snakemake_plans_the_whole_grid(tmp_path, profile):
-    pytest.importorskip("snakemake_executor_plugin_slurm" if profile == "slurm" else "snakemake")
-    jobs, said = dry_run(tmp_path, profile, "--config", "models=[proposed,vgg16]", "folds=[0,1]")
+    jobs, said = dry_run(tmp_path, profile, "models=[proposed,vgg16]", "folds=[0,1]")
     assert jobs == {"train": 8, "after": 1, "tables": 1, "all": 1, "total": 11}
     assert "runs/grid/accuracy/faces-proposed-subject-0.json" in said
     assert not (tmp_path / "runs").exists()
@@ -319,14 +280,15 @@ def test_snakemake_plans_the_whole_grid(tmp_path, profile):
 
 def test_snakemake_makes_again_a_stamp_that_was_deleted(tmp_path):
     """As the error of a stamp that fits no more tells people to do."""
-    pytest.importorskip("snakemake")
     lost, *names = read(models=["vgg16", "proposed"], folds=[0], protocols=["paper"]).train_names()
-    for name in [*(f"accuracy/{name}" for name in names), "after/emotion_maps-faces"]:
-        checkpoints.write_json(tmp_path / "runs" / "grid" / f"{name}.json", {})
-    checkpoints.write_json(tmp_path / "runs" / "grid" / "tables" / "accuracy.md", {})
-    jobs, said = dry_run(
-        tmp_path, "local", "--config", "models=[vgg16,proposed]", "folds=[0]", "protocols=[paper]"
-    )
+    made = [
+        *(f"accuracy/{name}.json" for name in names),
+        "after/emotion_maps-faces.json",
+        "tables/accuracy.md",
+    ]
+    for name in made:
+        checkpoints.write_json(tmp_path / "runs" / "grid" / name, {})
+    jobs, said = dry_run(tmp_path, "local", "models=[vgg16,proposed]", "folds=[0]", "protocols=[paper]")
     assert jobs == {"train": 1, "tables": 1, "all": 1, "total": 3}
     assert f"accuracy/{lost}.json" in said
 
@@ -340,10 +302,9 @@ def test_load_counts_every_record_job_and_image_and_mapping_keeps_its_memory(tmp
     assert re.search(r"^records: seconds .*, at most 5: True$", said, flags=re.M)
     assert re.search(r"^mapping: growth .*, at most 6.4e.07: True$", said, flags=re.M)
     found = {name: one["content"] for name, one in json.loads((tmp_path / "load.json").read_text()).items()}
-    written, mapping = found["records"], found["mapping"]
-    assert (written["records"], written["folds"], written["rows"]) == (60, 60, 60 // splits.FOLDS)
+    assert [found["records"][name] for name in ("records", "folds", "rows")] == [60, 60, 60 // splits.FOLDS]
     if "grid" in found:
         assert found["grid"]["jobs"] == {"train": 12, "after": 1, "tables": 1, "all": 1, "total": 15}
-    small, large = mapping["sets"]
-    assert [part["mapped"] for part in mapping["sets"]] == [64 * part["chunks"] for part in mapping["sets"]]
-    assert mapping["growth"] < 8e6 < (large["images"] - small["images"]) / 64 * 640 * 3 * 64 * 4
+    small, large = found["mapping"]["sets"]
+    assert [part["mapped"] for part in (small, large)] == [64 * part["chunks"] for part in (small, large)]
+    assert found["mapping"]["growth"] < 8e6 < (large["images"] - small["images"]) / 64 * 640 * 3 * 64 * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,88 +15,64 @@ from fercore import checkpoints
 from fercore.errors import CheckpointError
 
 
-class Counted:
-    """Something that takes long, and how often it was done."""
+class Cache:
+    """A file of the cache, and what was computed for it."""
 
-    def __init__(self, value: float = 1.0) -> None:
-        self.value, self.times = value, 0
+    def __init__(self, file):
+        self.file, self.computed = file, []
 
-    def __call__(self):
-        self.times += 1
-        return {"value": torch.tensor([self.value])}, {"said": "so"}
+    def ask(self, key, value, **options):
+        """Return the value that is kept for a key, else this one."""
+
+        def compute():
+            self.computed.append(value)
+            return {"value": torch.tensor([value])}, {"said": "so"}
+
+        tensors, about = kept(self.file, key, compute, **options)
+        assert (about["said"], about["key"]) == ("so", key)
+        return tensors["value"].item()
 
 
 @pytest.fixture
-def file(tmp_path):
-    return tmp_path / "rooms" / "one.safetensors"
+def cache(tmp_path):
+    return Cache(tmp_path / "rooms" / "one.safetensors")
 
 
-def test_computed_once(file):
-    work = Counted(2.5)
-    for _ in range(2):
-        tensors, about = kept(file, "k", work)
-        assert tensors["value"].tolist() == [2.5]
-        assert (about["said"], about["key"]) == ("so", "k")
-    assert work.times == 1
+def test_computed_once_for_each_key_and_found_wherever_it_lies(cache, tmp_path):
+    asked = [("a", 1.0), ("a", 2.0), ("b", 3.0), ("b", 4.0)]
+    assert [cache.ask(*one) for one in asked] == [1.0, 1.0, 3.0, 3.0]
+    assert cache.computed == [1.0, 3.0]
+    other = Cache(tmp_path / "other.safetensors")
+    assert other.ask("b", 5.0, elsewhere=[tmp_path / "absent", cache.file]) == 3.0
+    assert other.computed == []
+    assert checkpoints.read(other.file)[1]["key"] == "b"  # copied
 
 
-def test_another_key_is_computed_and_replaces(file):
-    kept(file, "old", Counted(1.0))
-    assert kept(file, "new", Counted(2.0))[0]["value"].item() == 2.0
-    assert checkpoints.read(file)[1]["key"] == "new"
-
-
-@pytest.mark.parametrize("harm", ["cut", "flipped", "emptied", "text"])
-def test_damage_is_noticed(file, harm):
-    kept(file, "k", Counted(1.0))
-    whole = file.read_bytes()
-    hurt = {
-        "cut": whole[: len(whole) // 2],
-        "flipped": whole[:-1] + bytes([whole[-1] ^ 1]),
-        "emptied": b"",
-        "text": b"a page of a web server",
-    }[harm]
-    file.write_bytes(hurt)
+@pytest.mark.parametrize(
+    "harm", [lambda w: w[: len(w) // 2], lambda w: w[:-1] + bytes([w[-1] ^ 1]), lambda w: b""]
+)
+def test_damage_is_named_where_it_is_strict_and_else_made_again(cache, harm):
+    cache.ask("k", 1.0)
+    hurt = harm(cache.file.read_bytes())
+    cache.file.write_bytes(hurt)
     with pytest.raises(CheckpointError, match=r"one\.safetensors"):
-        kept(file, "k", Counted(2.0), strict=True)
-    assert file.read_bytes() == hurt  # what took hours is not thrown away unasked
-    work = Counted(2.0)
-    assert kept(file, "k", work)[0]["value"].item() == 2.0
-    assert kept(file, "k", work)[0]["value"].item() == 2.0
-    assert work.times == 1
+        cache.ask("k", 2.0, strict=True)
+    assert cache.file.read_bytes() == hurt  # what took hours is not thrown away unasked
+    assert [cache.ask("k", 2.0), cache.ask("k", 3.0)] == [2.0, 2.0]
 
 
-def test_a_kill_while_it_is_written_leaves_what_was_there(file, monkeypatch):
-    kept(file, "old", Counted(1.0))
-    before = file.read_bytes()
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
+def test_a_kill_or_a_full_disk_leaves_what_was_there(cache, monkeypatch):
+    cache.ask("old", 1.0)
+    before = cache.file.read_bytes()
+    monkeypatch.setattr(os, "replace", mock.Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        kept(file, "new", Counted(2.0))
-    assert file.read_bytes() == before
-    assert list(file.parent.iterdir()) == [file]
-
-
-def test_no_room_is_said_and_nothing_is_lost(file, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints, "save", full)
+        cache.ask("new", 2.0)
+    monkeypatch.setattr(os, "replace", mock.Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.warns(UserWarning, match="No space left"):
-        assert kept(file, "k", Counted(2.0))[0]["value"].item() == 2.0
+        assert cache.ask("new", 2.0) == 2.0
     with pytest.raises(OSError, match="No space left"):
-        kept(file, "k", Counted(2.0), strict=True)
-
-
-def test_found_elsewhere_and_copied(file, tmp_path):
-    published, never = tmp_path / "published.safetensors", Counted()
-    kept(published, "k", Counted(3.0))
-    assert kept(file, "k", never, elsewhere=[tmp_path / "absent", published])[0]["value"].item() == 3.0
-    assert never.times == 0
-    assert checkpoints.read(file)[1]["key"] == "k"
+        cache.ask("new", 2.0, strict=True)
+    assert {path: path.read_bytes() for path in cache.file.parent.iterdir()} == {cache.file: before}
 
 
 @dataclass(frozen=True)
@@ -112,27 +89,23 @@ def weights(scale: float) -> torch.nn.Module:
 
 
 DIFFERENT = [
-    *(1, "1", 1.5, None, [1], [[1], []], [[], [1]], {"a": 1}, True),
+    *(1, "1", 1.5, None, [1], [[1], []], [[], [1]], {"a": 1}, True, [1, 2], [2, 1]),
     *(np.zeros(4, np.float32), np.zeros(4), np.zeros((2, 2)), np.ones(4)),
     *(torch.ones(4), weights(0.0), weights(1.0)),
     *(Two(), Two(2), Two(two=np.ones(1)), Two(two=np.zeros(1)), kept, key_of),
 ]
+GRID = np.arange(6).reshape(2, 3)
+EQUAL = [
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    (weights(1.0), weights(1.0)),
+    (GRID.T, np.ascontiguousarray(GRID.T)),
+    (torch.ones(2), np.ones(2, np.float32)),
+]
 
 
-def test_keys_tell_things_apart():
-    keys = [key_of(thing) for thing in DIFFERENT] + [key_of(1, 2), key_of([1, 2]), key_of(2, 1)]
-    same = [(i, j) for i in range(len(keys)) for j in range(i) if keys[i] == keys[j]]
-    assert same == []
-
-
-def test_keys_of_equal_things_are_equal():
-    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
-    assert key_of(weights(1.0)) == key_of(weights(1.0))
-    assert key_of(np.arange(6).reshape(2, 3)) == key_of(np.arange(6).reshape(3, 2).T.copy().T.reshape(2, 3))
-    assert key_of(np.arange(6).reshape(2, 3).T) == key_of(np.ascontiguousarray(np.arange(6).reshape(2, 3).T))
-    assert key_of(torch.ones(2)) == key_of(np.ones(2, np.float32))
-
-
-def test_what_has_no_checksum_is_no_key():
-    with pytest.raises(TypeError):
+def test_keys_tell_things_apart_and_are_the_same_for_equal_ones():
+    keys = [key_of(thing) for thing in DIFFERENT] + [key_of(1, 2)]
+    assert len(set(keys)) == len(keys)
+    assert all(key_of(one) == key_of(other) for one, other in EQUAL)
+    with pytest.raises(TypeError):  # it has no checksum
         key_of(print)

@@ -34,16 +34,15 @@ def requirements(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-PINS = {canonicalize_name(p.name): p for p in map(Requirement, requirements(ROOT / "constraints.txt"))}
+CONSTRAINTS = ROOT / "constraints.txt"
+PINS = {canonicalize_name(p.name): p for p in map(Requirement, requirements(CONSTRAINTS))}
 
 
 def check(package: Requirement) -> None:
     """Whether a requirement allows what constraints.txt pins."""
     if pinned := PINS.get(canonicalize_name(package.name)):
         assert re.fullmatch(r"==[\w.]+", str(pinned.specifier)), pinned
-        assert package.specifier.contains(str(pinned.specifier)[2:]), (
-            f"{package}: constraints.txt has {pinned}"
-        )
+        assert package.specifier.contains(str(pinned.specifier)[2:]), (package, pinned)
 
 
 def test_the_workflow_tests_builds_and_browses_on_every_push_before_it_publishes():
@@ -53,11 +52,8 @@ def test_the_workflow_tests_builds_and_browses_on_every_push_before_it_publishes
     assert [step for step in done if step in wanted] == wanted
     assert USED["actions/upload-pages-artifact"]["with"]["path"] == "_build/html"
     assert (JOBS["deploy"]["needs"], JOBS["deploy"]["if"]) == ("build", "github.ref == 'refs/heads/main'")
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(
-        re.search(rf"^{target}:", makefile, re.MULTILINE)
-        for target in re.findall(r"run: make (\w+)", WORKFLOW)
-    )
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"run: make (\w+)", WORKFLOW)) <= set(targets)
     python = USED["actions/setup-python"]["with"]
     assert python["python-version"] in SpecifierSet(PROJECT["requires-python"])
     assert all((ROOT / path).is_file() for path in python["cache-dependency-path"].split())
@@ -77,22 +73,18 @@ def test_the_workflow_has_no_more_rights_than_it_needs_and_no_shell_sees_what_ot
 def test_binder_installs_what_is_pinned_and_its_last_step_is_a_command_that_there_is():
     # With a Dockerfile, an environment.yml or the like, repo2docker would not read these files.
     assert {path.name for path in BINDER.iterdir()} == {"postBuild", "requirements.txt", "runtime.txt"}
-    options = [
-        line.split(" ", 1) for line in requirements(BINDER / "requirements.txt") if line.startswith("-")
-    ]
+    lines = requirements(BINDER / "requirements.txt")
+    options = [line.split(" ", 1) for line in lines if line.startswith("-")]
     assert ["--extra-index-url", CPU_WHEELS] in options
-    assert [(BINDER / value).resolve() for option, value in options if option == "-c"] == [
-        ROOT / "constraints.txt"
-    ]
+    assert [(BINDER / value).resolve() for option, value in options if option == "-c"] == [CONSTRAINTS]
     assert all((ROOT / value / "pyproject.toml").is_file() for option, value in options if option == "-e")
-    packages = [
-        Requirement(line) for line in requirements(BINDER / "requirements.txt") if not line.startswith("-")
-    ]
+    packages = [Requirement(line) for line in lines if not line.startswith("-")]
     assert {p.name: str(p.specifier) for p in packages}["torch"] == str(PINS["torch"].specifier)
     for package in packages:
         check(package)
     name, _, version = (BINDER / "runtime.txt").read_text(encoding="utf-8").strip().partition("-")
-    assert (name, version in SpecifierSet(PROJECT["requires-python"])) == ("python", True)
+    assert name == "python"
+    assert version in SpecifierSet(PROJECT["requires-python"])
     script = BINDER / "postBuild"
     assert script.stat().st_mode & 0o111, "postBuild must be executable"
     assert "set -euo pipefail" in script.read_text(encoding="utf-8")

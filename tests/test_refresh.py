@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,31 +16,31 @@ from fercore.errors import FercoreError
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a fresh record, a stale one with its page, a stale one without, and a damaged one."""
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "count.py").write_text("# %%\nn = 1\n", encoding="utf-8")
-    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
-    for name, seconds in (("fresh", 1.0), ("slow", 700.0), ("quick", 3.0)):
-        facts = {
-            "seconds": seconds,
-            "hardware": "an abacus, 2 threads",
-            "notebook": "count.py",
-            "versions": {},
-        }
+    folder, machine = tmp_path / "results" / "count" / "faces", "an abacus, 2 threads"
+    for name, seconds, training in (
+        ("fresh", 1.0, {}),
+        ("slow", 700.0, {"seconds": 90.0}),
+        ("quick", 3.0, {}),
+    ):
+        facts = {"seconds": seconds, "hardware": machine, "notebook": "count.py", "versions": {}}
         facts["code"] = records.code("count") if name == "fresh" else {"atomic_path": "0"}
         record = {"schema": records.SCHEMA, "experiment": "count", "dataset": "faces", "provenance": facts}
-        path = tmp_path / "results" / "count" / "faces" / f"{name}.json"
-        checkpoints.write_json(path, record | {"training": {"seconds": 90.0} if name == "slow" else {}})
+        checkpoints.write_json(folder / f"{name}.json", record | {"training": training})
         about = {
             "experiment": "count",
             "dataset": "faces",
             "asked": {"dataset": "faces", "n": 2},
-            "seconds": 3.0,
+            "seconds": 3,
         }
-        about |= {"record": records.place(path), "record_sha256": checkpoints.digest(path)}
+        about["record"] = records.place(folder / f"{name}.json")
+        about["record_sha256"] = checkpoints.digest(folder / f"{name}.json")
         if name != "slow":
             page = tmp_path / "book" / "runs" / "faces" / f"count-{name}.ipynb"
             checkpoints.write_json(page, {"metadata": {"fercore": about}})
-    (tmp_path / "results" / "count" / "faces" / "zz.json").write_text("{", encoding="utf-8")
+    (folder / "zz.json").write_text("{", encoding="utf-8")
     return tmp_path
 
 
@@ -48,7 +49,7 @@ def test_lists_what_is_stale_and_what_it_takes(project: Path, capsys):
     text = capsys.readouterr().out
     assert "fresh.json" not in text
     assert (
-        "quick.json: atomic_path is gone; notebook is new\n    took 3 s, on an abacus, 2 threads; data: faces"
+        "quick.json: atomic_path is gone; notebook is new\n    took 3 s, on an abacus, 2 threads; data"
         in text
     )
     assert "\n    ferlab run count --dataset faces -p n=2\n" in text
@@ -61,20 +62,11 @@ def test_lists_what_is_stale_and_what_it_takes(project: Path, capsys):
     assert "zz.json is not a run record" in text
 
 
-def test_a_record_that_is_not_that_of_its_page_is_stale(project: Path):
-    path = project / "results" / "count" / "faces" / "fresh.json"
-    assert freshness.stale_runs([path]) == []
-    assert freshness.text([]) == "All runs are fresh."
-    path.write_text(path.read_text().replace("abacus", "engine"))
-    (run,) = freshness.stale_runs([path])
-    assert run.reasons == ["its record is not the one that the page was made with, by its checksum"]
-
-
 def test_outside_a_checkout_all_records_count_and_inside_those_under_version_control(project, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
     assert freshness.committed(records.paths()) == records.paths()
-    freshness.subprocess.run(["git", "init", "-q", str(project)], check=True)
-    freshness.subprocess.run(["git", "-C", str(project), "add", "results/count/faces/zz.json"], check=True)
+    subprocess.run(["git", "init", "-q", str(project)], check=True)
+    subprocess.run(["git", "-C", str(project), "add", "results/count/faces/zz.json"], check=True)
     assert [path.stem for path in freshness.committed(records.paths())] == ["zz"]
 
 
@@ -96,9 +88,3 @@ def test_renew_goes_on_after_a_failure(project: Path, monkeypatch: pytest.Monkey
     assert asked == [("count", "faces", {"n": 2})] * 2
     assert cli.main(["refresh", "--run", "--minutes", "0.01"]) == 1  # left out: it took longer
     assert len(asked) == 2
-
-
-def test_page_without_origin_is_named(tmp_path: Path):
-    (tmp_path / "x.ipynb").write_text('{"metadata": {}}', encoding="utf-8")
-    with pytest.raises(FercoreError, match=r"x\.ipynb does not say"):
-        runner.asked_of(tmp_path / "x.ipynb")

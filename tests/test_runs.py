@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from ferlab.runs import cli, kernels, records, runner
 from filelock import FileLock
 
 from fercore import checkpoints
-from fercore.errors import FercoreError, UnknownNameError
+from fercore.errors import FercoreError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 # Of the embedded faces, `make book` makes all pages but these, which take long.
@@ -41,39 +40,19 @@ def test_importing_the_package_needs_no_more_than_torch_numpy_and_pillow():
 # Records
 
 
-@pytest.fixture
-def record(tmp_path):
+def test_a_record_is_fresh_until_something_changes_and_then_says_what(tmp_path):
     run = records.Run("accuracy", "toy", model="proposed", seed=0)
-    return records.read(run.finish("name", brightness_faces(14), {"accuracy": 0.5}, folder=tmp_path))
-
-
-def test_a_new_record_is_fresh_and_reads_back(record):
-    assert records.stale(record) == []
-    assert record["metrics"] == {"accuracy": 0.5}
-    assert record["provenance"]["data_checksum"].startswith("sha256:")
-    assert {"notebook", "outcome", "FaceDataset", "PROCEDURE"} <= set(record["provenance"]["code"])
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda p: p["code"].update(notebook="0"), "notebook has changed"),
-        (lambda p: p["code"].update(lost="0"), "lost is gone"),
-        (lambda p: p["code"].pop("outcome"), "outcome is new"),
-        (lambda p: p["versions"].update(torch="1.0.0"), "torch was 1.0.0, constraints.txt pins"),
-    ],
-)
-def test_every_change_makes_a_record_stale_by_name(record, change, reason):
-    change(record["provenance"])
-    (said,) = records.stale(record)
-    assert said.startswith(reason)
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 0}', '{"schema": 2, "provenance": {"code": 3}}'])
-def test_a_damaged_record_is_named(tmp_path, text):
-    (tmp_path / "broken.json").write_text(text)
-    with pytest.raises(FercoreError, match=r"broken.json is not a run record"):
-        records.read(tmp_path / "broken.json")
+    record = records.read(run.finish("name", brightness_faces(14), {"accuracy": 0.5}, folder=tmp_path))
+    facts = record["provenance"]
+    assert (records.stale(record), record["metrics"]) == ([], {"accuracy": 0.5})
+    assert facts["data_checksum"].startswith("sha256:")
+    assert {"notebook", "outcome", "FaceDataset", "PROCEDURE"} <= set(facts["code"])
+    facts["code"] |= {"notebook": "0", "lost": "0"}
+    del facts["code"]["outcome"]
+    facts["versions"]["torch"] = "1.0.0"
+    *code, version = records.stale(record)
+    assert code == ["notebook has changed", "lost is gone", "outcome is new"]
+    assert version.startswith("torch was 1.0.0, constraints.txt pins")
 
 
 def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
@@ -112,9 +91,8 @@ def test_notebooks_keep_the_house_rules(path):
     assert len(code) <= 20
     assert 600 <= words <= 2500
     for cell in code:
-        assert len(cell.source.splitlines()) <= 15 or "parameters" in cell.metadata.get("tags", []), (
-            cell.source
-        )
+        long = len(cell.source.splitlines()) > 15
+        assert not long or "parameters" in cell.metadata.get("tags", []), cell.source
         if figure := cell.metadata.get("mystnb", {}).get("figure"):
             assert figure["caption"]
             assert cell.metadata["mystnb"]["image"]["alt"]
@@ -167,18 +145,30 @@ dataset = "faces"
 level = 1
 
 """
-CODE = """# %% mystnb={{"figure": {{"name": "fig-a", "caption": "c"}}, "image": {{"alt": "a"}}}}
+HEAD = """# %% mystnb={{"figure": {{"name": "fig-a", "caption": "c"}}, "image": {{"alt": "a"}}}}
 import os, sys
 from pathlib import Path
 from ferlab import provenance
-provenance.project_root = lambda: Path({root!r})
+root = Path({root!r})
+provenance.project_root = lambda: root
 from ferlab.runs import records as results
 from conftest import brightness_faces
-print("progress", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("OMP_NUM_THREADS"), file=sys.stderr)
-run = results.Run("tiny", dataset, level=level)
-record = run.finish("x", brightness_faces(14), {{"level": 1 // level}})
+"""
+CODE = """print("progress", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("OMP_NUM_THREADS"), file=sys.stderr)
+metrics = {"level": 1 // level}
+"""
+FOOT = """
+record = results.Run("tiny", dataset, level=level).finish("x", brightness_faces(14), metrics)
+{after}
 print("Record:", results.place(record))
 """
+
+
+def notebook(root, code=CODE, after=""):
+    """Write the toy notebook of a project: what it does before it writes its record, and after it."""
+    (root / "notebooks" / "tiny.py").write_text(
+        TINY + HEAD.format(root=str(root)) + code + FOOT.format(after=after)
+    )
 
 
 @pytest.fixture
@@ -188,8 +178,8 @@ def project(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "constraints.txt").write_text("")
     monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
-    (tmp_path / "notebooks" / "tiny.py").write_text(TINY + CODE.format(root=str(tmp_path)))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    notebook(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"), prepend=os.pathsep)
     runner.pair()
     return tmp_path
 
@@ -205,36 +195,28 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd, monkey
     page, ran = runner.run("tiny", "faces", {"level": 1})
     assert ran
     assert page == project / "book" / "runs" / "faces" / "tiny.ipynb"
-    notebook = nbformat.read(page, as_version=4)
-    about = notebook.metadata["fercore"]
+    made = nbformat.read(page, as_version=4)
+    about = made.metadata["fercore"]
     assert about["parameters"] == {"dataset": "faces", "level": 1}
     assert about["record"] == "results/tiny/faces/x.json"
-    assert notebook.cells[0].source.startswith("# Tiny: Embedded faces")
-    assert "`fig-a-faces`" in notebook.cells[0].source
-    parameters, injected, last = notebook.cells[1:]
+    title, parameters, injected, last = made.cells
+    assert title.source.startswith("# Tiny: Embedded faces")
+    assert "`fig-a-faces`" in title.source
     assert "remove-cell" in parameters.metadata["tags"]
     assert "hide-input" in injected.metadata["tags"]
     assert last.metadata["mystnb"]["figure"]["name"] == "fig-a-faces"
     assert [output["name"] for output in last.outputs] == ["stdout"]  # progress bars are not part of a page
-    assert "papermill" not in json.dumps(notebook.metadata)
     assert (project / "runs" / "faces" / "tiny.log").read_text() == "progress PASSIVE 3\n"
     assert "tiny on faces" in capfd.readouterr().err  # papermill's bar
     assert runner.command(page) == "ferlab run tiny --dataset faces -p level=1"
-    before = page.stat().st_mtime_ns
     assert runner.run("tiny", "faces", {"level": 1}) == (page, False)
-    assert page.stat().st_mtime_ns == before
     assert runner.run("tiny", "faces", {"level": 1}, force=True) == (page, True)
     change(project, "# # Tiny", "# # Edited")  # the reviewed text is what runs, even before it is paired
     assert runner.run("tiny") == (page, True)
     assert nbformat.read(page, as_version=4).cells[0].source.startswith("# Edited: Embedded faces")
-
-
-@pytest.mark.parametrize("damaged", ["page", "record"])
-def test_a_damaged_page_or_record_is_made_anew(project, capfd, damaged):
-    page, _ = runner.run("tiny")
-    path = page if damaged == "page" else project / "results" / "tiny" / "faces" / "x.json"
-    path.write_text(path.read_text()[:50])
-    assert runner.run("tiny") == (page, True)
+    for damaged in (page, project / about["record"]):
+        damaged.write_text(damaged.read_text()[:50])
+        assert runner.run("tiny") == (page, True)
 
 
 def test_a_failing_notebook_publishes_nothing_and_says_where_it_failed(project, capfd):
@@ -243,9 +225,8 @@ def test_a_failing_notebook_publishes_nothing_and_says_where_it_failed(project, 
     assert re.search(r"tiny on faces stopped in code cell \d: ZeroDivisionError", said)
     assert "as far as it came: runs/faces/tiny.failed.ipynb\nIts log: runs/faces/tiny.log" in said
     assert (project / "runs" / "faces" / "tiny.failed.ipynb").is_file()
-    log = (project / "runs" / "faces" / "tiny.log").read_text()
     assert re.search(
-        r"progress .*\n.*tiny on faces stopped in code cell \d: ZeroDivisionError", log, re.DOTALL
+        r"(?s)progress .*ZeroDivisionError", (project / "runs" / "faces" / "tiny.log").read_text()
     )
     assert not (project / "book").exists()
     assert not (project / "stamp").exists()
@@ -279,9 +260,7 @@ def test_a_kernel_that_does_not_start_is_tried_again(project, capfd, monkeypatch
     assert ("did not start" in capfd.readouterr().err) == bool(status)
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="elsewhere the number of threads is left alone"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the number of threads is left alone")
 def test_beside_other_work_a_kernel_has_one_thread_for_each_processor_that_is_free():
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
     try:
@@ -291,18 +270,6 @@ def test_beside_other_work_a_kernel_has_one_thread_for_each_processor_that_is_fr
         for process in busy:
             process.kill()
             process.wait()
-
-
-def test_unknown_names_are_refused_before_anything_runs(project):
-    with pytest.raises(UnknownNameError, match="no experiment 'tony'; choose tiny"):
-        runner.run("tony", "faces")
-    with pytest.raises(UnknownNameError, match="no dataset 'face'"):
-        runner.run("tiny", "face")
-    with pytest.raises(UnknownNameError, match="no parameter levle; it has dataset, level"):
-        runner.run("tiny", "faces", {"levle": 2})
-    assert not (project / "runs").exists()
-    asked = {"fold": 3, "width": 0.5, "model": "vgg16", "dataset": "jaffe"}
-    assert runner.page_path("accuracy", "jaffe", asked).name == "accuracy-vgg16-3.ipynb"
 
 
 # Interrupted, and started twice
@@ -372,19 +339,16 @@ def test_of_two_processes_with_the_same_run_one_does_it(project, capfd):
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
     assert cli.main(["run", "tiny", "-p", "level=2", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(
-        "ferlab run tiny --dataset faces -p level=2\n  page   book/runs/faces/tiny.ipynb would be made"
-    )
+    line = "ferlab run tiny --dataset faces -p level=2\n  page   book/runs/faces/tiny.ipynb would be made"
+    assert said.startswith(line)
     assert said.endswith("has not been run here\n  data   is there\n  with   dataset=faces, level=2\n")
     assert not (project / "book").exists()
     runner.run("tiny", "faces", {"level": 2})
-    assert "is fresh: nothing would be run\n  time   took 0 s last" in cli.intent(
-        "tiny", "faces", {"level": 2}
-    )
+    fresh = "is fresh: nothing would be run\n  time   took 0 s last"
+    assert fresh in cli.intent("tiny", "faces", {"level": 2})
     assert "would be made (it was made with other parameters)" in cli.intent("tiny", "faces", {"level": 1})
+    assert cli.listing() == "tiny: Tiny\n    faces/tiny: fresh, took 0 s"
     capsys.readouterr()
-    assert cli.main(["run", "--list"]) == 0
-    assert capsys.readouterr().out == "tiny: Tiny\n    faces/tiny: fresh, took 0 s\n"
     assert cli.main(["status"]) == 0
     assert capsys.readouterr().out == "results/tiny/faces/x.json: fresh\n"
     change(project, "# # Tiny", "# # Edited")
@@ -396,12 +360,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
     ("line", "status", "said"),
     [
         ("run accuracy -p width", 1, "ferlab: -p width: write NAME=VALUE"),
+        ("run acuracy", 1, "no experiment 'acuracy'; choose"),
+        ("run accuracy --dataset face", 1, "no dataset 'face'"),
+        ("run accuracy -p levle=2", 1, "no parameter levle; it has"),
         ("run accuracy -p dataset=faces", 1, "use --dataset"),
-        ("run acuracy", 1, "no experiment 'acuracy'"),
         ("run accuracy --fold 2 -p fold=3", 1, "fold is given twice"),
         ("run", 1, "needs an experiment"),
         ("run accuracy --bogus", 2, "--bogus"),
-        ("walk", 2, "walk"),
         ("", 2, "Commands:"),
     ],
 )

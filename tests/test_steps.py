@@ -123,19 +123,6 @@ def test_a_part_that_fails_late_leaves_no_gradients_behind(monkeypatch):
     assert_close(state.model, whole.model)
 
 
-def test_a_whole_run_in_parts_has_the_same_numbers(monkeypatch, tmp_path, capsys):
-    recipe = replace(SHORT, epochs=2)
-    _, expected = fit(tmp_path / "whole", recipe)
-    model = small_network()
-    limited(
-        monkeypatch, model, lambda asked: asked[-1] <= 3 or not torch.is_grad_enabled()
-    )  # validation fits
-    _, found = fit(tmp_path / "parts", recipe, model=model)
-    for one, other in zip(numbers(found), numbers(expected), strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
-    assert capsys.readouterr().out.count("at a time") == 2  # 8 to 4 to 2 images
-
-
 def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch):
     state = trainer(PLAIN)
     before = copy.deepcopy(state.model)

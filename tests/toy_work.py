@@ -169,10 +169,8 @@ def main(folder: str, seed: str, rounds: str) -> None:
         # A first kill by the clock may come too late on a machine that has sped up; the others always hit.
         hows = ["call", "rename"][number % 2 :][:1] + chance.choices(["call", "rename", "clock"], k=ATTEMPTS)
         for how in hows[: chance.randint(1, ATTEMPTS)]:
-            share, where = (
-                chance.random(),
-                chance.choice(PHASES if how == "call" else ["half", "before", "after"]),
-            )
+            share = chance.random()
+            where = chance.choice(PHASES if how == "call" else ["half", "before", "after"])
             if how == "clock":
                 kills.append([how, "", share, _attempt(root, delay=share * seconds)])
                 continue

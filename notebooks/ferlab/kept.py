@@ -53,11 +53,7 @@ def _add(content: Any, part: Any) -> None:
 
 
 def find(places: Iterable[Path], key: str) -> Kept | None:
-    """Read the first of some files that is there and of this key.
-
-    Raises:
-        CheckpointError: If a file is damaged; names it.
-    """
+    """Read the first of some files that is there and of this key; a damaged one is a ``CheckpointError``."""
     for path in filter(Path.exists, places):
         tensors, about = checkpoints.read(path)
         if about.get("key") == key:
@@ -68,17 +64,10 @@ def find(places: Iterable[Path], key: str) -> Kept | None:
 def kept(
     path: Path, key: str, compute: Callable[[], Kept], elsewhere: Iterable[Path] = (), strict: bool = False
 ) -> Kept:
-    """Return what a file keeps for a key; else compute it and keep it, in one rename.
+    """Return what a file keeps for a key, or one ``elsewhere``; else compute it. Keep it in the file, in one rename.
 
-    A file of another key is replaced. So is a damaged one, unless ``strict``: then it is an error, since what it held
-    took hours and should not be made again unasked. Where it can't be kept, a warning says so and nothing is lost.
-
-    Args:
-        path: The file, ``.safetensors``.
-        key: As from :func:`key_of`.
-        compute: Returns tensors and a description.
-        elsewhere: Other files that may hold it, looked at next; it is copied from there to ``path``.
-        strict: Whether damage, and a full disk, are errors.
+    A file of another key is replaced. So is a damaged one, and a full disk is but a warning, unless ``strict``: then
+    they are errors, since what took hours should not be made again unasked.
     """
     found, place = None, path
     for place in [path, *elsewhere]:

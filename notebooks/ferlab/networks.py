@@ -63,26 +63,15 @@ BUILDERS: dict[str, Callable[[Setting, tuple[int, int]], nn.Module]] = {}
 
 @dataclass(frozen=True)
 class Setting:
-    """Which network is trained how, on which part of which dataset.
+    """Which network is trained how, on which part of which dataset."""
 
-    Attributes:
-        model: One of :data:`fercore.models.MODELS`.
-        fusion: ``"concatenate"`` (the paper's text) or ``"add"`` (its released code); of the proposed network and the
-            baseline only.
-        width: Multiplier of all channels and hidden units.
-        fold: Fold of the protocol.
-        pretrained: Whether VGG-16 and ResNet-50 start from ImageNet weights.
-        recipe: The hyper-parameters of training.
-        teacher: Key of the network whose answers are learnt too, where the recipe distils.
-    """
-
-    model: str = "proposed"
-    fusion: Fusion = "concatenate"
-    width: float = 1.0
-    fold: int = 0
-    pretrained: bool = False
+    model: str = "proposed"  # or another of fercore.models.MODELS
+    fusion: Fusion = "concatenate"  # the paper's text; "add" is its released code
+    width: float = 1.0  # multiplier of all channels and hidden units
+    fold: int = 0  # of the protocol
+    pretrained: bool = False  # whether VGG-16 and ResNet-50 start from ImageNet weights
     recipe: recipes.Recipe = field(default_factory=recipes.Recipe)
-    teacher: str = ""
+    teacher: str = ""  # key of the network whose answers are learnt too, where the recipe distils
 
     def parameters(self) -> dict[str, Any]:
         """Return all fields in one flat dict, as a record keeps them."""
@@ -115,10 +104,6 @@ def setting(
     ``model=""`` takes the network that comes with the package on FER2013, whatever the rest says, and the proposed one
     elsewhere. ``batch_size=0`` takes the recipe's (the paper's depends on the dataset). Where ImageNet weights are
     asked for and cannot be had, a line says so and the setting has ``pretrained=False``.
-
-    Raises:
-        UnknownNameError: If there is no such recipe.
-        ValueError: If a value is of the wrong kind or out of range; names it.
     """
     if model == "" and dataset == SHIPPED_FOR:
         return shipped()
@@ -143,42 +128,29 @@ def shipped() -> Setting:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network and how it came about.
+    """A trained network in evaluation mode, and how it came about.
 
-    Attributes:
-        model: The network in evaluation mode, with the weights of the best validation epoch rounded to half precision
-            (what the weights file holds), computing in float32.
-        history: One dict per epoch, see :func:`fercore.training.trainer.fit`.
-        key: What the weights depend on, see :func:`training_key`.
-        weights: The weights file (half precision, safetensors).
-        hardware: The machine that trained it.
-        ceiling: Floating-point operations per second that its matrix products reach, in the precision of the recipe.
+    It has the weights of the best validation epoch, rounded to half precision, and computes in float32.
     """
 
     model: nn.Module
-    history: trainer.History
-    key: str
-    weights: Path
-    hardware: str
-    ceiling: float
+    history: trainer.History  # a dict per epoch, see :func:`fercore.training.trainer.fit`
+    key: str  # what the weights depend on, see :func:`training_key`
+    weights: Path  # the file: half precision, safetensors
+    hardware: str  # that trained it
+    ceiling: float  # of its matrix products, see :func:`ceiling`
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What a trained network answers: all that its numbers need, in a fifth of a megabyte.
 
-    Attributes:
-        logits: (images, 7) float32 logits, rounded to half precision, of ``"validation"`` and ``"test"``, and by the
-            other rules of :func:`fercore.training.evaluation.rules`, e.g. ``"test mirrored"``.
-        mirror: Whether the recipe asks for mirrored answers.
-        history: As in :class:`Trained`.
-        key: As in :class:`Trained`.
-        hardware: As in :class:`Trained`.
-        ceiling: As in :class:`Trained`.
+    ``logits`` are (images, 7) float32, rounded to half precision, of ``"validation"`` and ``"test"``, and by the other
+    rules of :func:`fercore.training.evaluation.rules`, e.g. ``"test mirrored"``. The rest as in :class:`Trained`.
     """
 
     logits: dict[str, Tensor]
-    mirror: bool
+    mirror: bool  # whether the recipe asks for mirrored answers
     history: trainer.History
     key: str
     hardware: str
@@ -196,11 +168,6 @@ def training_key(setting: Setting, dataset: FaceDataset, split: Split) -> str:
     Fields of the setting count only where they differ from their neutral value (the default of :class:`Setting` and of
     its recipe), so that an option added later, left off, changes no key. Names, and what is done with the weights
     afterwards (``mirror``), don't count.
-
-    Args:
-        setting: Network and recipe.
-        dataset: The whole dataset, of which its checksum counts.
-        split: Its parts.
     """
     parts = {
         "procedure": trainer.PROCEDURE,
@@ -224,11 +191,7 @@ def _differing(one: Any, neutral: Any) -> dict[str, Any]:
 
 
 def build(setting: Setting, size: tuple[int, int]) -> nn.Module:
-    """Build the network of a setting for images of a size (height, width) with its first weights, on the CPU.
-
-    Raises:
-        FercoreError: If the setting asks for ImageNet weights that cannot be had any more.
-    """
+    """Build the network of a setting for images of a size (height, width) with its first weights, on the CPU."""
     recipe, first = setting.recipe, None
     if setting.model in BUILDERS:
         return BUILDERS[setting.model](setting, size)
@@ -258,11 +221,7 @@ def trained(
     Weights lie in ``runs/weights/<dataset>/<name>.safetensors``, the checkpoints of training in
     ``runs/<dataset>/<name>-<key>/``. Neither is committed. The network that comes with the package is found too. The
     teacher, or what returns it, is asked for only if there is to be training; ``options`` are ``compiled``,
-    ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`.
-
-    Raises:
-        CheckpointError: If a checkpoint is damaged; says which file to delete.
-        ValueError: If the network must be trained and its teacher is missing or another one.
+    ``captured`` and ``every`` of :func:`fercore.training.trainer.fit`. A damaged checkpoint is an error.
     """
     root = project_root() if folder is None else Path(folder)
     key, name, chosen = training_key(setting, dataset, split), setting.name(split), choose_device(device)
@@ -303,10 +262,7 @@ def outcome(
 
     Outcomes are looked for in ``results/outcomes/<dataset>/<name>.safetensors`` (published) and under
     ``runs/results/``. New ones go to :func:`ferlab.provenance.output_folder`. So the pages of a network that took
-    hours need no weights. The ``options`` are those of :func:`trained`.
-
-    Raises:
-        CheckpointError: If a checkpoint or an outcome file is damaged; says which file to delete.
+    hours need no weights. The ``options`` are those of :func:`trained`; damage is an error here, too.
     """
     root = project_root() if folder is None else Path(folder)
     key = training_key(setting, dataset, split)

@@ -46,9 +46,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     status = commands.add_parser("status", help="say what is done and what is left")
     for one in (run, status):
         one.add_argument("--data", type=Path, help="folder with the sheets, or with fer2013/fer2013.csv")
-        one.add_argument(
-            "--width", type=float, default=1.0, help="multiplier of all channels, 1 in the paper"
-        )
+        one.add_argument("--width", type=float, default=1.0, help="of all channels, 1 in the paper")
         one.add_argument("--limit", type=int, default=0, help="try it on so many images of each part")
         one.add_argument("--root", type=Path, default=ROOT, help="project folder (default: this one)")
     run.add_argument("--out", type=Path, required=True, help="where to put what is to be brought home")

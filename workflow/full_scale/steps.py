@@ -206,8 +206,8 @@ def _train(
         if part == "test":
             accuracy[f"{rule}, without copies"] = float(right[own].mean())
     history, seconds = answers.history, sum(row["seconds"] for row in answers.history)
-    rules = [rule for rule in ("test", "test mirrored", "test ten-crop") if rule in accuracy]
-    told = ", ".join(f"{rule} {accuracy[rule]:.4f}" for rule in rules)
+    rules = ("test", "test mirrored", "test ten-crop")
+    told = ", ".join(f"{rule} {accuracy[rule]:.4f}" for rule in rules if rule in accuracy)
     return {
         "key": answers.key,
         "name": setting.name(parts),
@@ -231,9 +231,8 @@ def emotion_maps(lease: Lease) -> dict[str, Any]:
     with matrix_products("float32"):
         name = f"{trained.weights.stem}-64"
         found = maps.explain_all(trained.model, faces, "fer2013", name, 6, 2, 0, lease.root, progress=False)
-    seconds = time.perf_counter() - before
-    brief = f"{len(faces)} faces, {found.evaluations:.0f} evaluations each, {seconds:.0f} s"
-    about = {"faces": len(faces), "evaluations": found.evaluations, "seconds": seconds}
+    about = {"faces": len(faces), "evaluations": found.evaluations, "seconds": time.perf_counter() - before}
+    brief = "{faces} faces, {evaluations:.0f} evaluations each, {seconds:.0f} s".format(**about)
     return about | {"key": found.key, "brief": brief}
 
 

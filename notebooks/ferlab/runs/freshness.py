@@ -69,13 +69,12 @@ def text(runs: Sequence[Stale]) -> str:
     for run in runs:
         lines.append(f"{records.place(run.record)}: {few(run.reasons)}")
         if run.content:
-            before = (
-                f", its network {_span(run.seconds('training'))} before" if run.seconds("training") else ""
-            )
+            training = run.seconds("training")
+            before = f", its network {_span(training)} before" if training else ""
             machine, data = run.content["provenance"].get("hardware"), run.content.get("dataset")
             lines.append(f"    took {_span(run.seconds())}{before}, on {machine}; data: {data}")
         lines.append(
-            f"    {run.command or 'has no page in book/runs: remove the record or run its notebook'}"
+            "    " + (run.command or "has no page in book/runs: remove the record or run its notebook")
         )
     total = sum(run.seconds() for run in runs)
     return "\n".join([*lines, f"{len(runs)} to run again, {_span(total)} in all without training."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,14 +73,9 @@ class Grid:
 
     def train_names(self) -> list[str]:
         """Return the names of all trainings, each once."""
-        found = dict.fromkeys(
-            f"{dataset}-{model}-{self.protocol(dataset, protocol)}-{fold}"
-            for dataset in self.datasets
-            for model in self.models
-            for protocol in self.protocols
-            for fold in self.folds_of(self.protocol(dataset, protocol))
-        )
-        return list(found)
+        kinds = itertools.product(self.datasets, self.models, self.protocols)
+        own = [(dataset, model, self.protocol(dataset, protocol)) for dataset, model, protocol in kinds]
+        return list(dict.fromkeys(f"{'-'.join(one)}-{fold}" for one in own for fold in self.folds_of(one[2])))
 
     def after_names(self) -> list[str]:
         """Return the names of the runs that need a trained network."""

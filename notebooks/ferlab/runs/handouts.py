@@ -59,10 +59,7 @@ def version(chapter: str, audience: str) -> Any:
 
 
 def plain(text: str, figures: Mapping[str, str] | None = None) -> str:
-    """Turn the book's Markdown into what any notebook shows: no roles, no labels, no fences of the book.
-
-    ``figures`` says what stands for the label of a figure, e.g. ``{"fig-a": "Figure 1"}``.
-    """
+    """Turn the book's Markdown into what any notebook shows; ``figures`` says what stands for a figure's label."""
     figures = figures or {}
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^:::+\s*\{[\w-]+\}[ \t]*(.+)$", r"**\1**", text, flags=re.MULTILINE)
@@ -76,10 +73,8 @@ def plain(text: str, figures: Mapping[str, str] | None = None) -> str:
 
 def _cited(keys: str, form: str) -> str:
     """Return author and year of references, the key where the bibliography has no such entry."""
-    known = _references()
-    return "; ".join(
-        form.format(*known[key]) if key in known else key for key in re.split(r"\s*,\s*", keys.strip())
-    )
+    known, wanted = _references(), re.split(r"\s*,\s*", keys.strip())
+    return "; ".join(form.format(*known[key]) if key in known else key for key in wanted)
 
 
 @functools.cache

@@ -84,11 +84,7 @@ def paths(root: Path | None = None) -> list[Path]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return a record as it was written by :meth:`Run.finish`.
-
-    Raises:
-        FercoreError: If the file is damaged or not a record of this version; names it.
-    """
+    """Return a record as it was written by :meth:`Run.finish`; a ``FercoreError`` names a file that is none."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
@@ -110,10 +106,10 @@ def _pins() -> dict[str, str]:
 
 
 def stale(record: dict[str, Any]) -> list[str]:
-    """Return why a record might no longer come out the same, a sentence each; an empty list means that it is fresh.
+    """Return why a record might no longer come out the same, a sentence each; nothing means that it is fresh.
 
-    Compared are the text notebook, every definition that it reaches, wherever it stands now, and the versions of the
-    pinned packages. The data are not read again: the record holds their checksum for comparison.
+    Compared are its notebook, every definition that it reaches, wherever it stands now, and the versions of pinned
+    packages. The data are not read again: the record holds their checksum.
     """
     facts, pins = record["provenance"], _pins()
     return definitions.changed(facts["code"], code(record["experiment"])) + [

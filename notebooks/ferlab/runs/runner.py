@@ -37,8 +37,7 @@ def run(
 ) -> tuple[Path, bool]:
     """Make the page of an experiment on a dataset, unless it is fresh; return it, and whether it was made now.
 
-    Of two processes with the same page the second waits and then finds it fresh; with ``wait=False`` it gives up. A run
-    that was interrupted leaves its checkpoints and a note (see ``unfinished``), and goes on from there next time.
+    Of two processes with the same page the second waits and then finds it fresh; with ``wait=False`` it gives up.
     """
     asked = check(experiment, dataset, parameters)
     page = page_path(experiment, dataset, asked)
@@ -52,13 +51,11 @@ def run(
         if not wait:
             raise FercoreError(f"Another process is making {page.name} of {dataset}; nothing done.") from None
         print(f"Another process is making {page.name} of {dataset}: waiting for it.", file=sys.stderr)
-        held = lock.acquire()
-        force = False  # it has just been made
+        held, force = lock.acquire(), False  # it has just been made
     with held:
-        if not force and is_fresh(page, asked):
-            return page, False
-        _make(experiment, asked, page)
-    return page, True
+        if stale := force or not is_fresh(page, asked):
+            _make(experiment, asked, page)
+    return page, stale
 
 
 def _make(experiment: str, asked: dict[str, Any], page: Path) -> None:
@@ -78,10 +75,8 @@ def _make(experiment: str, asked: dict[str, Any], page: Path) -> None:
         note.unlink(missing_ok=True)
         raise
     except OSError as error:  # no room on the disk, say
-        raise FercoreError(
-            f"{page.name} of {dataset} could not be made: {error}. Mend that; then the same command, or "
-            "`ferlab run --resume`, goes on from here."
-        ) from error
+        then = "Mend that; then the same command, or `ferlab run --resume`, goes on from here."
+        raise FercoreError(f"{page.name} of {dataset} could not be made: {error}. {then}") from error
     note.unlink(missing_ok=True)
 
 
@@ -103,14 +98,12 @@ def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> d
     asked = {**(parameters or {}), "dataset": dataset}
     known = parameters_of(read_text_notebook(source(experiment)))
     if unknown := ", ".join(sorted(set(asked) - set(known))):
-        raise UnknownNameError(
-            f"{experiment}.py has no parameter {unknown}; it has {', '.join(sorted(known))}."
-        )
+        there = ", ".join(sorted(known))
+        raise UnknownNameError(f"{experiment}.py has no parameter {unknown}; it has {there}.")
     for name in _IDENTITY:
         if not re.fullmatch(r"[\w.+-]{0,60}", str(asked.get(name, ""))):
-            raise ValueError(
-                f"{name}={asked[name]!r} becomes part of a file's name: choose letters, digits, dots and hyphens."
-            )
+            wanted = "becomes part of a file's name: choose letters, digits, dots and hyphens."
+            raise ValueError(f"{name}={asked[name]!r} {wanted}")
     return asked
 
 
