@@ -101,3 +101,13 @@ def test_deep_emotion_starts_with_the_image_as_it_is():
     images = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
     plain = network.classify(network.features(images[:, :1]))
     torch.testing.assert_close(network(images), plain, rtol=1e-3, atol=1e-4)
+
+
+def test_deep_emotion_takes_images_of_one_size_and_answers_without_smaller_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "ceiling", lambda *_: 1e9)
+    faces = brightness_faces(70, size=48)
+    setting = networks.setting("toy", "deep_emotion", epochs=1, batch_size=8, batch_norm=False)
+    answers = networks.outcome(setting, faces, splits.split(faces), "cpu", tmp_path, progress=False)
+    assert set(answers.logits) == {
+        f"{part}{rule}" for part in ("validation", "test") for rule in ("", " mirrored")
+    }

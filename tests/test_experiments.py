@@ -86,7 +86,7 @@ def test_weights_are_those_of_the_best_epoch_in_half_precision(once):
 
 
 def test_what_belongs_to_another_setting_is_told_and_replaced(once, project, capsys):
-    other = replace(SMALL, recipe=replace(SMALL.recipe, seed=1))
+    other = replace(SMALL, recipe=replace(SMALL.recipe, lr=0.02))
     found = outcome(project, other)
     assert capsys.readouterr().out.count(f"{NAME} belongs to other settings, data or code: not used.") == 2
     assert found.key == key(other) != once[1].key
@@ -180,7 +180,7 @@ def test_a_setting_builds_its_network_and_names_what_distinguishes_it():
         setting = replace(SMALL, model=name, fold=3, recipe=replace(SMALL.recipe, seed=4))
         expected = models.build(name, width=0.05, size=SIZE, seed=4)
         assert same_weights(networks.build(setting, SIZE), expected)
-        assert setting.name(splits.split(TOY, "subject", 3)) == f"{begins}-w0.05-paper-e2-subject-3"
+        assert setting.name(splits.split(TOY, "subject", 3)) == f"{begins}-w0.05-paper-e2-s4-subject-3"
 
 
 # Keys

@@ -128,13 +128,17 @@ def test_a_step_that_fails_stops_no_other_and_too_little_time_begins_nothing(tmp
     def waits(_):
         raise leases.NotNowError("waits for the weights")
 
-    runs = {"fails": fails, "waits": waits, "works": lambda _: {"brief": "fine"}}
+    def misspelt(_):
+        return {}["name"]
+
+    runs = {"fails": fails, "waits": waits, "odd": misspelt, "works": lambda _: {"brief": "fine"}}
     some = [leases.Step(name, f"it {name}", 1, run) for name, run in runs.items()]
     leases.work(lease(tmp_path, seconds=0.0), some)
-    assert capsys.readouterr().out == "0 s are left, too little for: fails, waits, works\n"
+    assert capsys.readouterr().out == "0 s are left, too little for: fails, waits, odd, works\n"
     leases.work(lease(tmp_path), some)
     said = capsys.readouterr().out
     assert "fails FAILED: FloatingPointError: loss became nan" in said
+    assert "odd FAILED: KeyError: 'name'" in said
     assert "waits: waits for the weights" in said
     assert list(records(tmp_path)) == ["works"]
     table = leases.table(lease(tmp_path), some)
@@ -179,19 +183,23 @@ def test_a_parcel_finds_its_places_and_leaves_newer_records_alone(done, packed, 
     (joined, about), original = checkpoints.read(home / large.relative_to(done)), checkpoints.read(large)
     assert about == original[1]
     assert all(torch.equal(joined[name], tensor) for name, tensor in original[0].items())
-    assert all("as it was" in line or "joined" in line for line in parcel.collect(packed, home))
+    assert all("as it was" in line or "is there" in line for line in parcel.collect(packed, home))
     newer = home / "results" / "full_scale" / "check.json"
     newer.write_text(newer.read_text().replace('"seconds": ', '"seconds": 1'))
     before = newer.read_text()
-    assert "check.json: newer than the parcel's, left alone" in " ".join(parcel.collect(packed, home))
-    assert newer.read_text() == before
+    other = next((home / "results" / "outcomes").rglob("*.safetensors"))
+    other.write_bytes(b"answers of another network")
+    said = " ".join(parcel.collect(packed, home))
+    assert "check.json: newer than the parcel's, left alone" in said
+    assert f"{other.name}: another than the parcel's, left alone" in said
+    assert (newer.read_text(), other.read_bytes()) == (before, b"answers of another network")
     leases.work(lease(home), [replace(STEPS[0], run=None)])  # what was brought home counts as done
 
 
 @pytest.mark.parametrize("name", ["runs/results/../../evil.json", "notes.txt"])
 def test_a_parcel_with_anything_else_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("x")
-    with tarfile.open(tmp_path / "records.tar.gz", "w:gz") as tar:
+    with tarfile.open(tmp_path / "records-0.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "file", name)
     with pytest.raises(FercoreError, match="which is no result"):
         parcel.collect(tmp_path, tmp_path / "home")
@@ -202,10 +210,10 @@ def test_a_parcel_that_is_absent_damaged_or_not_whole_is_named(packed, tmp_path)
     (packed / "weights-0.safetensors").unlink()
     with pytest.raises(FercoreError, match=r"parts of .*, not all"):
         parcel.collect(packed, tmp_path / "home")
-    (packed / "records.tar.gz").write_bytes(b"not a tar")
+    (packed / "records-0.tar.gz").write_bytes(b"not a tar")
     with pytest.raises(FercoreError, match="is damaged"):
         parcel.collect(packed, tmp_path)
-    with pytest.raises(FercoreError, match=r"holds no records\.tar\.gz"):
+    with pytest.raises(FercoreError, match=r"holds no records-0\.tar\.gz"):
         parcel.collect(tmp_path, tmp_path)
 
 
@@ -271,7 +279,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, given, message):
 
 @pytest.mark.skipif(not SKETCH.is_file(), reason="needs the sheets of FER2013")
 def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
-    """The real thing, on the first images of each part, ended by SIGTERM once a step is done, then run on."""
+    """The real thing, on the first images of each part: SIGTERM once a step is done, then run on."""
     where = ("--data", SKETCH.parent, "--out", tmp_path / "out", "--root", tmp_path, "--device", "cpu")
     small = ("--width", "0.0625", "--limit", "150", "--budget", "600", "--images", "2")
 
@@ -297,7 +305,37 @@ def test_the_command_stopped_and_started_again_does_not_begin_anew(tmp_path):
     first = path.read_bytes()
     assert "check: " not in until("wide-0: ")
     assert path.read_bytes() == first
-    assert (tmp_path / "out" / "records.tar.gz").is_file()
+    assert (tmp_path / "out" / "records-0.tar.gz").is_file()
+
+
+def test_the_budget_ends_the_command(tmp_path, monkeypatch):
+    """Whatever step is in hand then: an alarm is set that stops it as SIGTERM does."""
+    command = [
+        "run",
+        "--data",
+        "d",
+        "--out",
+        tmp_path / "out",
+        "--root",
+        tmp_path,
+        "--budget",
+        "600",
+        "--device",
+        "cpu",
+    ]
+    script = runpy.run_path(str(SCRIPT / "__main__.py"))
+    alarms, before = [], {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    monkeypatch.setattr(sheets, "read", lambda _: toy())
+    monkeypatch.setattr(leases, "work", lambda *_: alarms.append(signal.getitimer(signal.ITIMER_REAL)[0]))
+    try:
+        script["main"]([str(word) for word in command])
+        assert signal.getsignal(signal.SIGALRM) is signal.getsignal(signal.SIGTERM) is script["stop"]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert len(alarms) == 1
+    assert 0 < alarms[0] <= 600
 
 
 def test_the_page_names_the_steps_and_counts_the_operations_of_an_epoch():

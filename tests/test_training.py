@@ -16,7 +16,7 @@ import pytest
 import torch
 from toy_training import SHORT, STRONG, fit, numbers, parts_of_toy, same_weights, small_network
 
-from fercore import checkpoints
+from fercore import checkpoints, models
 from fercore.errors import CheckpointError
 from fercore.training import evaluation, trainer
 
@@ -180,6 +180,21 @@ def test_checkpoints_that_do_not_belong_together_are_refused(undisturbed, tmp_pa
         checkpoints.save(best, tensors, about | wrong)
     with pytest.raises(CheckpointError, match=r"Delete the folder .* and train again"):
         fit(run)
+
+
+def test_a_resumed_optimiser_s_states_lie_in_memory_as_their_weights_do(tmp_path):
+    """As the fused steps of a GPU demand."""
+    model = models.build("proposed", width=0.05, size=(32, 32)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    before = {weight: state["momentum_buffer"].clone() for weight, state in optimizer.state.items()}
+    checkpoints.save_training(tmp_path / "last.safetensors", model, optimizer, {"key": "k"})
+    checkpoints.load_training(tmp_path / "last.safetensors", model, optimizer, "k")
+    for weight, state in optimizer.state.items():
+        assert state["momentum_buffer"].stride() == weight.stride()
+        assert torch.equal(state["momentum_buffer"], before[weight])
+    assert len(before) == len(optimizer.state) > 20
 
 
 def test_a_diverging_loss_is_an_error_and_leaves_no_checkpoint(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -132,8 +133,13 @@ class Replay:
         torch.cuda.current_stream(device).wait_stream(beside)
         trainer.optimizer.zero_grad(set_to_none=True)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.total = trainer.step(self.plan, self.rows, self.number)
+        gc.collect()  # an older graph that is freed during the capture would break it
+        gc.disable()
+        try:
+            with torch.cuda.graph(self.graph):
+                self.total = trainer.step(self.plan, self.rows, self.number)
+        finally:
+            gc.enable()
 
     def _state(self) -> list[Tensor]:
         """Return everything that a step changes: weights, statistics, averaged weights, state of the optimiser."""

@@ -84,7 +84,8 @@ class Setting:
         fusion = f"-{self.fusion}" if models.has_fusion(self.model) else ""
         recipe = self.recipe.name.replace(" ", "_")
         start = "-imagenet" if self.pretrained else "-taught" if self.teacher else ""
-        size = f"w{self.width:g}-{recipe}-e{self.recipe.epochs}"
+        seed = f"-s{self.recipe.seed}" if self.recipe.seed else ""
+        size = f"w{self.width:g}-{recipe}-e{self.recipe.epochs}{seed}"
         return f"{self.model}{fusion}{start}-{size}-{split.protocol}-{self.fold}"
 
 
@@ -272,9 +273,11 @@ def outcome(
     def answer() -> Kept:
         _tell_of_others(*places)
         network = trained(setting, dataset, split, device, root, **options)
-        answers = {}
+        answers, rules = {}, evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop)
+        if setting.model in BUILDERS:  # may take images of one size only
+            rules.pop("ten-crop", None)
         for name, part in (("validation", split.validation), ("test", split.test)):
-            for rule, views in evaluation.rules(dataset.images.shape[1:3], setting.recipe.crop).items():
+            for rule, views in rules.items():
                 with matrix_products("float32"):  # the same answers on every device
                     logits = evaluation.predict(network.model, dataset.images[part], **views)
                 answers[f"{name} {rule}".strip()] = logits.half()

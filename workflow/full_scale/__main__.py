@@ -65,10 +65,12 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def check_machine(args: argparse.Namespace) -> torch.device:
     """Return the device, or say what is missing."""
-    if args.budget < LEAST:
+    if not args.budget >= LEAST:
         raise FercoreError(f"--budget {args.budget:g}: nothing is finished in under {LEAST} s; give more.")
     if not 0 < args.width <= 4:
         raise FercoreError(f"--width {args.width:g} must lie in (0, 4].")
+    if args.device.partition(":")[0] not in ("cuda", "cpu"):
+        raise FercoreError(f"--device {args.device}: cuda, cuda:0 or cpu.")
     device = torch.device(args.device)
     if device.type == "cuda":
         if not torch.cuda.is_available():
@@ -95,7 +97,10 @@ def run(args: argparse.Namespace) -> None:
     """Do what is not done."""
     device = check_machine(args)
     lease = leases.Lease(args.root, read(args), device, args.width, args.budget, args.images, STARTED)
+    args.out.mkdir(parents=True, exist_ok=True)  # before any work: it may be no folder
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(1.0, lease.left()))  # the budget is the caller's limit, too
     steps = all_of.all_steps()
 
     def keep() -> None:
@@ -121,7 +126,7 @@ def main(given: Sequence[str] | None = None) -> None:
         else:
             sheets.write(load("fer2013", root=args.data, progress=False), args.folder)
             print(f"wrote {args.folder}")
-    except FercoreError as error:
+    except (FercoreError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(STOPPED)

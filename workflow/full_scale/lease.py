@@ -109,7 +109,7 @@ def work(lease: Lease, steps: list[Step], kept: Callable[[], None] = lambda: Non
             lease.write(step.name, step.run(lease), time.monotonic() - began)
         except NotNowError as error:
             print(f"{step.name}: {error}", flush=True)
-        except (FercoreError, ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:  # whatever it is, the other steps still have their time
             print(f"{step.name} FAILED: {type(error).__name__}: {error}", flush=True)
         kept()
     if waiting:

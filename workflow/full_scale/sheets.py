@@ -31,8 +31,11 @@ def read(folder: Path) -> FaceDataset:
         raise DatasetNotFoundError(f"{folder} lacks {', '.join(missing)}: copy all of {', '.join(names)}.")
     with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    usage = np.array([row["Usage"] for row in rows])
-    labels = np.array([int(row["emotion"]) for row in rows], dtype=np.int64)
+    try:
+        usage = np.array([row["Usage"] for row in rows])
+        labels = np.array([int(row["emotion"]) for row in rows], dtype=np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{folder / 'labels.csv'} is damaged ({error!r}): copy it again.") from error
     images = np.concatenate([_part(folder, part, int((usage == part).sum())) for part in SHEETS])[..., None]
     checksum = content_checksum(images, labels)
     if checksum != fer2013.OFFICIAL_CONTENT:
