@@ -25,14 +25,19 @@ def test_the_gpu_is_taken_where_there_is_one_and_none_is_named(monkeypatch, ther
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize(("precision", "inside"), [("float32", False), ("tf32", True), ("bfloat16", True)])
-def test_rounding_is_let_inside_the_block_only(monkeypatch, before, precision, inside):
-    places = torch.backends.cuda.matmul, torch.backends.cudnn
-    for place in places:
-        monkeypatch.setattr(place, "allow_tf32", before)
+def test_rounding_is_let_inside_the_block_only(request, before, precision, inside):
+    def rounding(*wanted):
+        """Set, if asked, and return whether matrix products and convolutions of a GPU may round."""
+        if wanted:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = wanted
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    request.addfinalizer(lambda kept=rounding(): rounding(*kept))  # noqa: B008
+    rounding(before, not before)
     with pytest.raises(KeyError), device.matrix_products(precision):
-        assert [place.allow_tf32 for place in places] == [inside] * 2
+        assert rounding() == (inside, inside)
         raise KeyError
-    assert [place.allow_tf32 for place in places] == [before] * 2
+    assert rounding() == (before, not before)
 
 
 def test_a_compiled_network_trains_to_nearly_the_same_numbers(tmp_path, monkeypatch):

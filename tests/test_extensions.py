@@ -274,7 +274,9 @@ def test_a_table_keeps_all_rows_and_gets_what_the_script_reads(tmp_path):
 
 
 def test_other_builders_print_the_table_alone(tmp_path):
-    plain, said = filtered(tmp_path / "book", FILTERED, "text")
+    plain, said = filtered(
+        tmp_path / "book", f":::{{filtered}}\n:columns: Dataset, Model\n{TABLE}:::\n", "text"
+    )
     assert (said, "ResNet-50" in plain, "fercore" in plain) == ([], True, False)
 
 
