@@ -2,7 +2,7 @@
 
 Read from the source, without importing anything. A definition that moves to another module, or whose comments,
 docstrings, imports or line breaks change, stays the same; so a move makes no run stale. Training has a version of its
-own (``PROCEDURE``) that stands for everything behind ``fit``.
+own (``PROCEDURE``) that stands for everything behind ``fit``. What names, keeps and prints results does not count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ROOTS = {  # of the packages whose definitions count
     "ferlab": Path(ferlab.__file__).resolve().parent,
 }
 BEHIND_A_VERSION = {"fit": "PROCEDURE"}  # a definition that stands for its module's version
+BOOKKEEPING = ("ferlab.kept", "ferlab.provenance", "ferlab.runs.")  # modules that change no number
 STATEMENTS = "(statements)"  # what a module does when it is imported
 Place = tuple[str, str]  # module, and name in it; no name for the module itself
 
@@ -96,7 +97,7 @@ def _reached(notebook: Module) -> set[Place]:
 def _all(places: Iterable[Place]) -> set[Place]:
     """Return definitions and everything that they reach."""
     todo, found = set(places), set()
-    while todo:
+    while todo := {place for place in todo if not place[0].startswith(BOOKKEEPING)}:
         found |= todo
         todo = set().union(*map(_next, todo)) - found
     return found
