@@ -9,8 +9,10 @@ import platform
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = [
     "fercore",
@@ -53,6 +55,8 @@ def versions() -> dict[str, str]:
 
 def hardware(device: torch.device | str = "cpu") -> str:
     """Describe the machine that computes, e.g. ``"Intel(R) Xeon(R) Processor @ 2.80GHz, 2 threads"``."""
+    import torch
+
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")

@@ -8,14 +8,16 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fercore.checkpoints import write_json
-from fercore.datasets.base import FaceDataset
 from fercore.errors import FercoreError
 from ferlab import definitions, provenance
+
+if TYPE_CHECKING:
+    import torch
+
+    from fercore.datasets.base import FaceDataset
 
 SCHEMA = 2
 
