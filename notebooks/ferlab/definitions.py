@@ -23,7 +23,7 @@ ROOTS = {  # of the packages whose definitions count
     "ferlab": Path(ferlab.__file__).resolve().parent,
 }
 BEHIND_A_VERSION = {"fit": "PROCEDURE"}  # a definition that stands for its module's version
-BOOKKEEPING = ("ferlab.kept", "ferlab.provenance", "ferlab.runs.")  # modules that change no number
+BOOKKEEPING = ("ferlab.definitions", "ferlab.kept", "ferlab.provenance", "ferlab.runs.")  # change no number
 STATEMENTS = "(statements)"  # what a module does when it is imported
 Place = tuple[str, str]  # module, and name in it; no name for the module itself
 
