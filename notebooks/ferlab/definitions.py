@@ -46,6 +46,13 @@ def of_notebook(path: Path) -> dict[str, str]:
     return dict(_of_notebook(path, path.read_bytes()))
 
 
+def sources() -> str:
+    """Return one checksum of all files that count: as long as it is the same, no notebook reaches anything else."""
+    files = [path for root in ROOTS.values() for path in sorted(root.rglob("*")) if path.is_file()]
+    counted = [path for path in files if path.suffix == ".py" or path.parent.name == "data"]
+    return _short("".join(f"{path} {_short(path.read_bytes())}" for path in counted))
+
+
 def digest(path: Path) -> str:
     """Return one checksum of all that a text notebook can reach."""
     return _short(repr(of_notebook(path)))

@@ -127,9 +127,7 @@ def listing() -> str:
     """List the experiments with their titles, the pages of each with their state, and what is unfinished."""
     facts, lines = {page: runner.about(page) for page in runner.pages()}, []
     for experiment in runner.experiments():
-        cells = runner.read_text_notebook(runner.source(experiment)).cells
-        first = next(cell.source for cell in cells if cell.cell_type == "markdown")
-        lines.append(f"{experiment}: {first.splitlines()[0].lstrip('# ').strip()}")
+        lines.append(f"{experiment}: {sources.heading(runner.source(experiment))}")
         for page, about in facts.items():
             if about.get("experiment") == experiment:
                 state = "fresh" if runner.is_fresh(page, about["asked"]) else "stale"

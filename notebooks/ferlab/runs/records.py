@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fercore.checkpoints import write_json
+from fercore.checkpoints import digest, write_json
 from fercore.errors import FercoreError
 from ferlab import definitions, provenance
 
@@ -74,9 +75,29 @@ class Run:
 
 
 def code(experiment: str) -> dict[str, str]:
-    """Return what an experiment's notebook reaches, by :func:`ferlab.definitions.of_notebook`; empty without one."""
+    """Return what an experiment's notebook reaches, by :func:`ferlab.definitions.of_notebook`; empty without one.
+
+    Reading it takes a second, so it is kept in ``runs/definitions.json`` for as long as no source changes.
+    """
     path = provenance.project_root() / "notebooks" / f"{experiment}.py"
-    return definitions.of_notebook(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    place, key = provenance.project_root() / "runs" / "definitions.json", [_sources(), digest(path)]
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        known = dict(json.loads(place.read_text(encoding="utf-8")))
+    with contextlib.suppress(LookupError, TypeError, ValueError):
+        if known[experiment]["key"] == key:
+            return dict(known[experiment]["reached"])
+    found = definitions.of_notebook(path)
+    with contextlib.suppress(OSError):  # a checkout that cannot be written
+        write_json(place, {**known, experiment: {"key": key, "reached": found}})
+    return found
+
+
+@functools.cache
+def _sources() -> str:
+    return definitions.sources()
 
 
 def paths(root: Path | None = None) -> list[Path]:

@@ -36,6 +36,11 @@ def value_of(text: str) -> Any:
         return text
 
 
+def heading(path: Path) -> str:
+    """Return a text notebook's title."""
+    return next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# # "))[4:]
+
+
 def read_text_notebook(path: Path) -> Any:
     """Read a ``.py`` notebook, with the same cell identifiers on every machine."""
     import jupytext
