@@ -13,6 +13,7 @@ from ferlab.kept import kept, key_of
 
 from fercore import checkpoints
 from fercore.errors import CheckpointError
+from fercore.training import evaluation
 
 
 class Cache:
@@ -92,7 +93,7 @@ DIFFERENT = [
     *(1, "1", 1.5, None, [1], [[1], []], [[], [1]], {"a": 1}, True, [1, 2], [2, 1]),
     *(np.zeros(4, np.float32), np.zeros(4), np.zeros((2, 2)), np.ones(4)),
     *(torch.ones(4), weights(0.0), weights(1.0)),
-    *(Two(), Two(2), Two(two=np.ones(1)), Two(two=np.zeros(1)), kept, key_of),
+    *(Two(), Two(2), Two(two=np.ones(1)), Two(two=np.zeros(1)), evaluation.score, evaluation.predict),
 ]
 GRID = np.arange(6).reshape(2, 3)
 EQUAL = [

@@ -6,19 +6,16 @@ import contextlib
 import datetime
 import functools
 import json
+import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fercore.checkpoints import digest, write_json
+from fercore.datasets.base import FaceDataset
 from fercore.errors import FercoreError
 from ferlab import definitions, provenance
-
-if TYPE_CHECKING:
-    import torch
-
-    from fercore.datasets.base import FaceDataset
 
 SCHEMA = 2
 
@@ -36,7 +33,7 @@ class Run:
         name: str,
         data: FaceDataset,
         metrics: dict[str, Any],
-        device: torch.device | str = "cpu",
+        device: Any = "cpu",
         protocol: str = "",
         folder: str | Path | None = None,
         **training: Any,
@@ -44,9 +41,11 @@ class Run:
         """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder; return its path.
 
         ``metrics`` are JSON-able; ``training`` are facts about the network's (``seconds``, ``hardware``, ``key``, …).
+        The record of a run that the runner keeps out of the book has the run's key in its name.
         """
         folder = provenance.output_folder() if folder is None else Path(folder)
-        path = folder / self.experiment / self.dataset / f"{name}.json"
+        own = "" if provenance.published() else os.environ.get("FERCORE_RUN", "")
+        path = folder / self.experiment / self.dataset / f"{'-'.join(filter(None, [name, own]))}.json"
         record = {
             "schema": SCHEMA,
             "experiment": self.experiment,
