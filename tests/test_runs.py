@@ -6,12 +6,14 @@ import ast
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import jupytext
+import layouts
 import nbformat
 import papermill
 import pytest
@@ -22,7 +24,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fercore import checkpoints
+from fercore import checkpoints, load
 from fercore.errors import FercoreError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -58,6 +60,24 @@ def test_a_record_is_fresh_until_something_changes_and_then_says_what(tmp_path):
     *code, version = records.stale(record)
     assert code == ["notebook has changed", "lost is gone", "outcome is new"]
     assert version.startswith("torch was 1.0.0, constraints.txt pins")
+
+
+def test_a_record_is_of_its_data_where_they_are_at_hand(tmp_path, monkeypatch, capsys):
+    folder = layouts.write_jaffe(tmp_path)
+    monkeypatch.setenv("FERCORE_DATA", str(tmp_path))
+    record = records.read(records.Run("accuracy", "jaffe").finish("x", load("jaffe"), {}, folder=tmp_path))
+    assert records.stale(record) == []
+    image = layouts.images_of(folder)[0]
+    image.write_bytes(layouts.encoded(layouts.value_of(image.name) ^ 1, (20, 20), "L", "TIFF"))
+    records._checksum.cache_clear()
+    assert records.stale(record) == ["the data of jaffe here are others, by their checksum"]
+    image.write_bytes(b"no image")
+    records._checksum.cache_clear()
+    assert records.stale(record)[0].startswith("its data cannot be read (")
+    shutil.rmtree(folder)
+    records._checksum.cache_clear()
+    assert (records.stale(record), records.data_at_hand("jaffe")) == ([], "")
+    records._checksum.cache_clear()
 
 
 def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -175,12 +176,18 @@ def status() -> int:
     paths, stale = records.paths(), {run.record: run for run in freshness.stale_runs()}
     for path in paths:
         found = stale.get(path)
-        print(f"{records.place(path)}: {'STALE: ' + freshness.few(found.reasons) if found else 'fresh'}")
+        print(f"{records.place(path)}: {'STALE: ' + freshness.few(found.reasons) if found else _fresh(path)}")
         if found and found.command:
             print(f"    run again: {found.command}")
     if not paths:
         print("No records yet: run `make book`.")
     return int(bool(stale))
+
+
+def _fresh(path: Path) -> str:
+    dataset = path.parent.name
+    there = dataset not in datasets.DATASETS or dataset == "faces" or records.data_at_hand(dataset)
+    return "fresh" if there else "fresh, by its code; its data are not at hand"
 
 
 @ferlab.command()

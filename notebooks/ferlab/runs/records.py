@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fercore import datasets
 from fercore.checkpoints import digest, write_json
 from fercore.datasets.base import FaceDataset
-from fercore.errors import FercoreError
+from fercore.errors import DatasetNotFoundError, FercoreError
 from ferlab import definitions, provenance
 
 SCHEMA = 2
+DERIVED = ("landmarks",)  # experiments whose data are made of the dataset: clips
 
 
 class Run:
@@ -130,15 +132,42 @@ def _pins() -> dict[str, str]:
 def stale(record: dict[str, Any]) -> list[str]:
     """Return why a record might no longer come out the same, a sentence each; nothing means that it is fresh.
 
-    Compared are its notebook, every definition that it reaches, wherever it stands now, and the versions of pinned
-    packages. The data are not read again: the record holds their checksum.
+    Compared are its notebook, every definition that it reaches, wherever it stands now, the versions of pinned
+    packages, and the checksum of the data where they are at hand.
     """
     facts, pins = record["provenance"], _pins()
-    return definitions.changed(facts["code"], code(record["experiment"])) + [
+    versions = [
         f"{package} was {version}, constraints.txt pins {pins[package]}"
         for package, version in facts["versions"].items()
         if package in pins and pins[package] != version.split("+")[0]
     ]
+    data = other_data(record["experiment"], record.get("dataset"), facts.get("data_checksum"))
+    return data + definitions.changed(facts["code"], code(record["experiment"])) + versions
+
+
+def other_data(experiment: str, dataset: Any, checksum: Any) -> list[str]:
+    """Return why a run's data are not those at hand, a sentence; nothing if they are, or none are at hand."""
+    if experiment in DERIVED:
+        return []
+    try:
+        here = data_at_hand(dataset)
+    except (FercoreError, OSError, ValueError) as error:
+        return [f"its data cannot be read ({error})"]
+    return [f"the data of {dataset} here are others, by their checksum"] if here not in ("", checksum) else []
+
+
+def data_at_hand(dataset: Any) -> str:
+    """Return the checksum of a dataset; "" where it is not at hand, or made here. A damaged one is an error."""
+    known = isinstance(dataset, str) and dataset in datasets.DATASETS and dataset != "faces"
+    return _checksum(dataset, datasets.data_root()) if known else ""
+
+
+@functools.cache
+def _checksum(dataset: str, root: Path) -> str:
+    try:
+        return datasets.load(dataset, root=root, progress=False).checksum
+    except DatasetNotFoundError:
+        return ""
 
 
 def place(path: Path) -> str:

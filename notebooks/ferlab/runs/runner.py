@@ -132,14 +132,15 @@ def page_path(
 ) -> Path:
     """Return where the page of a run lies; its name repeats what was asked for, e.g. ``accuracy-vgg16.ipynb``.
 
-    It is the book's page of that run, if there is one. Else it lies below ``runs/pages/``, with the run's key in its
-    name, unless it is to be published, or has all its defaults and no page stands in its place.
+    It is the book's page of that run on these data, if there is one. Else it lies below ``runs/pages/``, with the run's
+    key in its name, unless it is to be published, or has all its defaults and no page stands in its place.
     """
     asked, folder = parameters or {}, _book() / dataset
     wanted = key(experiment, dataset, asked)
     for page in sorted(folder.glob(f"{experiment}*.ipynb")):
         facts = about(page)
-        if facts and key(facts["experiment"], dataset, facts["asked"]) == wanted:
+        same = facts and key(facts["experiment"], dataset, facts["asked"]) == wanted
+        if same and (publish or not records.other_data(experiment, dataset, facts.get("data_checksum"))):
             return page
     said = asked if publish else _differing(experiment, asked)
     name = "-".join([experiment, *(str(said[name]) for name in _IDENTITY if name in said)])
