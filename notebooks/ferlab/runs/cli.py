@@ -140,15 +140,22 @@ def intent(
     page = runner.page_path(experiment, dataset, given, publish)
     reasons, seconds = runner.why_stale(page, given), runner.about(page).get("seconds")
     reasons = reasons or (["--force"] if force else [])
-    folder = datasets.data_root() / dataset  # what lies there is checked when it is loaded
-    there = dataset == "faces" or (folder.is_dir() and any(folder.iterdir()))
+    try:
+        there = dataset == "faces" or records.data_at_hand(dataset)
+        data = (
+            "is there"
+            if there
+            else f"not in {datasets.data_root()}; `ferlab data status` says where to get it"
+        )
+    except (FercoreError, ValueError, OSError) as error:
+        data = f"cannot be read: {error}"
     known = runner.parameters_of(runner.source(experiment)) | given
     state = f"would be made ({freshness.few(reasons)})" if reasons else "is fresh: nothing would be run"
     lines = [
         sources.run_line(experiment, dataset, asked),
         f"page   {records.place(page)} {state}",
         f"time   {'has not been run here' if seconds is None else f'took {seconds:.0f} s last time'}",
-        f"data   {'is there' if there else f'nothing in {folder}; `ferlab data status` says where to get it'}",
+        f"data   {data}",
         f"with   {', '.join(f'{name}={sources.text(value)}' for name, value in known.items())}",
     ]
     return "\n  ".join(lines)
