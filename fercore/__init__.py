@@ -2,15 +2,13 @@
 
 ``from fercore import DnCShap`` explains any PyTorch image model; ``fercore.load("fer2013")`` loads a dataset;
 ``fercore.load_pretrained()`` is a small classifier of FER2013 that comes with the package. The parts are imported when
-first used, so ``import fercore`` itself needs torch, torchvision, NumPy and Pillow only.
+first used, so ``import fercore`` itself takes no time; they need torch, torchvision, NumPy and Pillow only.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from fercore import _torchvision
 
 if TYPE_CHECKING:
     from fercore.datasets import FaceDataset, load
@@ -42,6 +40,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'fercore' has no attribute {name!r}")
+    importlib.import_module("fercore._torchvision")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

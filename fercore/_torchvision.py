@@ -3,7 +3,7 @@
 The torchvision wheel of one index beside the torch build of another (a CPU build, say) cannot load its shared library,
 and its import then stops with "operator torchvision::nms does not exist". Models, datasets and transforms need none of
 the compiled operators, so declaring the two missing schemas is enough. This is the only place that knows about it;
-:mod:`fercore` imports it before anything that imports torchvision.
+:mod:`fercore` imports it with the first public name, and before anything of its own that imports torchvision.
 """
 
 from __future__ import annotations

@@ -9,15 +9,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any
 
 from fercore.errors import CheckpointError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and writing a file needs none of it
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 About = dict[str, Any]  # a description that JSON can hold
 
@@ -56,6 +54,9 @@ def digest(path: str | Path, algorithm: str = "sha256") -> str:
 
 def save(path: str | Path, tensors: dict[str, Tensor], about: About) -> None:
     """Write tensors, a JSON-able description and a checksum of both, atomically; a full disk is an ``OSError``."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     whole, said = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, json.dumps(about)
     with atomic_path(path) as temporary:
         try:
@@ -67,6 +68,8 @@ def save(path: str | Path, tensors: dict[str, Tensor], about: About) -> None:
 
 def _digest(tensors: dict[str, Tensor], about: str) -> str:
     """Return the SHA-256 of names, types, shapes and bits of tensors, and of their description."""
+    import torch
+
     content = hashlib.sha256(about.encode())
     for name, tensor in sorted(tensors.items()):
         content.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
@@ -76,6 +79,8 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], About]:
     """Read back what :func:`save` wrote; a damaged file is a :class:`CheckpointError` that names it."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             checksum, _, said = (file.metadata() or {})["about"].partition(" ")
@@ -106,6 +111,8 @@ def load_training(
 
     A damaged file, one of another key and the weights of another network are a :class:`CheckpointError`.
     """
+    import torch
+
     tensors, about = read(path)
     if about.get("key") != key:
         raise CheckpointError(

@@ -9,6 +9,11 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+# isort: split
+from fercore import _torchvision  # noqa: F401  lets the next lines pass
+
+# isort: split
 from torchvision.models import ResNet50_Weights, VGG16_BN_Weights, VGG16_Weights
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.vgg import VGG, cfgs, make_layers

@@ -343,6 +343,17 @@ def test_status_says_how_to_get_data_and_shows_damage(tmp_path, root, written, c
     assert "FERG-DB (ferg): DAMAGED OR INCOMPLETE Error It cannot be read ([Errno 21]" in flat
 
 
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_data_folder_that_is_none_is_named(tmp_path, monkeypatch, capsys, kind):
+    root = tmp_path / "data"
+    root.touch() if kind == "file" else root.symlink_to(tmp_path / "gone")
+    monkeypatch.setenv("FERCORE_DATA", str(root))
+    assert cli.main(["data", "status"]) == 1
+    assert (
+        capsys.readouterr().err == f"ferlab: {root} is no folder: name one in FERCORE_DATA or with --root.\n"
+    )
+
+
 def test_reader_that_has_seen_enough_is_no_error(root):
     """The pipe is closed before anything is written, as by ``data status | head``."""
     reading, writing = os.pipe()

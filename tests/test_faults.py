@@ -109,7 +109,7 @@ def test_a_killed_command_line_or_kernel_is_resumed_to_the_same_record(killed, p
             assert status == 1, said
             assert "DeadKernelError" in said
             assert "goes on from its last checkpoint" in said
-        assert runner.unfinished() == [("tiny", "faces", {"level": 1})]
+        assert runner.unfinished() == [("tiny", "faces", {"level": 1}, True)]
         assert not (project / "book").exists()
         arguments = ["run", "--resume"]
     assert hits or SOAK
@@ -218,7 +218,7 @@ def test_a_run_that_finds_no_room_is_named_and_goes_on(disk, project, monkeypatc
         assert "not kept (" in said
     else:
         assert "tiny.ipynb of faces could not be made" in said
-        assert runner.unfinished() == [("tiny", "faces", {})]
+        assert runner.unfinished() == [("tiny", "faces", {}, True)]
     (root / "filler").unlink()
     flag.unlink()
     assert cli.main(["run", "tiny"] if early else ["run", "--resume"]) == 0

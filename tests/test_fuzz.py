@@ -303,9 +303,9 @@ def _(folder, project, changes, edits):
 def _(_, project, changes, edits):
     path = project[0] / "runs" / "toy" / "0.started.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = {"experiment": "accuracy", "asked": {"dataset": "toy", "fold": 1}}
+    note = {"experiment": "accuracy", "asked": {"dataset": "toy", "fold": 1}, "publish": False}
     path.write_bytes(document(note | {"started": "2026-01-01T00:00:00+00:00"}, changes, edits))
-    for experiment, dataset, asked in runner.unfinished():
+    for experiment, dataset, asked, _ in runner.unfinished():
         assert (type(experiment), type(dataset), type(asked)) == (str, str, dict)
         with contextlib.suppress(FercoreError, ValueError):
             cli.intent(experiment, dataset, asked)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from unittest import mock
 
@@ -13,6 +16,7 @@ from ferlab.kept import kept, key_of
 
 from fercore import checkpoints
 from fercore.errors import CheckpointError
+from fercore.training import evaluation
 
 
 class Cache:
@@ -46,6 +50,24 @@ def test_computed_once_for_each_key_and_found_wherever_it_lies(cache, tmp_path):
     assert other.ask("b", 5.0, elsewhere=[tmp_path / "absent", cache.file]) == 3.0
     assert other.computed == []
     assert checkpoints.read(other.file)[1]["key"] == "b"  # copied
+
+
+def test_what_takes_hours_is_computed_by_one_process_and_the_other_waits_for_it(cache, capsys):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slowly():
+        begun.set()
+        may_end.wait()
+        return {"value": torch.tensor([1.0])}, {"said": "so"}
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(kept, cache.file, "k", slowly, strict=True)
+        begun.wait()
+        second = pool.submit(cache.ask, "k", 2.0, strict=True)
+        while "one.safetensors: waiting for it" not in capsys.readouterr().out:
+            time.sleep(0.01)
+        may_end.set()
+        assert (first.result()[0]["value"].item(), second.result(), cache.computed) == (1.0, 1.0, [])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +114,7 @@ DIFFERENT = [
     *(1, "1", 1.5, None, [1], [[1], []], [[], [1]], {"a": 1}, True, [1, 2], [2, 1]),
     *(np.zeros(4, np.float32), np.zeros(4), np.zeros((2, 2)), np.ones(4)),
     *(torch.ones(4), weights(0.0), weights(1.0)),
-    *(Two(), Two(2), Two(two=np.ones(1)), Two(two=np.zeros(1)), kept, key_of),
+    *(Two(), Two(2), Two(two=np.ones(1)), Two(two=np.zeros(1)), evaluation.score, evaluation.predict),
 ]
 GRID = np.arange(6).reshape(2, 3)
 EQUAL = [

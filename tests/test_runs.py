@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import jupytext
+import layouts
 import nbformat
+import papermill
 import pytest
 from conftest import ROOT, brightness_faces
 from ferlab import provenance
 from ferlab.runs import cli, kernels, records, runner
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fercore import checkpoints
+from fercore import checkpoints, load
 from fercore.errors import FercoreError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -53,6 +60,24 @@ def test_a_record_is_fresh_until_something_changes_and_then_says_what(tmp_path):
     *code, version = records.stale(record)
     assert code == ["notebook has changed", "lost is gone", "outcome is new"]
     assert version.startswith("torch was 1.0.0, constraints.txt pins")
+
+
+def test_a_record_is_of_its_data_where_they_are_at_hand(tmp_path, monkeypatch, capsys):
+    folder = layouts.write_jaffe(tmp_path)
+    monkeypatch.setenv("FERCORE_DATA", str(tmp_path))
+    record = records.read(records.Run("accuracy", "jaffe").finish("x", load("jaffe"), {}, folder=tmp_path))
+    assert records.stale(record) == []
+    image = layouts.images_of(folder)[0]
+    image.write_bytes(layouts.encoded(layouts.value_of(image.name) ^ 1, (20, 20), "L", "TIFF"))
+    records._checksum.cache_clear()
+    assert records.stale(record) == ["the data of jaffe here are others, by their checksum"]
+    image.write_bytes(b"no image")
+    records._checksum.cache_clear()
+    assert records.stale(record)[0].startswith("its data cannot be read (")
+    shutil.rmtree(folder)
+    records._checksum.cache_clear()
+    assert (records.stale(record), records.data_at_hand("jaffe")) == ([], "")
+    records._checksum.cache_clear()
 
 
 def test_a_notebook_run_by_hand_publishes_nothing(tmp_path, monkeypatch):
@@ -110,7 +135,7 @@ def test_the_book_s_table_of_parameters_is_complete():
     table = page[page.index("tab-notebook-parameters\n") :].split("```")[0]
     first = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     named = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
-    assert named == set().union(*(runner.parameters_of(runner.read_text_notebook(p)) for p in NOTEBOOKS))
+    assert named == set().union(*(runner.parameters_of(p) for p in NOTEBOOKS))
 
 
 def test_the_example_of_the_readme_runs(capsys):
@@ -127,6 +152,17 @@ def test_the_example_of_the_readme_runs(capsys):
 
 # The runner
 
+# What accuracy.ipynb may be asked for: committed pages are among these.
+CHOSEN = {
+    "model": st.sampled_from(["", "proposed", "baseline", "vgg16", "resnet50"]),
+    "fusion": st.sampled_from(["add", "concatenate"]),
+    "recipe": st.sampled_from(["paper", "strong"]),
+    "protocol": st.sampled_from(["", "paper", "official"]),
+    "precision": st.sampled_from(["float32", "bfloat16"]),
+    "epochs": st.sampled_from([10, 20, 40]),
+    "fold": st.integers(0, 4),
+    "seed": st.integers(0, 2),
+}
 TINY = """# ---
 # jupyter:
 #   kernelspec:
@@ -219,14 +255,56 @@ def test_a_run_writes_page_and_record_and_is_not_repeated(project, capfd, monkey
         assert runner.run("tiny") == (page, True)
 
 
+def test_other_runs_leave_page_and_record_of_the_book_alone_unless_published(project):
+    """Three seeds leave three pages and records; what is given its default is the same run."""
+    page, _ = runner.run("tiny", "faces", {"level": 1})
+    record = project / runner.about(page)["record"]
+    before = page.read_bytes(), record.read_bytes()
+    assert runner.run("tiny", "faces", {}) == (page, False)
+    made = [runner.run("tiny", "faces", {"level": level})[0] for level in (2, 3, 4)]
+    found = [project / runner.about(path)["record"] for path in made]
+    assert len({*made, *found, page, record}) == 8
+    assert all(path.is_relative_to(project / "runs") and path.is_file() for path in (*made, *found))
+    assert (page.read_bytes(), record.read_bytes()) == before
+    assert "runs/pages/faces/tiny-" in cli.listing()
+    assert runner.run("tiny", "faces", {"level": 2}, publish=True) == (page, True)
+    assert runner.run("tiny", "faces", {"level": 2}) == (page, False)
+    assert json.loads(record.read_text())["parameters"]["level"] == 2
+
+
+@given(parameters=st.fixed_dictionaries({}, optional=CHOSEN))
+def test_no_parameters_lead_to_another_run_s_committed_page(parameters):
+    page = runner.page_path("accuracy", "fer2013", parameters)
+    facts = runner.about(page)
+    assert not facts or runner.key("accuracy", "fer2013", facts["asked"]) == runner.key(
+        "accuracy", "fer2013", parameters
+    )
+    assert facts or page.is_relative_to(ROOT / "runs" / "pages")
+
+
+def test_what_a_notebook_takes_is_what_papermill_finds_in_it():
+    for path in NOTEBOOKS:
+        found = papermill.inspect_notebook(str(path.with_suffix(".ipynb")))
+        expected = {name: ast.literal_eval(about["default"]) for name, about in found.items()}
+        assert runner.parameters_of(path) == expected
+
+
+@pytest.mark.parametrize("line", ["--help", "status", "run --list", "data status"])
+def test_what_only_looks_starts_without_torch(project, line):
+    code = f"from ferlab.runs import cli; cli.main({line.split()!r}); import sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=project)
+
+
 def test_a_failing_notebook_publishes_nothing_and_says_where_it_failed(project, capfd):
     assert cli.main(["run", "tiny", "-p", "level=0", "--stamp", str(project / "stamp")]) == 1
-    said = capfd.readouterr().err
+    said, key = capfd.readouterr().err, runner.key("tiny", "faces", {"level": 0})
     assert re.search(r"tiny on faces stopped in code cell \d: ZeroDivisionError", said)
-    assert "as far as it came: runs/faces/tiny.failed.ipynb\nIts log: runs/faces/tiny.log" in said
-    assert (project / "runs" / "faces" / "tiny.failed.ipynb").is_file()
+    assert (
+        f"as far as it came: runs/faces/tiny-{key}.failed.ipynb\nIts log: runs/faces/tiny-{key}.log" in said
+    )
+    assert (project / "runs" / "faces" / f"tiny-{key}.failed.ipynb").is_file()
     assert re.search(
-        r"(?s)progress .*ZeroDivisionError", (project / "runs" / "faces" / "tiny.log").read_text()
+        r"(?s)progress .*ZeroDivisionError", (project / "runs" / "faces" / f"tiny-{key}.log").read_text()
     )
     assert not (project / "book").exists()
     assert not (project / "stamp").exists()
@@ -238,7 +316,7 @@ def test_a_killed_kernel_is_reported(project, capfd):
     change(project, "import os, sys\n", "import os\nos._exit(9)\n")
     with pytest.raises(FercoreError, match=r"tiny on faces stopped: DeadKernelError"):
         runner.run("tiny")
-    assert runner.unfinished() == [("tiny", "faces", {})]
+    assert runner.unfinished() == [("tiny", "faces", {}, True)]
 
 
 @pytest.mark.parametrize("failures", [1, kernels.STARTS])
@@ -308,9 +386,9 @@ def test_an_interrupted_run_is_noted_and_resumed(project, capfd, end):
     wait_for(flag, process)
     process.send_signal(end)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -15, signal.SIGKILL: -9}[end]
-    assert ("goes on from here" in said) == (end == signal.SIGINT)
-    assert runner.unfinished() == [("tiny", "faces", {})]
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[end]
+    assert ("goes on from here" in said) == (end != signal.SIGKILL)
+    assert runner.unfinished() == [("tiny", "faces", {}, True)]
     assert "unfinished: ferlab run tiny --dataset faces" in cli.listing()
     assert not (project / "book").exists()
     assert cli.main(["run", "--resume"]) == 0
@@ -339,14 +417,15 @@ def test_of_two_processes_with_the_same_run_one_does_it(project, capfd):
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
     assert cli.main(["run", "tiny", "-p", "level=2", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    line = "ferlab run tiny --dataset faces -p level=2\n  page   book/runs/faces/tiny.ipynb would be made"
+    line = "ferlab run tiny --dataset faces -p level=2\n  page   runs/pages/faces/tiny-"
     assert said.startswith(line)
     assert said.endswith("has not been run here\n  data   is there\n  with   dataset=faces, level=2\n")
     assert not (project / "book").exists()
-    runner.run("tiny", "faces", {"level": 2})
+    runner.run("tiny", "faces", {"level": 2}, publish=True)
     fresh = "is fresh: nothing would be run\n  time   took 0 s last"
-    assert fresh in cli.intent("tiny", "faces", {"level": 2})
-    assert "would be made (it was made with other parameters)" in cli.intent("tiny", "faces", {"level": 1})
+    assert fresh in cli.intent("tiny", "faces", {"level": 2}, False, False)
+    assert "would be made (--force)" in cli.intent("tiny", "faces", {"level": 2}, True, False)
+    assert "would be made (it was made with other parameters)" in cli.intent("tiny", "faces", {}, False, True)
     assert cli.listing() == "tiny: Tiny\n    faces/tiny: fresh, took 0 s"
     capsys.readouterr()
     assert cli.main(["status"]) == 0
@@ -362,10 +441,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(project, capsys):
         ("run accuracy -p width", 1, "ferlab: -p width: write NAME=VALUE"),
         ("run acuracy", 1, "no experiment 'acuracy'; choose"),
         ("run accuracy --dataset face", 1, "no dataset 'face'"),
-        ("run accuracy -p levle=2", 1, "no parameter levle; it has"),
+        ("run accuracy -p levle=2", 1, "no parameter levle"),
         ("run accuracy -p dataset=faces", 1, "use --dataset"),
         ("run accuracy --fold 2 -p fold=3", 1, "fold is given twice"),
         ("run", 1, "needs an experiment"),
+        ("run accuracy -p epoch=1", 1, "no parameter epoch; did you mean epochs?"),
+        ("run accuracy -p epochs=many", 1, "epochs='many': accuracy.py takes a whole number, like"),
+        ("run accuracy -p width=true", 1, "width=True: accuracy.py takes a number"),
+        ("run accuracy --resume", 1, "leave accuracy out"),
         ("run accuracy --bogus", 2, "--bogus"),
         ("", 2, "Commands:"),
     ],

@@ -111,7 +111,7 @@ NOTEBOOK = """# ---
 
 # %% tags=["parameters"]
 dataset = "faces"
-level = 1
+level = ""
 model = "x"
 recipe = "x"
 protocol = "x"
@@ -144,10 +144,10 @@ def project(tmp_path, monkeypatch):
 def test_code_on_the_command_line_is_text_from_end_to_end(project, capfd):
     flag = project / "ran"
     hostile = f'"); import pathlib; pathlib.Path({str(flag)!r}).touch() # $(touch {flag}) \\\n\'\'\'"""'
-    assert cli.main(["run", "tiny", "-p", f"level={hostile}"]) == 0
+    assert cli.main(["run", "tiny", "--publish", "-p", f"level={hostile}"]) == 0
     record = json.loads((project / "results" / "tiny" / "faces" / "x.json").read_text())
     assert record["metrics"]["level"] == record["parameters"]["level"] == hostile
-    page = runner.page_path("tiny", "faces")
+    page = runner.page_path("tiny", "faces", {"level": hostile})
     assert runner.is_fresh(page, {"dataset": "faces", "level": hostile})
     words = ["sh", "-c", runner.command(page).replace("ferlab", "printf '%s\\0'")]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\0")

@@ -58,7 +58,7 @@ def study(root: Path, watch: Watch = lambda phase: None) -> None:
     record = records.Run("tiny", "faces", level=1).finish("x", brightness_faces(14), metrics)
     output = nbformat.v4.new_output("stream", name="stdout", text=f"Record: {records.place(record)}\n")
     cells = [nbformat.v4.new_markdown_cell("# Tiny"), nbformat.v4.new_code_cell("", outputs=[output])]
-    page = runner.page_path("tiny", "faces", ASKED)
+    page = runner.page_path("tiny", "faces", ASKED, publish=True)
     runner._publish(nbformat.v4.new_notebook(cells=cells), "tiny", ASKED, page)
     watch("")
 

@@ -9,6 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+# isort: split
+from fercore import _torchvision  # noqa: F401  lets the next line pass
+
+# isort: split
 from torchvision.transforms.v2.functional import five_crop
 
 from fercore.datasets.base import FaceDataset

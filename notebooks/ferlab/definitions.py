@@ -46,6 +46,13 @@ def of_notebook(path: Path) -> dict[str, str]:
     return dict(_of_notebook(path, path.read_bytes()))
 
 
+def sources() -> str:
+    """Return one checksum of all files that count: as long as it is the same, no notebook reaches anything else."""
+    files = [path for root in ROOTS.values() for path in sorted(root.rglob("*")) if path.is_file()]
+    counted = [path for path in files if path.suffix == ".py" or path.parent.name == "data"]
+    return _short("".join(f"{path} {_short(path.read_bytes())}" for path in counted))
+
+
 def digest(path: Path) -> str:
     """Return one checksum of all that a text notebook can reach."""
     return _short(repr(of_notebook(path)))
@@ -55,12 +62,12 @@ def code(*things: Any) -> str:
     """Return a checksum of functions and classes and of all that they reach, for the key of what they computed."""
     homes = (_home(thing.__module__, thing.__qualname__) for thing in things if _path(thing.__module__))
     found = _all(place for place in homes if place)
-    return _short(repr(sorted((name, _digest_of(module, name)) for module, name in found)))
+    return _short(repr(sorted((place[1], _said(place)[0]) for place in found)))
 
 
 def modules(path: Path) -> list[Path]:
     """Return the files of the modules that a text notebook reaches, sorted."""
-    return sorted({_module(module).path for module, _ in _reached(_read(path))})
+    return sorted({_module(module).path for module, _ in _reached(_read(path))[1]})
 
 
 def changed(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -72,12 +79,12 @@ def changed(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
 
 @functools.lru_cache(maxsize=64)
 def _of_notebook(path: Path, _: bytes) -> dict[str, str]:
-    notebook, digests = _read(path), {}
-    reached = _reached(notebook)
-    for module, name in sorted(reached, key=lambda place: place[1]):
-        digests.setdefault(name, []).append(_digest_of(module, name))
+    digests: dict[str, list[str]] = {}
+    code, reached = _reached(_read(path))
+    for place in sorted(reached, key=lambda place: place[1]):
+        digests.setdefault(place[1], []).append(_said(place)[0])
     prose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    own = "\n".join(prose) + repr([_shape(node, notebook) for node in _code(notebook)])
+    own = "\n".join(prose) + code
     folders = {_module(module).path.parent / "data" for module, _ in reached}
     data = sorted(
         file for folder in folders for file in folder.glob("*") if file.suffix not in ("", ".md", ".py")
@@ -89,9 +96,11 @@ def _of_notebook(path: Path, _: bytes) -> dict[str, str]:
     }
 
 
-def _reached(notebook: Module) -> set[Place]:
-    """Return every definition that a notebook's code reaches."""
-    return _all(place for node in _code(notebook) for place in _references(node, notebook))
+def _reached(notebook: Module) -> tuple[str, set[Place]]:
+    """Return what a notebook's code says, and every definition that it reaches."""
+    places: set[Place] = set()
+    code = repr([_shape(node, notebook, places) for node in _code(notebook)])
+    return code, _all(places)
 
 
 def _all(places: Iterable[Place]) -> set[Place]:
@@ -99,21 +108,16 @@ def _all(places: Iterable[Place]) -> set[Place]:
     todo, found = set(places), set()
     while todo := {place for place in todo if not place[0].startswith(BOOKKEEPING)}:
         found |= todo
-        todo = set().union(*map(_next, todo)) - found
+        todo = set().union(*(_said(place)[1] for place in todo)) - found
     return found
 
 
 @functools.cache
-def _next(place: Place) -> set[Place]:
-    module = _module(place[0])
-    found = {other for node in module.definitions[place[1]] for other in _references(node, module)}
-    return found | ({(place[0], STATEMENTS)} if STATEMENTS in module.definitions else set())
-
-
-@functools.cache
-def _digest_of(module: str, name: str) -> str:
-    found = _module(module)
-    return _short(repr([_shape(node, found) for node in found.definitions[name]]))
+def _said(place: Place) -> tuple[str, set[Place]]:
+    """Return a checksum of what a definition says, and the definitions that it names."""
+    module, places = _module(place[0]), set()
+    said = _short(repr([_shape(node, module, places) for node in module.definitions[place[1]]]))
+    return said, places | ({(place[0], STATEMENTS)} if STATEMENTS in module.definitions else set())
 
 
 @functools.cache
@@ -182,17 +186,6 @@ def _is_silent(node: Any) -> bool:
     return text or isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def _references(node: ast.AST, module: Module) -> Iterator[Place]:
-    """Yield the definitions that a piece of code names."""
-    for one in ast.walk(node):
-        if isinstance(one, ast.Name | ast.Attribute):
-            if (place := _resolved(one, module)) and place[1]:
-                yield place
-        elif isinstance(one, ast.Constant) and isinstance(one.value, str) and _path(one.value):
-            named = _module(one.value).definitions  # it is imported later, by this name
-            yield from ((one.value, name) for name in named if name != STATEMENTS)
-
-
 def _resolved(node: ast.AST, module: Module) -> Place | None:
     """Return the definition or the module that a name or a dotted name stands for."""
     if isinstance(node, ast.Name):
@@ -222,16 +215,22 @@ def _home(module: str, name: str) -> Place | None:
     return _home(table[name], name) if name in table else None
 
 
-def _shape(node: Any, module: Module) -> Any:
-    """Return what a piece of code says, as nested lists: names by what they stand for, no docstrings, no imports."""
+def _shape(node: Any, module: Module, places: set[Place]) -> Any:
+    """Return what a piece of code says, as nested lists: names by what they stand for, no docstrings, no imports.
+
+    The definitions that it names are added to ``places``.
+    """
     if isinstance(node, list):
-        return [_shape(one, module) for one in node if not _is_silent(one)]
+        return [_shape(one, module, places) for one in node if not _is_silent(one)]
     if not isinstance(node, ast.AST):
         return node
     place = _resolved(node, module) if isinstance(node, ast.Name | ast.Attribute) else None
     if place:
+        places |= {place} if place[1] else set()
         return ["ref", place[1] or place[0].rsplit(".", 1)[-1]]
-    fields = [
-        (name, _shape(value, module)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")
-    ]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and _path(node.value):
+        named = _module(node.value).definitions  # it is imported later, by this name
+        places |= {(node.value, name) for name in named if name != STATEMENTS}
+    kept = [(name, value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")]
+    fields = [(name, _shape(value, module, places)) for name, value in kept]
     return [type(node).__name__, [(name, value) for name, value in fields if value not in (None, [])]]

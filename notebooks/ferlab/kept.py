@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from fercore import checkpoints
 from fercore.errors import CheckpointError
-from ferlab import definitions
+from ferlab import definitions, provenance
 
 Kept = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and a description that JSON can hold
 
@@ -67,24 +69,46 @@ def kept(
     """Return what a file keeps for a key, or one ``elsewhere``; else compute it. Keep it in the file, in one rename.
 
     A file of another key is replaced. So is a damaged one, and a full disk is but a warning, unless ``strict``: then
-    they are errors, since what took hours should not be made again unasked.
+    they are errors, since what took hours should not be made again unasked, nor by two processes at once.
     """
-    found, place = None, path
-    for place in [path, *elsewhere]:
+    places = [path, *elsewhere]
+    found = _first(places, key, strict)
+    with _alone(path, key) if strict and not found else contextlib.nullcontext():
+        found = found or _first(places, key, strict)  # another process may have made it meanwhile
+        (tensors, about), place = found or (compute(), None)
+        about = {**about, "key": key}
         try:
-            found = find([place], key)
+            if place != path:
+                checkpoints.save(path, tensors, about)
+        except OSError as error:
+            if strict:
+                raise
+            warnings.warn(f"{path}: could not be kept ({error}); it will be computed again.", stacklevel=2)
+    return tensors, about
+
+
+def _first(places: Iterable[Path], key: str, strict: bool) -> tuple[Kept, Path] | None:
+    """Return what the first file of this key holds, and that file."""
+    for place in places:
+        try:
+            if found := find([place], key):
+                return found, place
         except CheckpointError:
             if strict:
                 raise
-        if found is not None:
-            break
-    tensors, about = compute() if found is None else found
-    about = {**about, "key": key}
+    return None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, key: str) -> Iterator[None]:
+    """Let one process at a time compute what a file is to keep; the lock dies with its process."""
+    name = hashlib.sha256(f"{path} {key}".encode()).hexdigest()[:16]
+    lock = FileLock(provenance.project_root() / "runs" / "locks" / f"{name}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
-        if found is None or place != path:
-            checkpoints.save(path, tensors, about)
-    except OSError as error:
-        if strict:
-            raise
-        warnings.warn(f"{path}: could not be kept ({error}); it will be computed again.", stacklevel=2)
-    return tensors, about
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another process is computing {path.name}: waiting for it.", flush=True)
+        held = lock.acquire()
+    with held:
+        yield

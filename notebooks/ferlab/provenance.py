@@ -9,8 +9,10 @@ import platform
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = [
     "fercore",
@@ -31,13 +33,18 @@ def project_root() -> Path:
     return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else Path.cwd()
 
 
+def published() -> bool:
+    """Whether the runner makes a page of the book."""
+    return os.environ.get("FERCORE_PUBLISH") == "1"
+
+
 def output_folder(root: Path | None = None) -> Path:
     """Return where records and weights go: ``results/`` when the runner publishes a run, else ``runs/results/``.
 
     So a notebook run by hand, or by papermill alone, never replaces what is committed.
     """
     root = project_root() if root is None else root
-    return root / "results" if os.environ.get("FERCORE_PUBLISH") == "1" else root / "runs" / "results"
+    return root / "results" if published() else root / "runs" / "results"
 
 
 def versions() -> dict[str, str]:
@@ -53,6 +60,8 @@ def versions() -> dict[str, str]:
 
 def hardware(device: torch.device | str = "cpu") -> str:
     """Describe the machine that computes, e.g. ``"Intel(R) Xeon(R) Processor @ 2.80GHz, 2 threads"``."""
+    import torch
+
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")

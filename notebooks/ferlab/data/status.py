@@ -41,6 +41,8 @@ def status(root: str | Path | None = None, progress: bool = False) -> tuple[str,
     """Describe every dataset under ``root``, wrapped to the terminal; say also whether one is damaged."""
     here = Path(datasets.data_root()).absolute()
     root = here if root is None else Path(root).absolute()
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
+        raise DatasetError(f"{root} is no folder: name one in FERCORE_DATA or with --root.")
     width = min(_MAX_WIDTH, shutil.get_terminal_size().columns)
     entries: list[tuple[str, dict[str, str]]] = []
     for name in datasets.DATASETS:

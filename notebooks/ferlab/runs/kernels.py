@@ -32,11 +32,18 @@ class KernelDiedError(FercoreError):
     """The process that ran the notebook is gone: killed, or out of memory."""
 
 
-def execute(notebook: Any, parameters: dict[str, Any], title: str, log: Path, seconds: float | None) -> Any:
+def execute(
+    notebook: Any,
+    parameters: dict[str, Any],
+    title: str,
+    log: Path,
+    seconds: float | None,
+    variables: Mapping[str, str],
+) -> Any:
     """Execute a notebook (``nbformat``) with papermill in the project's root, and return it.
 
     What it writes to standard error goes to ``log``; if it fails, it lies beside it as far as it came. ``seconds`` is
-    what it took last time.
+    what it took last time; ``variables`` are set in its environment.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -44,7 +51,7 @@ def execute(notebook: Any, parameters: dict[str, Any], title: str, log: Path, se
 
     before = "" if seconds is None else f", {seconds:.0f} s last time"
     bar = {"desc": title + before, "dynamic_ncols": True, "mininterval": 0.1 if sys.stderr.isatty() else 20}
-    variables = {**threads(), **os.environ, "FERCORE_PUBLISH": "1"}
+    variables = {**threads(), **os.environ, **variables}
     with tempfile.TemporaryDirectory() as folder, _Said(log) as said, environment(variables), claimed():
         output = Path(folder, "executed.ipynb")
         settings = {"kernel_name": "python3", "cwd": provenance.project_root(), "stderr_file": said}

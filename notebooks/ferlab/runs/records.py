@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
+import os
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fercore.checkpoints import write_json
+from fercore import datasets
+from fercore.checkpoints import digest, write_json
 from fercore.datasets.base import FaceDataset
-from fercore.errors import FercoreError
+from fercore.errors import DatasetNotFoundError, FercoreError
 from ferlab import definitions, provenance
 
 SCHEMA = 2
+DERIVED = ("landmarks",)  # experiments whose data are made of the dataset: clips
 
 
 class Run:
@@ -33,7 +35,7 @@ class Run:
         name: str,
         data: FaceDataset,
         metrics: dict[str, Any],
-        device: torch.device | str = "cpu",
+        device: Any = "cpu",
         protocol: str = "",
         folder: str | Path | None = None,
         **training: Any,
@@ -41,9 +43,11 @@ class Run:
         """Write the record to ``<experiment>/<dataset>/<name>.json`` in the output folder; return its path.
 
         ``metrics`` are JSON-able; ``training`` are facts about the network's (``seconds``, ``hardware``, ``key``, …).
+        The record of a run that the runner keeps out of the book has the run's key in its name.
         """
         folder = provenance.output_folder() if folder is None else Path(folder)
-        path = folder / self.experiment / self.dataset / f"{name}.json"
+        own = "" if provenance.published() else os.environ.get("FERCORE_RUN", "")
+        path = folder / self.experiment / self.dataset / f"{'-'.join(filter(None, [name, own]))}.json"
         record = {
             "schema": SCHEMA,
             "experiment": self.experiment,
@@ -72,9 +76,29 @@ class Run:
 
 
 def code(experiment: str) -> dict[str, str]:
-    """Return what an experiment's notebook reaches, by :func:`ferlab.definitions.of_notebook`; empty without one."""
+    """Return what an experiment's notebook reaches, by :func:`ferlab.definitions.of_notebook`; empty without one.
+
+    Reading it takes a second, so it is kept in ``runs/definitions.json`` for as long as no source changes.
+    """
     path = provenance.project_root() / "notebooks" / f"{experiment}.py"
-    return definitions.of_notebook(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    place, key = provenance.project_root() / "runs" / "definitions.json", [_sources(), digest(path)]
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        known = dict(json.loads(place.read_text(encoding="utf-8")))
+    with contextlib.suppress(LookupError, TypeError, ValueError):
+        if known[experiment]["key"] == key:
+            return dict(known[experiment]["reached"])
+    found = definitions.of_notebook(path)
+    with contextlib.suppress(OSError):  # a checkout that cannot be written
+        write_json(place, {**known, experiment: {"key": key, "reached": found}})
+    return found
+
+
+@functools.cache
+def _sources() -> str:
+    return definitions.sources()
 
 
 def paths(root: Path | None = None) -> list[Path]:
@@ -108,15 +132,42 @@ def _pins() -> dict[str, str]:
 def stale(record: dict[str, Any]) -> list[str]:
     """Return why a record might no longer come out the same, a sentence each; nothing means that it is fresh.
 
-    Compared are its notebook, every definition that it reaches, wherever it stands now, and the versions of pinned
-    packages. The data are not read again: the record holds their checksum.
+    Compared are its notebook, every definition that it reaches, wherever it stands now, the versions of pinned
+    packages, and the checksum of the data where they are at hand.
     """
     facts, pins = record["provenance"], _pins()
-    return definitions.changed(facts["code"], code(record["experiment"])) + [
+    versions = [
         f"{package} was {version}, constraints.txt pins {pins[package]}"
         for package, version in facts["versions"].items()
         if package in pins and pins[package] != version.split("+")[0]
     ]
+    data = other_data(record["experiment"], record.get("dataset"), facts.get("data_checksum"))
+    return data + definitions.changed(facts["code"], code(record["experiment"])) + versions
+
+
+def other_data(experiment: str, dataset: Any, checksum: Any) -> list[str]:
+    """Return why a run's data are not those at hand, a sentence; nothing if they are, or none are at hand."""
+    if experiment in DERIVED:
+        return []
+    try:
+        here = data_at_hand(dataset)
+    except (FercoreError, OSError, ValueError) as error:
+        return [f"its data cannot be read ({error})"]
+    return [f"the data of {dataset} here are others, by their checksum"] if here not in ("", checksum) else []
+
+
+def data_at_hand(dataset: Any) -> str:
+    """Return the checksum of a dataset; "" where it is not at hand, or made here. A damaged one is an error."""
+    known = isinstance(dataset, str) and dataset in datasets.DATASETS and dataset != "faces"
+    return _checksum(dataset, datasets.data_root()) if known else ""
+
+
+@functools.cache
+def _checksum(dataset: str, root: Path) -> str:
+    try:
+        return datasets.load(dataset, root=root, progress=False).checksum
+    except DatasetNotFoundError:
+        return ""
 
 
 def place(path: Path) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,15 @@ def run(
     parameters: dict[str, Any] | None = None,
     force: bool = False,
     wait: bool = True,
+    publish: bool = False,
 ) -> tuple[Path, bool]:
     """Make the page of an experiment on a dataset, unless it is fresh; return it, and whether it was made now.
 
     Of two processes with the same page the second waits and then finds it fresh; with ``wait=False`` it gives up.
+    ``publish`` puts it into the book even if another run's page has its name there.
     """
     asked = check(experiment, dataset, parameters)
-    page = page_path(experiment, dataset, asked)
+    page = page_path(experiment, dataset, asked, publish)
     if not force and is_fresh(page, asked):
         return page, False
     lock = FileLock(_beside(page, ".started.lock"))
@@ -65,9 +69,11 @@ def _make(experiment: str, asked: dict[str, Any], page: Path) -> None:
     notebook, before = read_text_notebook(source(experiment)), about(page).get("seconds")
     name_figures(notebook, page.stem.removeprefix(experiment), dataset)
     try:
-        write_json(note, {"experiment": experiment, "asked": asked, "started": now, "process": os.getpid()})
-        log = _beside(page, ".log")
-        executed = kernels.execute(notebook, asked, f"{experiment} on {dataset}", log, before)
+        public, log = page.is_relative_to(_book()), _beside(page, ".log")
+        about_it = {"experiment": experiment, "asked": asked, "publish": public, "process": os.getpid()}
+        write_json(note, {**about_it, "started": now})
+        variables = {"FERCORE_PUBLISH": str(int(public)), "FERCORE_RUN": key(experiment, dataset, asked)}
+        executed = kernels.execute(notebook, asked, f"{experiment} on {dataset}", log, before, variables)
         _publish(executed, experiment, asked, page)
     except kernels.KernelDiedError:  # of its memory, say, or by a kill: its checkpoints are there
         raise
@@ -81,8 +87,11 @@ def _make(experiment: str, asked: dict[str, Any], page: Path) -> None:
 
 
 def experiments() -> list[str]:
-    """Return the names of the experiment notebooks."""
-    return sorted(path.stem for path in (provenance.project_root() / "notebooks").glob("*.py"))
+    """Return the names of the experiment notebooks; an error outside a checkout, where there are none."""
+    folder = provenance.project_root() / "notebooks"
+    if not (found := sorted(path.stem for path in folder.glob("*.py"))):
+        raise FercoreError(f"{folder} holds no notebooks: ferlab works in a checkout of the project.")
+    return found
 
 
 def source(experiment: str) -> Path:
@@ -91,15 +100,11 @@ def source(experiment: str) -> Path:
 
 
 def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """Check names before anything runs; return the parameters with the dataset among them."""
+    """Check names and types before anything runs; return the parameters with the dataset among them."""
     title(dataset)
     if experiment not in experiments():
         raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
-    asked = {**(parameters or {}), "dataset": dataset}
-    known = parameters_of(read_text_notebook(source(experiment)))
-    if unknown := ", ".join(sorted(set(asked) - set(known))):
-        there = ", ".join(sorted(known))
-        raise UnknownNameError(f"{experiment}.py has no parameter {unknown}; it has {there}.")
+    asked = sources.checked({**(parameters or {}), "dataset": dataset}, source(experiment))
     for name in _IDENTITY:
         if not re.fullmatch(r"[\w.+-]{0,60}", str(asked.get(name, ""))):
             wanted = "becomes part of a file's name: choose letters, digits, dots and hyphens."
@@ -107,10 +112,46 @@ def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> d
     return asked
 
 
-def page_path(experiment: str, dataset: str, parameters: dict[str, Any] | None = None) -> Path:
-    """Return where the page of a run lies; its name repeats what was asked for, e.g. ``accuracy-vgg16.ipynb``."""
-    given = [str(parameters[name]) for name in _IDENTITY if name in parameters] if parameters else []
-    return provenance.project_root() / "book" / "runs" / dataset / f"{'-'.join([experiment, *given])}.ipynb"
+def key(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
+    """Return the short checksum that a run is known by: experiment, dataset, and what differs from the defaults.
+
+    So a parameter that is given its default, or is added later, makes no other run.
+    """
+    own = _differing(experiment, parameters)
+    return hashlib.sha256(json.dumps([experiment, dataset, own], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _differing(experiment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults, without the dataset."""
+    known = parameters_of(source(experiment)) if source(experiment).is_file() else {}
+    return {n: v for n, v in parameters.items() if n != "dataset" and (n not in known or known[n] != v)}
+
+
+def page_path(
+    experiment: str, dataset: str, parameters: Mapping[str, Any] | None = None, publish: bool = False
+) -> Path:
+    """Return where the page of a run lies; its name repeats what was asked for, e.g. ``accuracy-vgg16.ipynb``.
+
+    It is the book's page of that run on these data, if there is one. Else it lies below ``runs/pages/``, with the run's
+    key in its name, unless it is to be published, or has all its defaults and no page stands in its place.
+    """
+    asked, folder = parameters or {}, _book() / dataset
+    wanted = key(experiment, dataset, asked)
+    for page in sorted(folder.glob(f"{experiment}*.ipynb")):
+        facts = about(page)
+        same = facts and key(facts["experiment"], dataset, facts["asked"]) == wanted
+        if same and (publish or not records.other_data(experiment, dataset, facts.get("data_checksum"))):
+            return page
+    said = asked if publish else _differing(experiment, asked)
+    name = "-".join([experiment, *(str(said[name]) for name in _IDENTITY if name in said)])
+    page = folder / f"{name}.ipynb"
+    if publish or (wanted == key(experiment, dataset, {}) and not about(page)):
+        return page
+    return provenance.project_root() / "runs" / "pages" / dataset / f"{name}-{wanted}.ipynb"
+
+
+def _book() -> Path:
+    return provenance.project_root() / "book" / "runs"
 
 
 def _beside(page: Path, suffix: str) -> Path:
@@ -118,9 +159,10 @@ def _beside(page: Path, suffix: str) -> Path:
     return provenance.project_root() / "runs" / page.parent.name / f"{page.stem}{suffix}"
 
 
-def pages() -> list[Path]:
-    """Return all executed pages of the book, sorted."""
-    return sorted((provenance.project_root() / "book" / "runs").glob("*/[!.]*.ipynb"))
+def pages(own: bool = False) -> list[Path]:
+    """Return all executed pages of the book, sorted, or those besides it."""
+    folder = provenance.project_root() / "runs" / "pages" if own else _book()
+    return sorted(folder.glob("*/[!.]*.ipynb"))
 
 
 def about(page: Path) -> dict[str, Any]:
@@ -150,7 +192,8 @@ def why_stale(page: Path, asked: dict[str, Any] | None = None) -> list[str]:
     """Return why a page has to be made, for the parameters that it has or for others; nothing if it is fresh."""
     if not (facts := about(page)):
         return ["it is not there"]
-    if asked not in (None, facts["asked"]):
+    names = facts["experiment"], facts["dataset"]
+    if asked is not None and key(*names, asked) != key(*names, facts["asked"]):
         return ["it was made with other parameters"]
     record = provenance.project_root() / facts["record"]
     try:
@@ -210,8 +253,8 @@ def _tidy(cell: Any, number: int) -> None:
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]  # progress bars
 
 
-def unfinished() -> list[tuple[str, str, dict[str, Any]]]:
-    """Return experiment, dataset and parameters of runs that were begun and not ended, oldest first."""
+def unfinished() -> list[tuple[str, str, dict[str, Any], bool]]:
+    """Return runs that were begun and not ended, oldest first: what :func:`run` takes, and whether to publish."""
     found = []
     for path in (provenance.project_root() / "runs").glob("*/*.started.json"):
         try:
@@ -220,7 +263,7 @@ def unfinished() -> list[tuple[str, str, dict[str, Any]]]:
             texts = note["started"], note["experiment"], asked.pop("dataset")
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("names are text")
-            found.append((*texts, asked))
+            found.append((*texts, asked, note.get("publish") is True))
         except _DAMAGE:
             path.unlink(missing_ok=True)  # half a note: nobody can say what it was about
     return [run[1:] for run in sorted(found, key=lambda run: run[0])]

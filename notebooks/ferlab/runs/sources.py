@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+import difflib
+import functools
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fercore.errors import UnknownNameError
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", list: "a list"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -36,6 +42,11 @@ def value_of(text: str) -> Any:
         return text
 
 
+def heading(path: Path) -> str:
+    """Return a text notebook's title."""
+    return next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# # "))[4:]
+
+
 def read_text_notebook(path: Path) -> Any:
     """Read a ``.py`` notebook, with the same cell identifiers on every machine."""
     import jupytext
@@ -47,12 +58,35 @@ def read_text_notebook(path: Path) -> Any:
     return notebook
 
 
-def parameters_of(notebook: Any) -> dict[str, Any]:
-    """Return the notebook's parameters, name to default, as papermill finds them."""
-    import papermill
+@functools.cache
+def _parameters(text: str) -> dict[str, Any]:
+    cell = re.search(r'^# %%.*tags=\[[^]]*"parameters".*\n((?:(?!# %%).*\n)*)', text, re.MULTILINE)
+    lines = ast.parse(cell[1]).body if cell else []
+    return {
+        node.targets[0].id: ast.literal_eval(node.value) for node in lines if isinstance(node, ast.Assign)
+    }
 
-    found = papermill.inspect_notebook(notebook)
-    return {name: ast.literal_eval(about["default"]) for name, about in found.items()}
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Return a text notebook's parameters, name to default: the assignments of its cell tagged ``parameters``."""
+    return dict(_parameters(path.read_text(encoding="utf-8")))
+
+
+def checked(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return parameters for a text notebook, each of its default's type; a line names a wrong one, and what is near."""
+    known, found = parameters_of(path), {}
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
+            raise UnknownNameError(f"{path.name} has no parameter {name}{meant}")
+        default, kind = known[name], type(known[name])
+        fits = value is not None and isinstance(value, (int, float) if kind is float else kind)
+        if default is not None and (not fits or (isinstance(value, bool) and kind is not bool)):
+            like = f"{KINDS.get(kind, kind.__name__)}, like {text(default)}" if default != "" else "a name"
+            raise ValueError(f"{name}={value!r}: {path.name} takes {like}.")
+        found[name] = float(value) if kind is float else value
+    return found
 
 
 def name_figures(notebook: Any, variant: str, dataset: str) -> None:
