@@ -40,7 +40,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'fercore' has no attribute {name!r}")
-    importlib.import_module("fercore._torchvision")
+    from fercore import _torchvision  # before anything imports torchvision
+
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
