@@ -29,7 +29,7 @@ from fercore.errors import FercoreError
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 # Of the embedded faces, `make book` makes all pages but these, which take long.
-KEPT = ("emotion_maps", "explainers", "regions")
+KEPT = ("ablation", "emotion_maps", "explainers", "leakage", "linear", "regions")
 COMMITTED = [p for p in records.paths() if p.parent.name != "faces" or p.parts[-3] in KEPT]
 PAGES = [p for p in runner.pages() if p.parent.name != "faces" or p.stem in KEPT]
 

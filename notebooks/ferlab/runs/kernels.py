@@ -55,6 +55,7 @@ def execute(
     with tempfile.TemporaryDirectory() as folder, _Said(log) as said, environment(variables), claimed():
         output = Path(folder, "executed.ipynb")
         settings = {"kernel_name": "python3", "cwd": provenance.project_root(), "stderr_file": said}
+        settings["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # no warning that breaks the bar
         for attempt in range(1, STARTS + 1):
             try:
                 return papermill.execute_notebook(notebook, output, parameters, progress_bar=bar, **settings)
