@@ -1,6 +1,6 @@
 """The grid: experiments x datasets x models x protocols x folds, each job one run of the command line.
 
-    pip install -c constraints.txt -e ".[cluster]"
+    pip install -c constraints.txt -e . -e "notebooks[cluster]"
     snakemake --profile workflow/profiles/local          # this machine
     snakemake --profile workflow/profiles/workstation    # several GPUs, one job on each
     snakemake --profile workflow/profiles/slurm          # a cluster

@@ -162,6 +162,19 @@ class TestFilesBesideTheBook:
         assert pip == ["-c constraints.txt", "-e .", "-e notebooks[book,test]"]
         assert [item for item in environment if "=" in item] == ["python=3.11"]
 
+    def test_what_is_to_be_installed_is_there(self) -> None:
+        """Every extra that a page, a file or a message names belongs to the distribution in that folder."""
+        kinds = ("README.md", "Snakefile", "Makefile", "constraints.txt", "book/*.md", "book/_ext/*.py")
+        text = "".join(path.read_text(encoding="utf-8") for kind in kinds for path in ROOT.glob(kind))
+        found = set(re.findall(r"""(?:-e ["']?([./\w]+)|(fercore))\[([\w,]+)\]""", text))
+        assert len(found) > 4
+        for folder, _, extras in found:
+            project = tomllib.loads((ROOT / (folder or ".") / "pyproject.toml").read_text(encoding="utf-8"))
+            assert set(extras.split(",")) <= set(project["project"]["optional-dependencies"]), (
+                folder,
+                extras,
+            )
+
     def test_citation_file(self) -> None:
         citation = load("CITATION.cff")
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
