@@ -138,7 +138,7 @@ def _class_rows(score: dict[str, Any]) -> list[str]:
     matrix = np.array(score["confusion"])
     right, named, shown = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
     return [
-        f"| {name} | {shown[k]} | {right[k] / shown[k]:.2f} | {right[k] / max(1, named[k]):.2f} |"
+        f"| {name} | {shown[k]} | {right[k] / max(1, shown[k]):.2f} | {right[k] / max(1, named[k]):.2f} |"
         for k, name in enumerate(NAMES)
     ]
 
