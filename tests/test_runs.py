@@ -282,6 +282,11 @@ def test_no_parameters_lead_to_another_run_s_committed_page(parameters):
     assert facts or page.is_relative_to(ROOT / "runs" / "pages")
 
 
+def test_a_whole_number_in_the_place_of_a_fraction_is_the_same_run():
+    assert runner.key("accuracy", "faces", {"width": 1}) == runner.key("accuracy", "faces", {"width": 1.0})
+    assert runner.key("accuracy", "faces", {"width": 1}) != runner.key("accuracy", "faces", {})
+
+
 def test_what_a_notebook_takes_is_what_papermill_finds_in_it():
     for path in NOTEBOOKS:
         found = papermill.inspect_notebook(str(path.with_suffix(".ipynb")))

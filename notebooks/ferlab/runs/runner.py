@@ -124,7 +124,10 @@ def key(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
 def _differing(experiment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that differ from their defaults, without the dataset."""
     known = parameters_of(source(experiment)) if source(experiment).is_file() else {}
-    return {n: v for n, v in parameters.items() if n != "dataset" and (n not in known or known[n] != v)}
+    said = {
+        n: float(v) if isinstance(known.get(n), float) else v for n, v in parameters.items() if n != "dataset"
+    }
+    return {n: v for n, v in said.items() if n not in known or known[n] != v}
 
 
 def page_path(
