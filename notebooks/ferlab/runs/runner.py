@@ -124,9 +124,9 @@ def key(experiment: str, dataset: str, parameters: Mapping[str, Any]) -> str:
 def _differing(experiment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that differ from their defaults, without the dataset."""
     known = parameters_of(source(experiment)) if source(experiment).is_file() else {}
-    said = {
-        n: float(v) if isinstance(known.get(n), float) else v for n, v in parameters.items() if n != "dataset"
-    }
+    whole = {n for n, v in parameters.items() if isinstance(v, int) and isinstance(known.get(n), float)}
+    said = {n: float(v) if n in whole and abs(v) < 2**53 else v for n, v in parameters.items()}
+    said.pop("dataset", None)
     return {n: v for n, v in said.items() if n not in known or known[n] != v}
 
 
