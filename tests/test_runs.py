@@ -282,6 +282,18 @@ def test_no_parameters_lead_to_another_run_s_committed_page(parameters):
     assert facts or page.is_relative_to(ROOT / "runs" / "pages")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"levle": 1}, r"no parameter levle; did you mean level\?"),
+        ({"level": 2.5}, "a whole number, like 1"),
+    ],
+)
+def test_papermill_alone_does_not_run_the_default_of_a_misspelt_parameter(project, given, said):
+    with pytest.raises(papermill.PapermillExecutionError, match=said):
+        papermill.execute_notebook(project / "notebooks" / "tiny.ipynb", None, given, progress_bar=False)
+
+
 def test_a_whole_number_in_the_place_of_a_fraction_is_the_same_run():
     assert runner.key("accuracy", "faces", {"width": 1}) == runner.key("accuracy", "faces", {"width": 1.0})
     assert runner.key("accuracy", "faces", {"width": 1}) != runner.key("accuracy", "faces", {})

@@ -17,15 +17,21 @@ from fercore.checkpoints import digest, write_json
 from fercore.datasets.base import FaceDataset
 from fercore.errors import DatasetNotFoundError, FercoreError
 from ferlab import definitions, provenance
+from ferlab.runs import sources
 
 SCHEMA = 2
 DERIVED = ("landmarks",)  # experiments whose data are made of the dataset: clips
 
 
 class Run:
-    """A run of one experiment notebook, with its parameters (JSON-able): made at its top, finished at its end."""
+    """A run of one experiment notebook, with its parameters (JSON-able): made at its top, finished at its end.
+
+    What papermill was told is checked by name and type: a misspelt parameter would else run the default.
+    """
 
     def __init__(self, experiment: str, dataset: str, **parameters: Any) -> None:
+        if (path := provenance.project_root() / "notebooks" / f"{experiment}.py").is_file():
+            sources.checked(sources.injected(), path)
         self.experiment, self.dataset, self.parameters = experiment, dataset, parameters
         self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._clock = time.perf_counter()

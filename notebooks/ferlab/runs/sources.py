@@ -8,6 +8,7 @@ import functools
 import json
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ def _parameters(text: str) -> dict[str, Any]:
 def parameters_of(path: Path) -> dict[str, Any]:
     """Return a text notebook's parameters, name to default: the assignments of its cell tagged ``parameters``."""
     return dict(_parameters(path.read_text(encoding="utf-8")))
+
+
+def injected() -> dict[str, Any]:
+    """Return the parameters that papermill has put into the notebook that runs here; none in any other process."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    cells = shell.user_ns.get("In", []) if shell else []
+    text = next((cell for cell in cells if cell.startswith("# Parameters\n")), "")
+    lines = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in lines}
 
 
 def checked(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
