@@ -475,6 +475,15 @@ def test_what_cannot_be_asked_is_named(capsys, line, status, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["status", "refresh", "run --list", "run accuracy", "course handouts"])
+def test_outside_a_checkout_nothing_is_called_fresh(tmp_path, monkeypatch, capsys, line):
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(line.split()) == 1
+    assert "holds no notebooks: ferlab works in a checkout of the project" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_who_has_seen_enough_is_no_error():
     command = f"{sys.executable} -m ferlab run --list | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)

@@ -180,6 +180,7 @@ def listing() -> str:
 @ferlab.command()
 def status() -> int:
     """List the records of all runs and whether they are fresh."""
+    runner.experiments()  # an error outside a checkout
     paths, stale = records.paths(), {run.record: run for run in freshness.stale_runs()}
     for path in paths:
         found = stale.get(path)
@@ -203,6 +204,7 @@ def _fresh(path: Path) -> str:
 @click.option("--minutes", type=float, default=float("inf"), help="with --run: leave out what took longer")
 def refresh(committed: bool, renew: bool, minutes: float) -> int:
     """Say which runs are stale and what it takes to renew them."""
+    runner.experiments()  # an error outside a checkout
     runs = freshness.stale_runs(freshness.committed(records.paths()) if committed else None)
     if not renew:
         print(freshness.text(runs))
