@@ -1,1 +1,0 @@
-"""Training: recipes, augmentation, the trainer, evaluation."""
