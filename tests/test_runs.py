@@ -294,6 +294,18 @@ def test_papermill_alone_does_not_run_the_default_of_a_misspelt_parameter(projec
         papermill.execute_notebook(project / "notebooks" / "tiny.ipynb", None, given, progress_bar=False)
 
 
+def test_the_runs_that_the_page_on_reruns_calls_the_book_s_are(capsys):
+    text = (ROOT / "book" / "rerun.md").read_text(encoding="utf-8")
+    block = text[text.index("## Run one notebook") :].split("```")[1]
+    lines = [
+        line.removeprefix("ferlab ").split() for line in block.splitlines() if line.startswith("ferlab run")
+    ]
+    assert len(lines) > 8
+    for line in lines:
+        assert cli.main([*line, "--dry-run"]) == 0
+        assert re.search(r"page   book/runs/fer2013/\S+ is fresh", capsys.readouterr().out), line
+
+
 def test_a_whole_number_in_the_place_of_a_fraction_is_the_same_run():
     assert runner.key("accuracy", "faces", {"width": 1}) == runner.key("accuracy", "faces", {"width": 1.0})
     assert runner.key("accuracy", "faces", {"width": 1}) != runner.key("accuracy", "faces", {})
