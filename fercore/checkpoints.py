@@ -128,10 +128,8 @@ def load_training(
     groups = optimizer.state_dict()["param_groups"]
     state = {k: found for k in groups[0]["params"] if (found := part(f"optimizer.{k}."))}
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    for (
-        weight,
-        state,
-    ) in optimizer.state.items():  # laid out as the weights are: CUDA's fused steps ask for it
+    # CUDA's fused steps ask for states that lie in memory as their weights do.
+    for weight, state in optimizer.state.items():
         for name, value in state.items():
             if value.shape == weight.shape:
                 state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Run:
 
     def __init__(self, experiment: str, dataset: str, **parameters: Any) -> None:
         if (path := provenance.project_root() / "notebooks" / f"{experiment}.py").is_file():
-            sources.checked(sources.injected(), path)
+            sources.check(sources.injected(), path)
         self.experiment, self.dataset, self.parameters = experiment, dataset, parameters
         self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._clock = time.perf_counter()
@@ -171,7 +172,7 @@ def data_at_hand(dataset: Any) -> str:
 @functools.cache
 def _checksum(dataset: str, root: Path) -> str:
     try:
-        return datasets.load(dataset, root=root, progress=False).checksum
+        return datasets.load(dataset, root=root, progress=sys.stderr.isatty()).checksum
     except DatasetNotFoundError:
         return ""
 

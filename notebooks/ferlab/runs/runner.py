@@ -104,7 +104,8 @@ def check(experiment: str, dataset: str, parameters: dict[str, Any] | None) -> d
     title(dataset)
     if experiment not in experiments():
         raise UnknownNameError(f"There is no experiment {experiment!r}; choose {', '.join(experiments())}.")
-    asked = sources.checked({**(parameters or {}), "dataset": dataset}, source(experiment))
+    asked = {**(parameters or {}), "dataset": dataset}
+    sources.check(asked, source(experiment))
     for name in _IDENTITY:
         if not re.fullmatch(r"[\w.+-]{0,60}", str(asked.get(name, ""))):
             wanted = "becomes part of a file's name: choose letters, digits, dots and hyphens."

@@ -82,9 +82,9 @@ def injected() -> dict[str, Any]:
     return {node.targets[0].id: ast.literal_eval(node.value) for node in lines}
 
 
-def checked(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return parameters for a text notebook, each of its default's type; a line names a wrong one, and what is near."""
-    known, found = parameters_of(path), {}
+def check(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse parameters that a text notebook lacks, or of another type than the default; a line names the nearest."""
+    known = parameters_of(path)
     for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -95,8 +95,6 @@ def checked(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if default is not None and (not fits or (isinstance(value, bool) and kind is not bool)):
             like = f"{KINDS.get(kind, kind.__name__)}, like {text(default)}" if default != "" else "a name"
             raise ValueError(f"{name}={value!r}: {path.name} takes {like}.")
-        found[name] = float(value) if kind is float else value
-    return found
 
 
 def name_figures(notebook: Any, variant: str, dataset: str) -> None:
